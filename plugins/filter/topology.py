@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who reaches whom, from inventory values alone."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+
+
+def addresses(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The address of each host as its peers know it: topology_address, else ansible_host, else its name."""
+    return [
+        str(hostvars[host].get("topology_address") or hostvars[host].get("ansible_host") or host) for host in hosts
+    ]
+
+
+def endpoint(hosts: list[str], clients: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where clients reach a service: loopback when they all share its only host, else its first host's address."""
+    if len(hosts) == 1 and not set(clients) - set(hosts):
+        return LOOPBACK
+    return next(iter(addresses(hosts, hostvars)), "")
+
+
+def listen(host: str) -> str:
+    """The address a service binds to, given its endpoint: loopback stays loopback, anything else is all interfaces."""
+    return LOOPBACK if host == LOOPBACK else "0.0.0.0"
+
+
+def ask_at(address: str) -> str:
+    """Where a service that listens on this address is asked on its own host."""
+    return LOOPBACK if address == "0.0.0.0" else address
+
+
+def cidr(address: str) -> str:
+    """An address as pg_hba.conf wants it: with its full prefix length; a name stays a name."""
+    try:
+        return str(ipaddress.ip_network(address))
+    except ValueError:
+        return address
+
+
+def pick(item: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The item with these of its keys only, such as what a module takes of a declaration."""
+    return {key: item[key] for key in keys if key in item}
+
+
+def rename(item: Mapping[str, Any], **names: str) -> dict[str, Any]:
+    """The item with keys renamed, from the keyword to its value."""
+    return {names.get(key, key): value for key, value in item.items()}
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"addresses": addresses, "endpoint": endpoint, "listen": listen, "ask_at": ask_at, "cidr": cidr, "pick": pick, "rename": rename}
