@@ -1,0 +1,305 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: healthy_unit
+short_description: Runs systemd units with their present configuration and waits until they answer
+description:
+  - Enables and starts units, and restarts those whose files are newer than their start, in one round trip.
+  - Because file times and not handlers decide about the restart, a run that was killed between writing a file and
+    restarting its service is completed by the next run.
+  - Then asks the service itself until it answers. One that does not within the bound is a failure, whose message ends
+    with the unit's last log lines.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  names:
+    description: Names of the units, such as V(redis-server) or V(worker@1). They share the files and the probe.
+    type: list
+    elements: str
+    required: true
+  template:
+    description: Name of a template unit; its running or enabled instances that O(names) does not list are stopped.
+    type: str
+  files:
+    description: Files that the units read at their start.
+    type: list
+    elements: path
+    default: []
+  restart:
+    description: Whether this run changed one of the files, which in check mode cannot be seen in their times.
+    type: bool
+    default: false
+  reload:
+    description: Whether the units are to be reloaded instead of restarted.
+    type: bool
+    default: false
+  probe:
+    description: How to ask whether the service is healthy; without it a running unit is.
+    type: dict
+    default: {}
+    suboptions:
+      http:
+        description: URL that has to answer O(probe.status).
+        type: str
+      status:
+        description: Status that is expected from O(probe.http).
+        type: int
+        default: 200
+      headers:
+        description: Headers sent to O(probe.http).
+        type: dict
+        default: {}
+      tcp:
+        description: Address and port that have to accept a connection, such as V(127.0.0.1:6379).
+        type: str
+      send:
+        description: Line sent to O(probe.tcp).
+        type: str
+      expect:
+        description: Regular expression that the answer of O(probe.tcp) has to match.
+        type: str
+      log:
+        description: Regular expression that the unit's log has to match after a start that this module made.
+        type: str
+  timeout_seconds:
+    description: How long a unit may take to start and to become healthy, each.
+    type: int
+    default: 90
+  stop_timeout_seconds:
+    description: How long a unit that is restarted may take to stop, such as a worker that ends its job first.
+    type: int
+    default: 90
+attributes:
+  check_mode:
+    description: Predicts starts, restarts and stops; asks no probe.
+    support: full
+  diff_mode:
+    description: Shows the state of each unit and why it would change.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Run Redis
+  mlfleet.stack.healthy_unit:
+    names: [redis-server]
+    files: "{{ __redis_files.paths }}"
+    restart: "{{ __redis_files is changed }}"
+    probe:
+      tcp: 127.0.0.1:6379
+      send: PING
+      expect: PONG|NOAUTH
+"""
+
+RETURN = r"""
+actions:
+  description: What was done to each unit and why.
+  returned: always
+  type: dict
+  sample: {"redis-server": "restarted, for a file it reads has changed"}
+"""
+
+import re
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,"
+    "InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic"
+)
+PROBE_SECONDS = 5
+PAUSE_SECONDS = 0.5
+LOG_LINES = 25
+
+
+class Unhealthy(Exception):
+    """A unit that did not start or does not answer."""
+
+
+def command(*words: str, timeout: float | None = None) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout)
+    if done.returncode != 0:
+        raise Unhealthy((done.stderr or done.stdout).strip())
+    return done.stdout
+
+
+class Unit:
+    """A systemd unit as it is now."""
+
+    def __init__(self, properties: dict[str, str], reloads: bool) -> None:
+        self.id = properties["Id"]
+        self.is_known = properties["LoadState"] != "not-found"
+        self.state = properties["ActiveState"]
+        self.is_enabled = properties["UnitFileState"] in ("enabled", "static", "generated")
+        self.needs_daemon_reload = properties["NeedDaemonReload"] == "yes"
+        since = "StateChangeTimestampMonotonic" if reloads else "InactiveExitTimestampMonotonic"
+        age_seconds = time.clock_gettime(time.CLOCK_MONOTONIC) - int(properties.get(since) or 0) / 1e6
+        self.started_at = time.time() - age_seconds
+
+    @property
+    def is_running(self) -> bool:
+        return self.state in ("active", "reloading")
+
+
+def units(names: list[str], reloads: bool) -> list[Unit]:
+    """The units of these names, in their order."""
+    shown = command("systemctl", "show", f"--property={PROPERTIES}", "--", *names)
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
+    return [Unit(block, reloads) for block in blocks]
+
+
+def instances(template: str) -> list[str]:
+    """Instances of a template unit that run or are enabled."""
+    pattern = f"{template}@*.service"
+    loaded = command("systemctl", "list-units", "--all", "--plain", "--no-legend", "--", pattern)
+    enabled = Path("/etc/systemd/system").glob(f"*.wants/{pattern}")
+    return sorted({line.split()[0] for line in loaded.splitlines()} | {link.name for link in enabled})
+
+
+def newest(files: list[str]) -> float:
+    """Time of the last change to any of the files that exist, in seconds since the epoch."""
+    return max((Path(file).stat().st_mtime for file in files if Path(file).exists()), default=0)
+
+
+def plan(unit: Unit, files: list[str], restart: bool, reload: bool) -> str:
+    """What has to be done to the unit; nothing is an empty text."""
+    if not unit.is_running:
+        return "started, for it did not run"
+    if restart or newest(files) > unit.started_at:
+        return f"{'reloaded' if reload else 'restarted'}, for a file it reads has changed"
+    if not unit.is_enabled:
+        return "enabled, for it would not have come back with the host"
+    return ""
+
+
+def ask(probe: dict, unit: str, started: bool, since: float) -> str:
+    """One question to the service; what is wrong with the answer, or an empty text."""
+    try:
+        if probe.get("http"):
+            request = urllib.request.Request(probe["http"], headers=probe["headers"])
+            try:
+                with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as answer:
+                    status = answer.status
+            except urllib.error.HTTPError as error:
+                status = error.code
+            if status != probe["status"]:
+                return f"{probe['http']} answered {status}"
+        if probe.get("tcp"):
+            host, _colon, port = probe["tcp"].rpartition(":")
+            with socket.create_connection((host, int(port)), timeout=PROBE_SECONDS) as connection:
+                if probe.get("send"):
+                    connection.sendall(f"{probe['send']}\r\n".encode())
+                    answer_text = connection.recv(4096).decode(errors="replace")
+                    if not re.search(probe.get("expect") or "", answer_text):
+                        return f"{probe['tcp']} answered {answer_text.strip()!r}"
+        if probe.get("log") and started and not re.search(probe["log"], log(unit, since)):
+            return f"its log has no line like {probe['log']!r} yet"
+    except OSError as error:
+        return f"{probe.get('http') or probe.get('tcp')}: {error}"
+    return ""
+
+
+def log(unit: str, since: float, lines: int = 1000) -> str:
+    words = ("journalctl", f"--unit={unit}", f"--since=@{int(since)}", f"--lines={lines}", "--no-pager", "--output=cat")
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: int) -> None:
+    """Asks until the unit is healthy; Unhealthy when it stopped or the time is over."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        state = units([unit], reloads=False)[0].state
+        if state in ("failed", "inactive"):
+            raise Unhealthy("it stopped")
+        wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
+        if not wrong:
+            return
+        if time.monotonic() > deadline:
+            raise Unhealthy(f"not healthy within {timeout_seconds} s: {wrong}")
+        time.sleep(PAUSE_SECONDS)
+
+
+def act(action: str, unit: Unit, timeout_seconds: int) -> None:
+    verb = {"started": "restart", "restarted": "restart", "reloaded": "reload"}.get(action.partition(",")[0])
+    if verb:
+        if unit.state == "failed":  # perhaps after too many starts: another chance
+            command("systemctl", "reset-failed", unit.id)
+        try:
+            command("systemctl", verb, unit.id, timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise Unhealthy(f"did not {verb} within {timeout_seconds} s") from None
+
+
+def main() -> None:
+    probe_options = {
+        "http": {"type": "str"},
+        "status": {"type": "int", "default": 200},
+        "headers": {"type": "dict", "default": {}},
+        "tcp": {"type": "str"},
+        "send": {"type": "str"},
+        "expect": {"type": "str"},
+        "log": {"type": "str"},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "names": {"type": "list", "elements": "str", "required": True},
+            "template": {"type": "str"},
+            "files": {"type": "list", "elements": "path", "default": []},
+            "restart": {"type": "bool", "default": False},
+            "reload": {"type": "bool", "default": False},
+            "probe": {"type": "dict", "default": {}, "options": probe_options},
+            "timeout_seconds": {"type": "int", "default": 90},
+            "stop_timeout_seconds": {"type": "int", "default": 90},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    current = units(options["names"], options["reload"]) if options["names"] else []
+    planned = {unit.id: plan(unit, options["files"], options["restart"], options["reload"]) for unit in current}
+    if options["template"]:
+        listed = {unit.id for unit in current}
+        surplus = [name for name in instances(options["template"]) if name not in listed]
+        planned.update(dict.fromkeys(surplus, "stopped, for the inventory does not want it"))
+    actions = {name: action for name, action in planned.items() if action}
+
+    if not module.check_mode:
+        since = time.time()
+        if any(unit.needs_daemon_reload for unit in current) or any(not unit.is_known for unit in current):
+            command("systemctl", "daemon-reload")
+        failed = {}
+        stopped = [name for name, action in actions.items() if action.startswith("stopped")]
+        if stopped:
+            command("systemctl", "disable", "--now", *stopped)
+        disabled = [unit.id for unit in current if not unit.is_enabled]
+        if disabled:
+            command("systemctl", "enable", "--quiet", *disabled)
+        for unit in current:
+            action = planned[unit.id]
+            try:
+                act(action, unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
+                started = action.startswith(("started", "restarted"))
+                wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
+            except Unhealthy as error:
+                failed[unit.id] = f"{unit.id}: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}"
+        if failed:
+            module.fail_json(msg="\n".join(failed.values()))
+
+    diff = {
+        "before": "".join(f"{unit.id}: {unit.state}\n" for unit in current if unit.id in actions),
+        "after": "".join(f"{name}: {action}\n" for name, action in actions.items()),
+    }
+    module.exit_json(changed=bool(actions), actions=actions, diff=diff if actions else {})
+
+
+if __name__ == "__main__":
+    main()

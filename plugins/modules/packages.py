@@ -1,0 +1,109 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: packages
+short_description: Installs Debian packages, honestly predicted and re-runnable after a kill
+description:
+  - Asks dpkg which packages are missing and installs these with C(apt-get), without recommended ones.
+  - Unlike M(ansible.builtin.apt) it needs no C(python3-apt) on the host and no package lists to answer in check mode,
+    so that a check of a fresh host ends with a prediction instead of an error.
+  - A C(dpkg) run that was interrupted is completed first; locks held by another C(apt) are waited for.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  name:
+    description: Names of the packages.
+    type: list
+    elements: str
+    required: true
+  lock_timeout_seconds:
+    description: How long to wait for another program that holds apt's locks.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    description: Predicts which packages would be installed.
+    support: full
+  diff_mode:
+    description: Lists the packages that are added.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Install Redis
+  mlfleet.stack.packages:
+    name: [redis-server]
+"""
+
+RETURN = r"""
+installed:
+  description: The packages that were missing.
+  returned: always
+  type: list
+  elements: str
+  sample: [redis-server]
+"""
+
+import os
+import subprocess
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+LOCKED = ("Could not get lock", "Unable to lock", "was locked by another process")
+
+
+def missing(names: list[str]) -> list[str]:
+    """Those of the packages that dpkg does not list as installed."""
+    query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False, env=ENVIRONMENT).stdout
+    installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
+    return [name for name in names if name not in installed]
+
+
+def run(command: list[str], lock_timeout_seconds: int) -> None:
+    """Runs an apt or dpkg command, waiting while another program holds the lock; RuntimeError when it fails."""
+    deadline = time.monotonic() + lock_timeout_seconds
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+        if done.returncode == 0:
+            return
+        if not any(sign in done.stderr for sign in LOCKED) or time.monotonic() > deadline:
+            raise RuntimeError(f"{' '.join(command[:2])}: {done.stderr.strip() or done.stdout.strip()[-2000:]}")
+        time.sleep(2)
+
+
+def install(names: list[str], lock_timeout_seconds: int) -> None:
+    run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
+    run(["apt-get", "update"], lock_timeout_seconds)
+    options = ["--yes", "--no-install-recommends", "--fix-broken", "--option=Dpkg::Options::=--force-confold"]
+    lock = f"--option=DPkg::Lock::Timeout={lock_timeout_seconds}"
+    run(["apt-get", "install", *options, lock, *names], lock_timeout_seconds)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "list", "elements": "str", "required": True},
+            "lock_timeout_seconds": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    names = missing(module.params["name"])
+    if names and not module.check_mode:
+        try:
+            install(names, module.params["lock_timeout_seconds"])
+        except RuntimeError as error:
+            module.fail_json(msg=f"Packages {', '.join(names)} could not be installed: {error}")
+    diff = {"before": "", "after": "".join(f"{name}\n" for name in names), "after_header": "installed packages"}
+    module.exit_json(changed=bool(names), installed=names, diff=diff if names else {})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: python_venv
+short_description: Keeps a virtual environment exactly at its pinned versions
+description:
+  - Makes a virtual environment that holds the given pinned packages and no others, with C(uv).
+  - Installs C(uv) itself first when it is missing or of another version.
+  - A no-op compares what is installed with the pins and asks no package index.
+  - An environment whose last installation was interrupted, or whose Python is gone, is built anew.
+  - Bytecode is compiled at installation, since services may not write into their environment.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  path:
+    description: Directory of the virtual environment.
+    type: path
+    required: true
+  requirements:
+    description: Text of a requirements file with a pinned version for every package, as C(uv pip compile) writes it.
+    type: str
+    required: true
+  python:
+    description: Interpreter that the environment is made with.
+    type: path
+    default: /usr/bin/python3
+  uv_path:
+    description: Directory of the virtual environment that holds C(uv).
+    type: path
+    default: /opt/mlfleet/uv
+  uv_requirement:
+    description: Pinned requirement of C(uv), such as V(uv==0.13.9).
+    type: str
+    required: true
+notes:
+  - Where packages come from (package index, certificates, cache) is read from the environment, as C(uv) and C(pip) do;
+    set it with the task keyword C(environment).
+attributes:
+  check_mode:
+    description: Predicts the changes; for an environment that does not exist yet it lists the pins.
+    support: full
+  diff_mode:
+    description: Lists packages as removed and added.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Install the tools that talk to MinIO
+  mlfleet.stack.python_venv:
+    path: /opt/mlfleet/tools
+    requirements: "{{ lookup('ansible.builtin.file', 'constraints/tools.txt') }}"
+    uv_requirement: "{{ lookup('ansible.builtin.file', 'constraints/uv.txt') }}"
+"""
+
+RETURN = r"""
+stamp:
+  description: File whose modification time is that of the last change to the environment.
+  returned: always
+  type: str
+  sample: /opt/mlfleet/tools/.installed
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
+PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
+
+
+class CommandFailed(Exception):
+    """A command that ended with an error; the message holds its last words."""
+
+
+def run(*command: str | Path) -> str:
+    """Standard error of a command, which is where uv reports what it does."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, cwd="/")
+    if done.returncode != 0:
+        raise CommandFailed(f"{command[0]} {command[1]}: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout + done.stderr
+
+
+class Uv:
+    """The pinned uv in an environment of its own."""
+
+    def __init__(self, path: Path, requirement: str, python: Path) -> None:
+        self.path, self.requirement, self.python = path, requirement.strip(), python
+        self.program = path / "bin" / "uv"
+
+    def is_ready(self) -> bool:
+        try:
+            return run(self.program, "--version").split()[1] == self.requirement.partition("==")[2]
+        except (CommandFailed, OSError, IndexError):
+            return False
+
+    def install(self) -> None:
+        run(self.python, "-m", "venv", "--clear", self.path)
+        run(self.path / "bin" / "python", "-m", "pip", "install", "--quiet", self.requirement)
+
+
+class Venv:
+    def __init__(self, path: Path, requirements: Path, python: Path, uv: Uv) -> None:
+        self.path, self.requirements, self.python, self.uv = path, requirements, python, uv
+        self.stamp = path / ".installed"
+
+    def is_whole(self) -> bool:
+        """Whether the last installation ended, with the Python that is there now."""
+        if not self.stamp.exists():
+            return False
+        try:
+            version = "import sys; print(*sys.version_info[:2], sep='.')"
+            return run(self.path / "bin" / "python", "-c", version) == run(self.python, "-c", version)
+        except (CommandFailed, OSError):
+            return False
+
+    def sync(self, *options: str) -> list[tuple[str, str]]:
+        """Brings the packages to their pins; the changes as (sign, package) with the signs -, + and ~."""
+        target = ("--python", self.path / "bin" / "python")
+        return CHANGE.findall(run(self.uv.program, "pip", "sync", *target, *options, self.requirements))
+
+    def pending(self) -> list[tuple[str, str]]:
+        if self.uv.is_ready() and self.is_whole():
+            return self.sync("--dry-run")
+        return [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
+
+    def install(self) -> list[tuple[str, str]]:
+        if not self.uv.is_ready():
+            self.uv.install()
+        if not self.is_whole():
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            run(self.uv.program, "venv", "--quiet", "--python", self.python, self.path)
+        elif not self.sync("--dry-run"):
+            return []
+        self.stamp.unlink(missing_ok=True)
+        changes = self.sync("--compile-bytecode", "--link-mode=copy")
+        self.stamp.touch()
+        return changes
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "requirements": {"type": "str", "required": True},
+            "python": {"type": "path", "default": "/usr/bin/python3"},
+            "uv_path": {"type": "path", "default": "/opt/mlfleet/uv"},
+            "uv_requirement": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    os.umask(0o022)
+    path, python = Path(module.params["path"]), Path(module.params["python"])
+    uv = Uv(Path(module.params["uv_path"]), module.params["uv_requirement"], python)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=module.tmpdir) as pins:
+        pins.write(module.params["requirements"])
+        pins.flush()
+        venv = Venv(path, Path(pins.name), python, uv)
+        try:
+            changes = venv.pending() if module.check_mode else venv.install()
+        except (CommandFailed, OSError) as error:
+            module.fail_json(msg=f"Virtual environment {path}: {error}")
+    diff = {
+        "before": "".join(f"{package}\n" for sign, package in changes if sign == "-"),
+        "after": "".join(f"{package}\n" for sign, package in changes if sign != "-"),
+        "before_header": str(path),
+        "after_header": str(path),
+    }
+    module.exit_json(changed=bool(changes), stamp=str(venv.stamp), diff=diff if changes else {})
+
+
+if __name__ == "__main__":
+    main()
