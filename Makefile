@@ -1,0 +1,72 @@
+# The two commands for a newcomer: `make demo` and `make test`. `make clean` removes the lab of the demo.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+STAGE := scripts/stage
+LINK := .ansible/collections/ansible_collections/mlfleet/stack
+ROLES := $(notdir $(wildcard roles/*))
+SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: demo test clean venv engine lint unit sanity collection molecule integration kill-test bench constraints docs
+
+demo: venv engine
+	@$(STAGE) "Lab of one host" mlfleet lab up inventories/lab --like inventories/single
+	@$(STAGE) "Secrets" mlfleet init inventories/lab
+	@$(STAGE) "Converge" ansible-playbook site.yml -i inventories/lab
+	@$(STAGE) "Run a job on each queue" ansible-playbook playbooks/verify.yml -i inventories/lab
+
+clean:
+	@mlfleet lab down inventories/lab
+
+test: venv engine
+	@scripts/stages lint unit sanity collection molecule integration
+
+lint:
+	@ruff check . && ruff format --check .
+	@mypy
+	@yamllint .
+	@ansible-lint --offline
+
+unit:
+	@pytest tests/unit
+
+sanity:
+	@cd $(LINK) && ansible-test sanity --python $$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') --venv
+
+collection:
+	@pytest tests/collection
+
+molecule:
+	@for scenario in $(SCENARIOS); do $(STAGE) "molecule test -s $$scenario" molecule test -s $$scenario || exit 1; done
+
+integration:
+	@pytest tests/integration -m "not kill"
+
+# Kills a fresh converge at ten moments, each on a new host; takes most of an hour.
+kill-test: venv engine
+	@pytest tests/integration -m kill
+
+bench: venv engine
+	@scripts/bench
+
+# What the venvs of services and controller are pinned to; run after a change of a *.in file or of pyproject.toml.
+constraints: venv
+	@scripts/constraints
+
+# The tables of the roles' READMEs, from their specs and defaults.
+docs: venv
+	@python scripts/role_tables.py
+
+venv: $(VENV)/.made $(LINK)
+
+$(VENV)/.made: constraints/controller.txt constraints/uv.txt pyproject.toml
+	@$(STAGE) "Virtual environment" scripts/venv $(PYTHON) $(VENV)
+	@touch $@
+
+$(LINK):
+	@mkdir -p $(dir $@)
+	@ln -sfn ../../../.. $@
+
+engine:
+	@$(STAGE) "Docker engine" scripts/docker-engine

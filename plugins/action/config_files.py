@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of config_files: render everything, then send it in one round trip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.common.text.converters import to_text
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, pack, parse
+
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "path": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["file", "directory", "absent"], "default": "file"},
+            "template": {"type": "str"},
+            # Raw, since a text made from a dictionary or from an unquoted mode is never the one that was meant.
+            "content": {"type": "raw"},
+            "mode": {"type": "raw"},
+            "owner": {"type": "str", "default": "root"},
+            "group": {"type": "str", "default": "root"},
+            "validate": {"type": "str"},
+            "sensitive": {"type": "bool", "default": False},
+            "purge": {"type": "bool", "default": False},
+            "vars": {"type": "dict", "default": {}},
+        },
+    }
+}
+
+
+class ActionModule(ActionBase):
+    """Render on the controller, install on the host."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        try:
+            items = parse([self._rendered(entry, task_vars or {}) for entry in arguments["files"]])
+        except FilesError as error:
+            raise AnsibleActionFail(str(error)) from None
+        module_args = {"payload": pack(items)}
+        result.update(self._execute_module("mlfleet.stack.install_files", module_args, task_vars=task_vars))
+        return result
+
+    def _rendered(self, entry: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The entry with its template, if it has one, turned into content."""
+        template, path = entry["template"], entry["path"]
+        if template is None:
+            return entry
+        if entry["content"] is not None:
+            raise FilesError(f"{path}: a file has either a template or content")
+        try:
+            content = self._render(self._find_needle("templates", template), {**task_vars, **entry["vars"]})
+        except AnsibleError as error:
+            raise FilesError(f"{path}: template {template} does not render: {' '.join(str(error).split())}") from error
+        return {**entry, "content": content}
+
+    def _render(self, source: str, variables: dict[str, Any]) -> str:
+        """As ansible.builtin.template does, with its search path and defaults."""
+        roots = [*variables.get("ansible_search_path", []), self._loader.get_basedir(), Path(source).parent]
+        templar = self._templar.copy_with_new_env(
+            searchpath=[str(path) for root in map(Path, roots) for path in (root / "templates", root)],
+            available_variables=variables,
+        )
+        text = trust_as_template(self._loader.get_text_file_contents(source))
+        rendered = templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True})
+        return "" if rendered is None else to_text(rendered, nonstring="simplerepr")

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Validate the inventory for one host, on the controller alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
+from ansible.plugins.action import ActionBase
+from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
+
+ROLES_DIR = Path(__file__).parents[2] / "roles"
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    "roles": {"type": "list", "elements": "str", "required": True},
+    "required_groups": {"type": "list", "elements": "str", "default": []},
+}
+
+
+class ActionModule(ActionBase):
+    """Collect all that is wrong, then fail once."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        names = preflight.roles_of_host(arguments["roles"], task_vars["group_names"])
+        try:
+            roles = preflight.load_roles(names, ROLES_DIR, self._read)
+        except LookupError as error:
+            raise AnsibleActionFail(str(error)) from None
+        lines = self._lines(roles, arguments["required_groups"], task_vars)
+        result |= {"changed": False, "roles": names, "failed": bool(lines)}
+        if lines:
+            result["msg"] = "\n".join(lines)
+        return result
+
+    def _lines(self, roles: list[Role], required_groups: list[str], task_vars: dict[str, Any]) -> list[str]:
+        host, first = task_vars["inventory_hostname"], task_vars["ansible_play_hosts"][0]
+        inventory = preflight.inventory_directory(
+            task_vars.get("ansible_inventory_sources") or [], task_vars.get("inventory_dir"), Path.cwd()
+        )
+        resolve = self._resolver(roles, task_vars)
+
+        def is_news(name: str) -> bool:
+            """The first host speaks for all that have the same value, or lack it too."""
+            return host == first or task_vars["hostvars"][first].get(name) != task_vars["hostvars"][host].get(name)
+
+        found = preflight.examine(roles, resolve)
+        missing = [name for name in found.missing_secrets if is_news(name)]
+        malformed = {name: problem for name, problem in found.malformed_secrets.items() if is_news(name)}
+        wanted = {role.name: f"__{role.name}_python_versions" for role in roles}
+        versions = {role.name: resolve(role, wanted[role.name]) for role in roles if wanted[role.name] in role.vars}
+        local = [*preflight.host_problems(host, task_vars["ansible_facts"], versions), *found.lines]
+        return [
+            *(preflight.empty_groups(required_groups, task_vars["groups"], inventory) if host == first else []),
+            *preflight.secret_lines(missing, malformed, inventory),
+            *(f"{host}: {line}" for line in local),
+        ]
+
+    def _resolver(self, roles: list[Role], task_vars: dict[str, Any]) -> Callable[[Role, str], Any]:
+        """Values as the roles will see them: an option at a time, so that an error names its option."""
+        own = [values for role in roles for values in (role.defaults, role.vars)]
+        variables = {name: value for values in (*own, task_vars) for name, value in values.items()}
+        templars = {
+            role.name: self._templar.copy_with_new_env(available_variables={**variables, "role_path": str(role.path)})
+            for role in roles
+        }
+
+        def resolve(role: Role, name: str) -> Any:
+            if name not in variables:
+                raise UnsetError
+            try:
+                return templars[role.name].template(variables[name])
+            except AnsibleValueOmittedError:
+                raise UnsetError from None
+            except AnsibleUndefinedVariable as error:
+                raise UnresolvableError(" ".join(str(error).split())) from None
+            except AnsibleError as error:
+                # Other errors may quote the value.
+                is_secret = role.options.get(name, {}).get("no_log")
+                raise UnresolvableError("does not render" if is_secret else " ".join(str(error).split())) from None
+
+        return resolve
+
+    def _read(self, path: Path) -> Any:
+        return self._loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else None

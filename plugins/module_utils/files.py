@@ -1,0 +1,481 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Install directories and files together, all or nothing; both halves of config_files use it.
+
+The controller parses and packs the items; the host plans (reads), validates and applies (writes) them.
+Check mode is the same plan without the writing, so it cannot tell another story than the run.
+"""
+
+# Who follows a link and who does not matters here: system calls by their own names.
+# ruff: noqa: PTH102, PTH104, PTH105, PTH108, PTH112, PTH114, PTH115, PTH116, PTH118, PTH119, PTH120, PTH123
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import grp
+import hashlib
+import json
+import os
+import pwd
+import re
+import secrets
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+VALIDATION_SECONDS = 60
+_ORDER = {"directory": 0, "file": 1, "absent": 2}
+
+
+class FilesError(Exception):
+    """One line for the user; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is wanted at a path."""
+
+    path: str
+    state: str = "file"
+    content: str = ""
+    owner: str = "root"
+    group: str = "root"
+    mode: str = "0644"
+    validate: str | None = None
+    sensitive: bool = False
+    purge: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """What stands at a path. Owner and group are ids, or a name that the host does not know (yet)."""
+
+    kind: str = "absent"
+    owner: int | str = 0
+    group: int | str = 0
+    mode: int = 0
+    content: bytes = b""
+
+    def __str__(self) -> str:
+        if self.kind == "absent":
+            return self.kind
+        owner = _name(self.owner, lambda uid: pwd.getpwuid(uid).pw_name)
+        group = _name(self.group, lambda gid: grp.getgrgid(gid).gr_name)
+        return f"{self.kind} {owner}:{group} {self.mode:04o}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """An item with the state found and the state wanted, which may be equal."""
+
+    item: Item
+    before: State
+    after: State
+
+    @property
+    def path(self) -> str:
+        return self.item.path
+
+    @property
+    def needed(self) -> bool:
+        return self.before != self.after
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether a file is written, rather than only given another owner or mode."""
+        return self.after.kind == "file" and (self.before.kind, self.before.content) != ("file", self.after.content)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Items: parsed on the controller, packed for the way
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def parse(entries: list[dict[str, Any]]) -> list[Item]:
+    """The user's entries, already rendered and of the right types, as items that make sense together."""
+    items = [_parse_entry(entry) for entry in entries]
+    seen: set[str] = set()
+    for item in items:
+        if item.path in seen:
+            raise FilesError(f"{item.path} is listed twice")
+        seen.add(item.path)
+    absent = {item.path for item in items if item.state == "absent"}
+    for item in items:
+        if gone := absent.intersection(_ancestors(item.path)):
+            raise FilesError(f"{item.path} lies in {gone.pop()}, which is to be absent")
+    return items
+
+
+def _parse_entry(entry: dict[str, Any]) -> Item:
+    path, state, content = entry["path"], entry.get("state") or "file", entry.get("content")
+    if not path.startswith("/"):
+        raise FilesError(f"{path}: the path must be absolute")
+    path = "/" + os.path.normpath(path).lstrip("/")
+    if path == "/":
+        raise FilesError("/ itself cannot be managed")
+    if (content is None) == (state == "file"):
+        raise FilesError(f"{path}: a file has a template or content, and nothing else has")
+    if content is not None and not isinstance(content, str):
+        raise FilesError(f"{path}: content must be text (to_nice_json and to_nice_yaml make it)")
+    mode = entry.get("mode")
+    if mode is None:
+        mode = "0755" if state == "directory" else "0644"
+    # A number here is YAML's reading of an unquoted 0640: too late to know what was meant.
+    if not isinstance(mode, str) or not re.fullmatch("0?[0-7]{3,4}", mode):
+        raise FilesError(f"{path}: the mode must be a quoted octal string such as '0640'")
+    if entry.get("purge") and state != "directory":
+        raise FilesError(f"{path}: only a directory can be purged")
+    validate = entry.get("validate")
+    if validate and (state != "file" or not any("%s" in word for word in _words(validate, path))):
+        raise FilesError(f"{path}: validate belongs to a file and names it as %s")
+    return Item(
+        path=path,
+        state=state,
+        content=content or "",
+        owner=entry.get("owner") or "root",
+        group=entry.get("group") or "root",
+        mode=mode,
+        validate=validate or None,
+        sensitive=bool(entry.get("sensitive")),
+        purge=bool(entry.get("purge")),
+    )
+
+
+def _words(command: str, path: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise FilesError(f"{path}: {command!r} is no command: {error}") from error
+
+
+def pack(items: list[Item]) -> str:
+    """Items as one opaque word: hidden as a whole, it hides nothing else that the result shows."""
+    return base64.b64encode(json.dumps([dataclasses.asdict(item) for item in items]).encode()).decode()
+
+
+def unpack(payload: str) -> list[Item]:
+    return [Item(**fields) for fields in json.loads(base64.b64decode(payload))]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The host's half
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def install(items: list[Item], check_mode: bool = False, with_diff: bool = True) -> dict[str, Any]:
+    """Bring the host to the items' state, or in check mode tell what that would change."""
+    try:
+        changes = plan(items)
+        if not check_mode:
+            _require_accounts(changes)
+        needed = [change for change in changes if change.needed]
+        validate(needed, check_mode)
+        if not check_mode:
+            apply(needed)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise FilesError(f"{where}{error.strerror or error}; nothing was changed") from error
+    return {
+        "changed": bool(needed),
+        "changed_paths": [change.path for change in needed],
+        "paths": [item.path for item in items if item.state == "file"],
+        "diff": diff(needed) if with_diff else [],
+    }
+
+
+def plan(items: list[Item]) -> list[Change]:
+    """Every item, missing parent and stray file with its two states: directories, files, then removals."""
+    wanted = _missing_parents(items) + items + _strays(items)
+    changes = [Change(item, _observe(item), _wanted(item)) for item in wanted]
+    return sorted(changes, key=lambda c: (_ORDER[c.item.state], c.path.count("/") * (c.item.state == "directory")))
+
+
+def validate(changes: list[Change], check_mode: bool) -> None:
+    """Run each new file's validator on a copy that only we can reach."""
+    to_validate = [change for change in changes if change.item.validate and change.rewrites]
+    if not to_validate:
+        return
+    with tempfile.TemporaryDirectory(prefix="mlfleet-") as scratch:
+        for number, change in enumerate(to_validate):
+            directory = os.path.join(scratch, str(number))
+            os.mkdir(directory, 0o700)
+            copy = os.path.join(directory, os.path.basename(change.path))
+            _write(copy, change.after, strict=False)
+            _run_validator(change, copy, check_mode)
+
+
+def apply(changes: list[Change]) -> None:
+    """Make the changes; each step leaves behind how to undo it, until the last one has succeeded."""
+    former: list[str] = []
+    with ExitStack() as undo:
+        for change in changes:
+            if change.item.state == "directory":
+                _apply_directory(change, undo)
+        written = [(_write_beside(change, undo), change) for change in changes if change.rewrites]
+        for temporary, change in written:
+            if change.before.kind != "absent":
+                former.append(_keep(change.path, undo))
+            os.replace(temporary, change.path)
+            if change.before.kind == "absent":
+                undo.callback(os.unlink, change.path)
+        for change in changes:
+            if change.after.kind == "file" and not change.rewrites:
+                undo.callback(_set_attributes, change.path, change.before)
+                _set_attributes(change.path, change.after)
+        for change in changes:
+            if change.after.kind == "absent":
+                former.append(_set_aside(change.path, undo))
+        undo.pop_all()
+    for path in former:
+        _remove(path)
+
+
+def diff(changes: list[Change]) -> list[dict[str, str]]:
+    """What Ansible shows with --diff: a line for kind, owner and mode, then the content unless it is sensitive."""
+    entries = []
+    for change in changes:
+        texts = [(f"{change.before}\n", f"{change.after}\n")]
+        if change.rewrites:
+            texts.append(_contents(change))
+        entries += [
+            {"before_header": change.path, "after_header": change.path, "before": before, "after": after}
+            for before, after in texts
+            if before != after
+        ]
+    return entries
+
+
+def _contents(change: Change) -> tuple[str, str]:
+    if change.item.sensitive:
+        return "(former content, sensitive: not shown)\n", "(new content, sensitive: not shown)\n"
+    return _text(change.before.content), _text(change.after.content)
+
+
+def _text(content: bytes) -> str:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return f"(binary, sha256 {hashlib.sha256(content).hexdigest()})\n" if "\0" in text else text
+
+
+# --- planning --------------------------------------------------------------------------------------------------------
+
+
+def _ancestors(path: str) -> list[str]:
+    """From / down to the parent."""
+    parts = path.split("/")
+    return ["/".join(parts[:length]) or "/" for length in range(1, len(parts))]
+
+
+def _missing_parents(items: list[Item]) -> list[Item]:
+    listed = {item.path for item in items}
+    missing: dict[str, Item] = {}
+    for item in items:
+        for parent in _ancestors(item.path) if item.state != "absent" else []:
+            if parent not in listed and not os.path.lexists(parent):
+                missing[parent] = Item(
+                    parent, "directory", owner=str(os.geteuid()), group=str(os.getegid()), mode="0755"
+                )
+    return list(missing.values())
+
+
+def _strays(items: list[Item]) -> list[Item]:
+    """What nobody lists: files in a purged directory, and what a killed run left beside its targets."""
+    listed = {item.path for item in items}
+    strays: dict[str, Item] = {}
+    for item in items:
+        pattern = re.compile(re.escape(f".{os.path.basename(item.path)}.") + r"[0-9a-f]{16}\.mlfleet")
+        beside = [entry.path for entry in _entries(os.path.dirname(item.path)) if pattern.fullmatch(entry.name)]
+        inside = [entry.path for entry in _entries(item.path) if not entry.is_dir(follow_symlinks=False)]
+        strays |= {path: Item(path, "absent") for path in beside + inside * item.purge if path not in listed}
+    return list(strays.values())
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    return sorted(os.scandir(directory), key=lambda entry: entry.name) if os.path.isdir(directory) else []
+
+
+def _observe(item: Item) -> State:
+    try:
+        found = os.lstat(item.path)
+        # A directory may live elsewhere, behind a link that nobody but root (or we) can have made.
+        if item.state == "directory" and stat.S_ISLNK(found.st_mode) and found.st_uid in (0, os.geteuid()):
+            found = os.stat(item.path)
+    except FileNotFoundError:
+        if os.path.islink(item.path):
+            raise FilesError(f"{item.path} is a link that leads nowhere") from None
+        return State()
+    content = b""
+    if stat.S_ISREG(found.st_mode):
+        kind = "file"
+        if item.state == "file":
+            with open(item.path, "rb") as file:
+                content = file.read()
+    elif stat.S_ISDIR(found.st_mode):
+        kind = "directory"
+    elif stat.S_ISLNK(found.st_mode):
+        kind = f"link to {os.readlink(item.path)}"
+    else:
+        kind = "special file"
+    replaceable = kind == item.state or (kind.startswith("link") and item.state == "file")
+    if item.state != "absent" and not replaceable:
+        raise FilesError(f"{item.path} is a {kind}, where a {item.state} is wanted")
+    return State(kind, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), content)
+
+
+def _wanted(item: Item) -> State:
+    if item.state == "absent":
+        return State()
+    owner = _id(item.owner, lambda name: pwd.getpwnam(name).pw_uid)
+    group = _id(item.group, lambda name: grp.getgrnam(name).gr_gid)
+    return State(item.state, owner, group, int(item.mode, 8), item.content.encode())
+
+
+def _id(name: str, look_up: Callable[[str], int]) -> int | str:
+    try:
+        return look_up(name)
+    except KeyError:
+        return int(name) if name.isdecimal() else name
+
+
+def _name(account: int | str, look_up: Callable[[int], str]) -> str:
+    try:
+        return look_up(account) if isinstance(account, int) else account
+    except KeyError:
+        return str(account)
+
+
+def _require_accounts(changes: list[Change]) -> None:
+    missing = {f"user {change.after.owner}": change.path for change in changes if isinstance(change.after.owner, str)}
+    missing |= {f"group {change.after.group}": change.path for change in changes if isinstance(change.after.group, str)}
+    if missing:
+        account, path = next(iter(missing.items()))
+        raise FilesError(f"{path}: {account} does not exist; nothing was changed")
+
+
+def _run_validator(change: Change, copy: str, check_mode: bool) -> None:
+    command = [word.replace("%s", copy) for word in _words(change.item.validate or "", change.path)]
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+    # A host that is still without the program gets it in the run, before this.
+    if not shutil.which(command[0], path=path):
+        if check_mode:
+            return
+        raise FilesError(f"{change.path}: there is no {command[0]} to validate it; nothing was changed")
+    try:
+        result = subprocess.run(
+            command,
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=VALIDATION_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FilesError(
+            f"{change.path}: {command[0]} took over {VALIDATION_SECONDS} s; nothing was changed"
+        ) from error
+    if result.returncode:
+        output = result.stdout.decode(errors="replace").replace(copy, change.path).strip()
+        if change.item.sensitive:
+            output = "its output is not shown, since the file is sensitive"
+        raise FilesError(f"{change.path} is not valid; nothing was changed. {command[0]} says: {output}")
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _beside(path: str) -> str:
+    """An unpredictable hidden name in the same directory, which no *.conf pattern matches."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.{secrets.token_hex(8)}.mlfleet")
+
+
+def _write(path: str, state: State, strict: bool = True) -> None:
+    """A new file, closed to everybody else until it has its owner and mode."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(state.content)
+        file.flush()
+        try:
+            _attributes(descriptor, state)
+        except (PermissionError, TypeError):
+            if strict:
+                raise
+
+
+def _attributes(descriptor: int, state: State) -> None:
+    os.fchown(descriptor, state.owner, state.group)  # type: ignore[arg-type]
+    # After the owner: a change of owner clears the set-id bits.
+    os.fchmod(descriptor, state.mode)
+
+
+def _set_attributes(path: str, state: State) -> None:
+    nofollow = os.O_DIRECTORY if state.kind == "directory" else os.O_NOFOLLOW
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | nofollow)
+    try:
+        _attributes(descriptor, state)
+    finally:
+        os.close(descriptor)
+
+
+def _apply_directory(change: Change, undo: ExitStack) -> None:
+    if change.before.kind == "absent":
+        os.mkdir(change.path, 0o700)
+        undo.callback(os.rmdir, change.path)
+    else:
+        undo.callback(_set_attributes, change.path, change.before)
+    _set_attributes(change.path, change.after)
+
+
+def _write_beside(change: Change, undo: ExitStack) -> str:
+    temporary = _beside(change.path)
+    undo.callback(_unlink, temporary)
+    _write(temporary, change.after)
+    return temporary
+
+
+def _keep(path: str, undo: ExitStack) -> str:
+    """A second name for what is about to be replaced."""
+    kept = _beside(path)
+    os.link(path, kept, follow_symlinks=False)
+    undo.callback(_put_back, kept, path)
+    return kept
+
+
+def _put_back(kept: str, path: str) -> None:
+    os.replace(kept, path)
+    # Renaming to another name of the same file does nothing.
+    _unlink(kept)
+
+
+def _set_aside(path: str, undo: ExitStack) -> str:
+    aside = _beside(path)
+    os.rename(path, aside)
+    undo.callback(os.rename, aside, path)
+    return aside
+
+
+def _unlink(path: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
+
+
+def _remove(path: str) -> None:
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    except OSError as error:
+        raise FilesError(f"all is installed, but {error.filename} remains: {error.strerror}") from error

@@ -1,0 +1,253 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can be said about an inventory before any host is touched: plain data in, one line for each error out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+
+SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
+MINIMUM_PYTHON = "3.11"
+SERVICE_MANAGER = "systemd"
+COMMON_ROLE = "host"
+
+SECRET_PREFIX = "topology_secret_"
+SECRET_LENGTHS = range(16, 41)
+# What PostgreSQL takes without surprise; the hyphen because the documents name a database mlflow-tracking.
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+PORTS = range(1, 65536)
+
+Values = Mapping[str, Any]
+
+
+class UnsetError(Exception):
+    """Neither the inventory nor a default says anything about the option."""
+
+
+class UnresolvableError(Exception):
+    """The option's value cannot be had; the text says why."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role's interface, as its files declare it."""
+
+    name: str
+    path: Path
+    options: Mapping[str, Any]
+    defaults: Values
+    vars: Values
+    dependencies: list[str]
+
+
+@dataclass
+class Findings:
+    """What is wrong on one host; secrets apart, since all hosts share them."""
+
+    missing_secrets: list[str] = field(default_factory=list)
+    malformed_secrets: dict[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+
+# --- roles -----------------------------------------------------------------------------------------------------------
+
+
+def roles_of_host(roles: Iterable[str], groups: Iterable[str]) -> list[str]:
+    """A group is a role; the role host is everybody's."""
+    mine = {COMMON_ROLE, *groups}
+    return [role for role in roles if role in mine]
+
+
+def load_roles(names: Iterable[str], roles_dir: Path, read: Callable[[Path], Any]) -> list[Role]:
+    """The roles and, before each, what it depends on. C(read) gives a YAML file's data, or nothing."""
+    loaded: dict[str, Role | None] = {}
+
+    def load(name: str) -> None:
+        if name in loaded:
+            return
+        loaded[name] = None
+        role = _load_role(roles_dir / name, read)
+        for dependency in role.dependencies:
+            load(dependency)
+        del loaded[name]
+        loaded[name] = role
+
+    for name in names:
+        load(name)
+    return [role for role in loaded.values() if role]
+
+
+def _load_role(path: Path, read: Callable[[Path], Any]) -> Role:
+    if not path.is_dir():
+        raise LookupError(f"there is no role {path.name} in {path.parent}")
+
+    def load(file: str) -> dict[str, Any]:
+        return read(path / file) or {}
+
+    dependencies = load("meta/main.yml").get("dependencies") or []
+    names = [entry if isinstance(entry, str) else entry.get("role") or entry["name"] for entry in dependencies]
+    return Role(
+        name=path.name,
+        path=path,
+        options=load("meta/argument_specs.yml").get("argument_specs", {}).get("main", {}).get("options") or {},
+        defaults=load("defaults/main.yml"),
+        vars=load("vars/main.yml"),
+        dependencies=[name.rpartition(".")[2] for name in names],
+    )
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+
+def examine(roles: Iterable[Role], resolve: Callable[[Role, str], Any]) -> Findings:
+    """Every option of every role. C(resolve) gives its value or raises one of the two errors above."""
+    found = Findings()
+    values: dict[str, Any] = {}
+    secrets: set[str] = set()
+    for role in roles:
+        for name, option in role.options.items():
+            prefix = f"role {role.name}: argument {name}"
+            is_secret = name.startswith(SECRET_PREFIX)
+            try:
+                value = resolve(role, name)
+            except UnsetError:
+                if option.get("required") and is_secret:
+                    found.missing_secrets.append(name)
+                elif option.get("required"):
+                    found.lines.append(f"{prefix}: is required")
+                continue
+            except UnresolvableError as error:
+                found.lines.append(f"{prefix}: {error}")
+                continue
+            if not is_secret:
+                values[name], errors = validated(name, option, value)
+                found.lines += [f"{prefix}: {error}" for error in errors]
+            elif problem := secret_problem(value):
+                found.malformed_secrets[name] = problem
+            # Anything shorter would mask parts of ordinary words.
+            if is_secret and isinstance(value, str) and len(value) >= 8:
+                secrets.add(value)
+    found.lines += [line for check in CHECKS for line in check(values)]
+    # Whatever refers to a missing secret is undefined too, which is no news.
+    known = [line for line in found.lines if not any(name in line for name in found.missing_secrets)]
+    found.lines = [remove_values(line, secrets) for line in dict.fromkeys(known)]
+    return found
+
+
+def validated(name: str, option: Mapping[str, Any], value: Any) -> tuple[Any, list[str]]:
+    """The value in the option's type, with what is wrong with it; no secret is ever quoted."""
+    result = ArgumentSpecValidator({name: option}).validate({name: value})
+    if option.get("no_log"):
+        errors = [f"is no valid {option.get('type', 'str')}"] if result.error_messages else []
+    else:
+        errors = [
+            " ".join(remove_values(message, result._no_log_values).removeprefix(f"argument '{name}' ").split())
+            for message in result.error_messages
+        ]
+    return None if errors else result.validated_parameters[name], errors
+
+
+def secret_problem(value: Any) -> str | None:
+    """Why the value cannot be one of the secrets that mlfleet init makes."""
+    if not isinstance(value, str):
+        return "is not text"
+    if len(value) not in SECRET_LENGTHS:
+        return f"has {len(value)} characters, not {SECRET_LENGTHS[0]} to {SECRET_LENGTHS[-1]}"
+    if not re.fullmatch("[!-~]*", value):
+        return "contains a blank, a control character or a letter beyond ASCII"
+    return None
+
+
+# --- meaning: each check takes the values of all options of a host and gives a line for each error -------------------
+
+
+def database_names(values: Values) -> Iterator[str]:
+    for option, entry in _entries(values, "postgres_databases"):
+        for key in ("name", "owner"):
+            name = entry.get(key)
+            if isinstance(name, str) and not IDENTIFIER.fullmatch(name):
+                yield (
+                    f"{option}: {key} {name!r} is no identifier: at most 63 letters, digits, _ and -, "
+                    "of which the first is a letter or _"
+                )
+
+
+def ports(values: Values) -> Iterator[str]:
+    for name, value in values.items():
+        if name.endswith("_port") and isinstance(value, int) and value not in PORTS:
+            yield f"{name}: {value} is no port ({PORTS[0]} to {PORTS[-1]})"
+
+
+def site_ports(values: Values) -> Iterator[str]:
+    taken: dict[Any, Mapping[str, Any]] = {}
+    for option, site in _entries(values, "nginx_sites"):
+        port = site.get("port")
+        # The same site may stand in a list and in the sum of lists.
+        if port is not None and taken.setdefault(port, site) != site:
+            yield f"{option}: port {port} is used by {taken[port].get('name')} and by {site.get('name')}"
+
+
+CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (database_names, ports, site_ports)
+
+
+def _entries(values: Values, list_name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The dictionaries in every list of this family: the role's, the wiring's and the user's."""
+    for option, value in values.items():
+        if list_name in option and isinstance(value, list):
+            yield from ((option, entry) for entry in value if isinstance(entry, Mapping))
+
+
+# --- host and inventory ----------------------------------------------------------------------------------------------
+
+
+def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[str, list[str]]) -> Iterator[str]:
+    """What the roles cannot run on. C(python_versions) has the roles that want certain ones."""
+    if "distribution" not in facts:
+        yield "facts are missing: gather them before preflight"
+        return
+    distribution, release = facts["distribution"], facts.get("distribution_major_version", "")
+    if release not in SUPPORTED_RELEASES.get(distribution, []):
+        supported = [f"{name} {' or '.join(releases)}" for name, releases in SUPPORTED_RELEASES.items()]
+        yield f"{distribution} {release} is not supported: use {', '.join(supported)}"
+    if facts.get("service_mgr") != SERVICE_MANAGER:
+        yield f"services are managed by {facts.get('service_mgr', 'nothing')}: {SERVICE_MANAGER} is needed"
+    version = facts.get("python", {}).get("version", {})
+    major, minor = int(version.get("major", 0)), int(version.get("minor", 0))
+    if (major, minor) < tuple(int(part) for part in MINIMUM_PYTHON.split(".")):
+        yield f"Python {MINIMUM_PYTHON} or newer is needed, {host} has {major}.{minor}"
+    for role, wanted in python_versions.items():
+        if f"{major}.{minor}" not in wanted:
+            yield f"{role} needs Python {' or '.join(wanted)}, {host} has {major}.{minor}"
+
+
+def empty_groups(required: Iterable[str], groups: Mapping[str, list[str]], inventory: str) -> Iterator[str]:
+    for group in required:
+        if not groups.get(group):
+            yield f"group {group} has no host: add one to {inventory}, see inventories/single"
+
+
+def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:
+    if names := ", ".join(missing):
+        yield f"secrets are missing: {names} – run: mlfleet init {inventory}"  # noqa: RUF001
+    for name, problem in malformed.items():
+        yield (
+            f"{name} {problem}: remove it from group_vars/all/vault.yml with ansible-vault edit, "
+            f"then run: mlfleet init {inventory}"
+        )
+
+
+def inventory_directory(sources: Iterable[str], fallback: str | None, cwd: Path) -> str:
+    """The inventory as the user would name it."""
+    paths = [cwd / source for source in [*sources, fallback or "."]]
+    path = next((path for path in paths if path.exists()), cwd)
+    directory = path if path.is_dir() else path.parent
+    return str(directory.relative_to(cwd) if directory.is_relative_to(cwd) else directory)

@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: config_files
+short_description: Render and install files and directories together, all or nothing
+description:
+  - Renders any number of templates on the controller and installs them in one round trip, with the directories that
+    hold them.
+  - A template that does not render stops the task before anything is sent. A file that does not validate, an unknown
+    owner or a failed write leaves the host as it was.
+version_added: 0.1.0
+author:
+  - The mlfleet authors (@mlfleet)
+options:
+  files:
+    description:
+      - What to install. Directories are made before files, parents first, and files are removed last.
+      - Missing parents that are not listed are created as C(root:root 0755).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: The absolute path on the host.
+        type: str
+        required: true
+      state:
+        description:
+          - What is to be at O(files[].path).
+          - V(file) replaces a link by a file and never follows it. V(directory) accepts a link to a directory when root
+            made that link. V(absent) removes a directory with all that is in it.
+        type: str
+        choices: [file, directory, absent]
+        default: file
+      template:
+        description: A template, found and rendered as M(ansible.builtin.template) does. A file has either this or
+          O(files[].content).
+        type: str
+      content:
+        description: The file's text, written as it is.
+        type: raw
+      owner:
+        description: Name or id of the owner.
+        type: str
+        default: root
+      group:
+        description: Name or id of the group.
+        type: str
+        default: root
+      mode:
+        description: An octal string in quotes; by default V(0644) for a file and V(0755) for a directory.
+        type: raw
+      validate:
+        description:
+          - A command that accepts the new file, in which C(%s) becomes the path of a copy. It runs without a shell.
+          - It runs in check mode too, but is left out there while the host does not have the program yet.
+        type: str
+      sensitive:
+        description: Keep the content out of the diff, and the output of O(files[].validate) out of the error.
+        type: bool
+        default: false
+      purge:
+        description: Remove the files and links in this directory that O(files) does not list. Directories in it stay.
+        type: bool
+        default: false
+      vars:
+        description: Variables for this item's template alone, so that one template serves many items.
+        type: dict
+        default: {}
+attributes:
+  check_mode:
+    support: full
+    description: Reports exactly what a run would change. An owner that does not exist yet counts as a change.
+  diff_mode:
+    support: full
+    description: Shows kind, owner and mode, then the content unless it is sensitive.
+notes:
+  - No content is ever in the invocation, the host's log or the process list.
+  - SELinux contexts, ACLs and extended attributes are out of scope.
+seealso:
+  - module: ansible.builtin.template
+  - module: ansible.builtin.file
+"""
+
+EXAMPLES = r"""
+- name: Install Redis' configuration
+  mlfleet.stack.config_files:
+    files:
+      - {path: /etc/redis, state: directory, group: redis, mode: "0750"}
+      - {path: /etc/redis/redis.conf, template: redis.conf.j2, group: redis, mode: "0640"}
+      - {path: /etc/redis/users.acl, template: users.acl.j2, group: redis, mode: "0640", sensitive: true}
+  register: __redis_files
+  notify: Restart redis
+
+- name: Install nginx' configuration if nginx accepts it
+  mlfleet.stack.config_files:
+    files:
+      - {path: /etc/nginx/nginx.conf, template: nginx.conf.j2, validate: nginx -t -c %s}
+      - {path: /etc/nginx/sites-enabled/default, state: absent}
+
+- name: Keep one file an instance, and no other
+  mlfleet.stack.config_files:
+    files:
+      - {path: /etc/mlfleet/worker, state: directory, purge: true}
+      - {path: /etc/mlfleet/worker/1.env, template: instance.env.j2, mode: "0640", vars: {instance: 1}}
+      - {path: /etc/mlfleet/worker/2.env, template: instance.env.j2, mode: "0640", vars: {instance: 2}}
+"""
+
+RETURN = r"""
+changed_paths:
+  description: Every path that was changed, or would be in check mode; created parents and purged files included.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/redis, /etc/redis/redis.conf]
+paths:
+  description: Every listed path that is a file.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/redis/redis.conf, /etc/redis/users.acl]
+"""

@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Validate the whole inventory before a host is touched
+description:
+  - Compares every option of every role that a host will run with the role's argument specification, from defaults and
+    inventory alone, and reports all errors at once, one line each.
+  - Checks that required groups have hosts, that no secret is missing or malformed, that names and ports make sense, and
+    that operating system, Python and service manager are supported.
+  - Runs on the controller only and never shows a secret.
+version_added: 0.1.0
+author:
+  - The mlfleet authors (@mlfleet)
+options:
+  roles:
+    description:
+      - The collection's roles in the site's order. A host runs those whose group it is in, and V(host) if it is listed.
+      - What these depend on is validated too.
+    type: list
+    elements: str
+    required: true
+  required_groups:
+    description: Groups that must have at least one host.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing, so it does the same.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+notes:
+  - It needs the facts of C(gather_subset=min).
+  - Use it in a play with C(any_errors_fatal), since what concerns all hosts is reported by the first one alone.
+seealso:
+  - module: ansible.builtin.validate_argument_spec
+"""
+
+EXAMPLES = r"""
+- name: Validate the inventory
+  hosts: all
+  gather_facts: true
+  gather_subset: [min]
+  any_errors_fatal: true
+  tasks:
+    - name: Validate the inventory
+      mlfleet.stack.preflight:
+        roles: [host, postgres, redis, minio, mlflow, restapi, worker_tensorflow_cpu, nginx]
+        required_groups: [postgres, redis]
+"""
+
+RETURN = r"""
+roles:
+  description: The listed roles that this host runs, in the order given.
+  returned: always
+  type: list
+  elements: str
+  sample: [host, redis]
+"""

@@ -1,0 +1,5 @@
+"""The command line of mlfleet: what a playbook cannot be (secrets, the lab)."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

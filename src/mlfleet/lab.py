@@ -1,0 +1,338 @@
+"""Lab hosts: containers that run systemd and sshd, so that Ansible meets what it meets in production."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import subprocess
+import tarfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import APIError, DockerException
+from docker.models.containers import Container
+from docker.models.networks import Network
+from docker.types import EndpointConfig, IPAMConfig, IPAMPool, Mount
+
+from mlfleet.lab_image import REPOSITORY, debian_sources, ensure_image
+from mlfleet.lab_inventory import LabInventory, controller_index_url, lab_variables, public_line
+from mlfleet.project import MlfleetError
+
+LAB = "mlfleet.lab"
+INVENTORY = "mlfleet.inventory"
+HOST = "mlfleet.host"
+ADDRESS = "mlfleet.address"
+DEBIAN = "mlfleet.debian"
+CACHES = {"mlfleet-cache-apt": "/var/cache/mlfleet/apt", "mlfleet-cache-uv": "/var/cache/mlfleet/uv"}
+CA_DIRECTORY = Path("/usr/local/share/ca-certificates")
+BOOT_SECONDS = 180
+LOG_LINES = 20
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """What `mlfleet lab status` shows of one host; *failed_units* is None where systemd does not answer."""
+
+    name: str
+    debian: str
+    address: str
+    state: str
+    failed_units: int | None
+
+
+@contextmanager
+def docker_client() -> Iterator[docker.DockerClient]:
+    """Yield a client of the local Docker engine and turn its errors into one line.
+
+    Raises:
+        MlfleetError: the engine does not answer or refuses.
+    """
+    try:
+        client = docker.from_env(timeout=300)
+        client.ping()
+    except DockerException as error:
+        raise MlfleetError(
+            "no Docker engine answers: run `apt-get install mmdebstrap docker.io`, start it, and be root or in group "
+            "docker."
+        ) from error
+    try:
+        yield client
+    except APIError as error:
+        raise MlfleetError(f"Docker refuses: {error.explanation or error}") from error
+    finally:
+        client.close()
+
+
+class Lab:
+    """The containers, the network and the inventory directory of one lab."""
+
+    def __init__(self, client: docker.DockerClient, inventory: Path, report: Report) -> None:
+        self.client = client
+        # Links are followed, so that every way to name the directory means the same lab.
+        self.inventory = LabInventory(inventory.resolve())
+        self.report = report
+        self.prefix = f"mlfleet-{self.inventory.name}"
+
+    def up(self, like: Path, debian: int, docker_inside: bool, ca_directory: Path) -> bool:
+        """Make every host of the lab's inventory exist, run and answer.
+
+        Args:
+            like: the inventory to imitate; read only when the lab is new.
+            debian: the release (12 or 13) of hosts that have to be created.
+            docker_inside: whether those hosts can run a Docker engine of their own.
+            ca_directory: where this controller keeps authorities (`*.crt`) that those hosts shall trust too.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            MlfleetError: the inventory is unusable, the image cannot be built, or a host does not answer in time.
+        """
+        containers = self._containers()
+        if copied := self.inventory.create(like):
+            self.report(f"inventory {self.inventory.path} copied from {like}")
+        hosts = self.inventory.hosts()
+        certificates = {path.name: path.read_bytes() for path in sorted(ca_directory.glob("*.crt"))}
+
+        for name, container in list(containers.items()):
+            if container.status == "created":  # an interrupted run left it without its files
+                container.remove(v=True, force=True)
+                del containers[name]
+        created = [name for name in hosts if name not in containers]
+        if created:
+            sources = debian_sources(debian)
+            image = ensure_image(self.client, debian, sources, self.report)
+            network = self._network()
+            files = {
+                "etc/apt/sources.list.d/debian.sources": sources.encode(),
+                "home/ops/.ssh/authorized_keys": self.inventory.create_key().encode() + b"\n",
+                **{f"usr/local/share/ca-certificates/{name}": content for name, content in certificates.items()},
+            }
+            for name in created:
+                containers[name] = self._create(name, image, debian, network, containers, docker_inside)
+                unique = {"etc/machine-id": f"{uuid.uuid4().hex}\n".encode(), "etc/hostname": f"{name}\n".encode()}
+                containers[name].put_archive("/", _tar(files | unique))
+
+        stopped = [name for name in hosts if containers[name].status != "running"]
+        for name in stopped:
+            containers[name].start()
+            self.report(f"host {name} {'created' if name in created else 'started'}")
+        addresses = {name: containers[name].labels[ADDRESS] for name in hosts}
+        rekeyed = self._wait({name: containers[name] for name in hosts})
+        written = [
+            self.inventory.write_variables(lab_variables(bool(certificates), controller_index_url())),
+            self.inventory.write_overlay(addresses),  # last: with it the lab counts as made
+        ]
+        return copied or bool(stopped) or rekeyed or any(written)
+
+    def down(self, caches: bool) -> bool:
+        """Remove the lab's containers, its network and, last, its directory; with *caches* also what labs share.
+
+        Returns:
+            Whether there was anything to remove.
+
+        Raises:
+            MlfleetError: the lab of this name belongs to another directory, or another lab still uses a cache.
+        """
+        containers = self._containers()
+        networks = self.client.networks.list(filters={"label": f"{LAB}={self.inventory.name}"})
+        for name, container in containers.items():
+            container.remove(v=True, force=True)
+            self.report(f"host {name} removed")
+        for network in networks:
+            network.remove()
+        present = self.inventory.marker.exists()
+        if present:
+            self.inventory.remove()
+            self.report(f"inventory {self.inventory.path} removed")
+        return any([containers, networks, present, caches and self._remove_caches()])
+
+    def status(self) -> list[HostStatus]:
+        """Return the state of each host that has a container, by name."""
+        return [
+            HostStatus(
+                name,
+                container.labels[DEBIAN],
+                container.labels[ADDRESS],
+                container.status,
+                _failed_units(container) if container.status == "running" else None,
+            )
+            for name, container in sorted(self._containers().items())
+        ]
+
+    def _containers(self) -> dict[str, Container]:
+        found = self.client.containers.list(all=True, filters={"label": f"{LAB}={self.inventory.name}"})
+        for container in found:
+            if (owner := container.labels[INVENTORY]) != str(self.inventory.path):
+                raise MlfleetError(
+                    f"lab {self.inventory.name} belongs to {owner}: run `mlfleet lab down {owner}`, or name this one "
+                    "differently."
+                )
+        return {container.labels[HOST]: container for container in found}
+
+    def _network(self) -> Network:
+        if found := self.client.networks.list(names=[f"^{self.prefix}$"]):
+            return found[0]
+        # Only a network with a stated range gives fixed addresses. Docker knows which ranges are free; ask it for one.
+        labels = {LAB: self.inventory.name}
+        probe = self.client.networks.create(f"{self.prefix}.probe", labels=labels)
+        try:
+            probe.reload()
+            subnet = probe.attrs["IPAM"]["Config"][0]["Subnet"]
+        finally:
+            probe.remove()
+        pool = IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)])
+        network = self.client.networks.create(self.prefix, ipam=pool, labels=labels)
+        network.reload()
+        return network
+
+    def _create(
+        self,
+        name: str,
+        image: str,
+        debian: int,
+        network: Network,
+        others: dict[str, Container],
+        docker_inside: bool,
+    ) -> Container:
+        address = free_address(
+            network.attrs["IPAM"]["Config"][0]["Subnet"], {other.labels[ADDRESS] for other in others.values()}
+        )
+        command = ["/sbin/init"]
+        if debian >= 13 and self.client.info().get("CgroupVersion") == "1":
+            command.append("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
+        mounts = [Mount("/sys/fs/cgroup", "/sys/fs/cgroup", type="bind")]
+        mounts += [Mount(target, volume) for volume, target in CACHES.items()]
+        if docker_inside:
+            mounts.append(Mount("/var/lib/docker", None))
+        return self.client.containers.create(
+            image,
+            command,
+            name=f"{self.prefix}-{name}",
+            hostname=name,
+            labels={
+                LAB: self.inventory.name,
+                INVENTORY: str(self.inventory.path),
+                HOST: name,
+                ADDRESS: address,
+                DEBIAN: str(debian),
+            },
+            environment={"container": "docker"},  # lets systemd know where it runs
+            tty=True,  # the boot messages become the container's log
+            cap_add=["ALL"],
+            cap_drop=["SYS_RESOURCE"],
+            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+            cgroupns="host",
+            stop_signal="SIGRTMIN+3",
+            tmpfs={"/run": "mode=755", "/run/lock": "mode=1777", "/tmp": "exec,mode=1777"},
+            mounts=mounts,
+            network=network.name,
+            networking_config={
+                str(network.name): EndpointConfig(self.client.api.api_version, aliases=[name], ipv4_address=address)
+            },
+        )
+
+    def _wait(self, containers: dict[str, Container]) -> bool:
+        """Wait until each host has booted and answers over SSH with the key read from it; say if a key is new."""
+        deadline = time.monotonic() + BOOT_SECONDS
+        before = self.inventory.known_hosts.read_text() if self.inventory.known_hosts.exists() else ""
+        lines: list[str] = []
+        for name, container in containers.items():
+            public_key = ""
+            while not public_key:
+                _pause(name, container, deadline, "makes no host key")
+                public_key = _output(container, "cat /etc/ssh/ssh_host_ed25519_key.pub") or ""
+            lines.append(public_line(container.labels[ADDRESS], public_key))
+        if (after := "".join(lines)) != before:
+            self.inventory.write_known_hosts(after)
+        for name, container in containers.items():
+            state = ""
+            while state not in ("running", "degraded"):
+                _pause(name, container, deadline, f"does not boot or answer over SSH ({state or 'no answer'})")
+                state = self._ssh_state(container.labels[ADDRESS])
+            self.report(f"host {name} answers at {container.labels[ADDRESS]} ({state})")
+        return after != before
+
+    def _ssh_state(self, address: str) -> str:
+        command = ssh_command(self.inventory, address, "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
+        command.append("systemctl is-system-running")
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        except subprocess.TimeoutExpired:
+            return ""
+        return done.stdout.strip() or done.stderr.strip()
+
+    def _remove_caches(self) -> bool:
+        images = self.client.images.list(REPOSITORY)
+        volumes = [volume for volume in self.client.volumes.list() if volume.name in CACHES]
+        try:
+            for volume in volumes:
+                volume.remove()
+            for image in images:
+                for tag in image.tags:
+                    self.client.images.remove(tag)
+        except APIError as error:
+            raise MlfleetError(f"another lab still uses the caches, take it down first: {error.explanation}") from error
+        self.report(f"caches removed: {len(volumes)} volumes, {len(images)} images")
+        return bool(images or volumes)
+
+
+def free_address(subnet: str, used: set[str]) -> str:
+    """Return the first address of *subnet* (CIDR) that is neither the gateway's, which is its first, nor in *used*.
+
+    Raises:
+        MlfleetError: all are taken.
+    """
+    hosts = ipaddress.ip_network(subnet).hosts()
+    next(hosts)
+    for address in map(str, hosts):
+        if address not in used:
+            return address
+    raise MlfleetError(f"the lab's network {subnet} is full.")
+
+
+def ssh_command(inventory: LabInventory, address: str, *options: str) -> list[str]:
+    """Return the command that signs in to a lab host as Ansible does; a remote command can be appended."""
+    return ["ssh", "-i", str(inventory.key), *inventory.ssh_options(), *options, f"ops@{address}"]
+
+
+def _failed_units(container: Container) -> int | None:
+    units = _output(container, "systemctl list-units --failed --no-legend --plain")
+    return None if units is None else len(units.splitlines())
+
+
+def _output(container: Container, command: str) -> str | None:
+    """Run *command* in a container; return what it prints, or None when it fails."""
+    code, output = container.exec_run(command)
+    return output.decode() if code == 0 and isinstance(output, bytes) else None
+
+
+def _pause(name: str, container: Container, deadline: float, complaint: str) -> None:
+    """Let a host go on booting, or raise once it has stopped or run out of time."""
+    container.reload()
+    if container.status == "running" and time.monotonic() < deadline:
+        time.sleep(0.3)
+        return
+    log = container.logs(tail=LOG_LINES).decode(errors="replace").rstrip()
+    state = f"{complaint} within {BOOT_SECONDS} s" if container.status == "running" else f"is {container.status}"
+    raise MlfleetError(f"host {name} {state}; its last lines:\n{log}")
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    """Pack *files* (path to content) as root's; the home of `ops` belongs to the only ordinary user, number 1000."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(content)
+            if path.startswith("home/ops/"):
+                entry.uid = entry.gid = 1000
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()

@@ -1,0 +1,38 @@
+"""What every command shares: its error, the repository it works in, and how it writes a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class MlfleetError(Exception):
+    """A failure that the user can mend; its text says how."""
+
+
+def repository_root(start: Path | None = None) -> Path:
+    """Return the nearest directory at or above *start* (default: the working directory) that holds `galaxy.yml`.
+
+    Raises:
+        MlfleetError: there is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    for directory in (start, *start.parents):
+        if (directory / "galaxy.yml").is_file():
+            return directory
+    raise MlfleetError(f"{start} is not inside an mlfleet repository (no galaxy.yml here or above): change into one.")
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace *path* with *content* so that a reader, or the next run after a crash, sees the old file or the new one.
+
+    The temporary name is hidden, so Ansible never reads it, and fixed, so an interrupted run leaves no trail.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), mode)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

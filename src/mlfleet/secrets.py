@@ -1,0 +1,184 @@
+"""A deployment's secrets: made once, kept in an ansible-vault file, never printed unless asked for."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleError  # type: ignore[import-untyped]
+from ansible.parsing.dataloader import DataLoader  # type: ignore[import-untyped]
+from ansible.parsing.vault import VaultLib, VaultSecret, get_file_vault_secret  # type: ignore[import-untyped]
+
+from mlfleet.project import MlfleetError, write_atomically
+
+PREFIX = "topology_secret_"
+SPECIFICATION = "roles/topology/meta/argument_specs.yml"
+VAULT = "group_vars/all/vault.yml"
+PASSWORD = ".vault_password"
+ALPHABET = string.ascii_letters + string.digits
+LENGTH = 32  # characters; MinIO accepts 8 to 40
+SHORTEST = 16  # characters; anything less is taken for a mistake
+
+
+@dataclass(frozen=True)
+class Vault:
+    """The encrypted variables of one inventory, and the repository whose password opens them."""
+
+    root: Path
+    inventory: Path
+
+    def __post_init__(self) -> None:
+        if not self.inventory.is_dir():
+            raise MlfleetError(f"{self.inventory} is not a directory: name an inventory such as inventories/prod.")
+
+    @property
+    def path(self) -> Path:
+        return self.inventory / VAULT
+
+    @property
+    def password_path(self) -> Path:
+        return self.root / PASSWORD
+
+    def create_missing(self) -> list[str]:
+        """Add a fresh value for each declared secret that the file does not hold; return the names added.
+
+        Raises:
+            MlfleetError: the file cannot be opened, or a value in it is malformed; then nothing was written.
+        """
+        with _locked(self.root):
+            text = self._read() if self.path.exists() else "---\n"
+            present = self._parse(text)
+            names = declared(self.root)
+            self._check(present, names)
+            missing = [name for name in names if name not in present]
+            if missing:
+                text += "" if text.endswith("\n") else "\n"
+                fresh = {name: "".join(secrets.choice(ALPHABET) for _ in range(LENGTH)) for name in missing}
+                text += "".join(f'{name}: "{value}"\n' for name, value in fresh.items())
+                if self._parse(text) != present | fresh:
+                    raise MlfleetError(f"{self.path} does not end in plain `name: value` lines: mend its layout first.")
+                self._write(text)
+        return missing
+
+    def show(self, name: str) -> str:
+        """Return one secret, named in full or without its `topology_secret_` prefix.
+
+        Raises:
+            MlfleetError: no such secret is declared, or it is missing or malformed.
+        """
+        names = declared(self.root)
+        full = name if name in names else PREFIX + name
+        if full not in names:
+            raise MlfleetError(f"{name} is not a secret; known are: {', '.join(names)}.")
+        values = self._parse(self._read()) if self.path.exists() else {}
+        if full not in values:
+            raise MlfleetError(f"{full} is not in {self.path} yet: run `mlfleet init {self.inventory}`.")
+        self._check(values, (full,))
+        return str(values[full])
+
+    def _password(self) -> bytes:
+        given = os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE", "")
+        # The project's own script only reads the file below, or answers with a placeholder that must not lock a vault.
+        if given and Path(given).resolve() != self.root / "scripts/vault-password":
+            try:
+                secret = get_file_vault_secret(filename=given, loader=DataLoader())
+                secret.load()
+            except AnsibleError as error:
+                raise MlfleetError(f"ANSIBLE_VAULT_PASSWORD_FILE ({given}) gives no password: {error}") from error
+            return bytes(secret.bytes)
+        if not self.password_path.exists():
+            if self.path.exists():
+                raise MlfleetError(f"{self.path} exists: put the password it was made with into {self.password_path}.")
+            _create_password(self.password_path)
+        password = self.password_path.read_bytes().strip()
+        if not password:
+            raise MlfleetError(f"{self.password_path} is empty: put the vault's password into it, or remove it.")
+        return password
+
+    def _library(self) -> Any:
+        return VaultLib([("default", VaultSecret(self._password()))])
+
+    def _read(self) -> str:
+        encrypted = self.path.read_bytes()
+        library = self._library()
+        if not library.is_encrypted(encrypted):
+            raise MlfleetError(f"{self.path} is not encrypted: run `ansible-vault encrypt {self.path}`.")
+        try:
+            return bytes(library.decrypt(encrypted)).decode()
+        except (AnsibleError, UnicodeDecodeError) as error:
+            source = os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE") or self.password_path
+            raise MlfleetError(
+                f"{self.path} cannot be opened: put the password it was made with into {source}."
+            ) from error
+
+    def _write(self, text: str) -> None:
+        library = self._library()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, library.encrypt(text.encode()), mode=0o600)
+
+    def _parse(self, text: str) -> dict[str, object]:
+        try:
+            values = yaml.safe_load(text) or {}
+        except yaml.YAMLError:
+            values = None  # the parser's own message would quote the secrets around the error
+        if not isinstance(values, dict):
+            raise MlfleetError(f"{self.path} is not a YAML mapping: mend it with `ansible-vault edit {self.path}`.")
+        return values
+
+    def _check(self, values: dict[str, object], names: tuple[str, ...]) -> None:
+        if malformed := [name for name in names if name in values and not well_formed(values[name])]:
+            raise MlfleetError(
+                f"{self.path}: {', '.join(malformed)} must be a string of at least {SHORTEST} characters without white "
+                f"space: mend it with `ansible-vault edit {self.path}`, or remove it there and run "
+                f"`mlfleet init {self.inventory}`."
+            )
+
+
+def declared(root: Path) -> tuple[str, ...]:
+    """Return the names of all secrets: the options of role topology that are marked `no_log`.
+
+    Raises:
+        MlfleetError: the role's specification is missing or cannot be read.
+    """
+    path = root / SPECIFICATION
+    try:
+        options = yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
+        return tuple(name for name, option in options.items() if option.get("no_log") is True)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise MlfleetError(f"{path} does not declare the secrets: {error}") from error
+
+
+def well_formed(value: object) -> bool:
+    """Say whether *value* can serve as a secret: a string, long enough, without white space."""
+    return isinstance(value, str) and len(value) >= SHORTEST and not any(map(str.isspace, value))
+
+
+def _create_password(path: Path) -> None:
+    """Make the password file whole or not at all; one that appeared meanwhile is kept."""
+    temporary = path.with_name(f"{path.name}.new")
+    write_atomically(temporary, f"{secrets.token_urlsafe(LENGTH)}\n".encode(), mode=0o600)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep two runs in one repository from making the same secrets twice."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,297 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.mlfleet.stack.plugins.action.preflight import ARGUMENT_SPEC
+from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
+from ansible_collections.mlfleet.stack.plugins.modules.preflight import DOCUMENTATION
+
+ROOT = Path(__file__).parents[2]
+SECRET = "Tr0ub4dor-and-three"
+DEBIAN = {
+    "distribution": "Debian",
+    "distribution_major_version": "12",
+    "service_mgr": "systemd",
+    "python": {"version": {"major": 3, "minor": 11}},
+}
+
+
+def write_role(roles_dir, name, options=None, defaults=None, variables=None, dependencies=()):
+    contents = {
+        "meta/main.yml": {"dependencies": list(dependencies)},
+        "meta/argument_specs.yml": {"argument_specs": {"main": {"options": options or {}}}},
+        "defaults/main.yml": defaults or {},
+        "vars/main.yml": variables,
+    }
+    for file, data in contents.items():
+        if data is not None:
+            path = roles_dir / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(yaml.safe_dump(data))
+
+
+def read(path):
+    return yaml.safe_load(path.read_text()) if path.exists() else None
+
+
+def examine(options, **values):
+    def resolve(_role, name):
+        if name not in values:
+            raise UnsetError
+        return values[name]
+
+    return preflight.examine([Role("redis", Path("/"), options, {}, {}, [])], resolve)
+
+
+def test_a_host_runs_the_roles_of_its_groups_and_host():
+    assert preflight.roles_of_host(["host", "redis", "nginx"], ["nginx", "prod"]) == ["host", "nginx"]
+
+
+def test_dependencies_are_loaded_first_and_once(tmp_path):
+    write_role(tmp_path, "topology", defaults={"topology_port": 1})
+    write_role(tmp_path, "worker", dependencies=[{"role": "mlfleet.stack.topology"}])
+    write_role(tmp_path, "worker_tf", dependencies=["mlfleet.stack.worker", {"name": "topology"}])
+    roles = preflight.load_roles(["worker_tf", "worker"], tmp_path, read)
+    assert [role.name for role in roles] == ["topology", "worker", "worker_tf"]
+    assert roles[0].defaults == {"topology_port": 1}
+    with pytest.raises(LookupError, match="there is no role nothing"):
+        preflight.load_roles(["nothing"], tmp_path, read)
+
+
+def test_each_wrong_option_gets_a_line():
+    found = examine(
+        {
+            "redis_limit": {"type": "int"},
+            "redis_mode": {"choices": ["bare", "docker"]},
+            "redis_name": {"required": True},
+            "redis_extra": {"type": "list"},
+            "redis_users": {"type": "list", "elements": "dict", "options": {"name": {"required": True}}},
+        },
+        redis_limit="many",
+        redis_mode="vm",
+        redis_users=[{"nmae": "x"}],
+    )
+    limit, mode, name, users, unsupported = sorted(found.lines, key=lambda line: line.split()[3])[0:5]
+    assert limit.startswith("role redis: argument redis_limit: ") and "many" in limit and "int" in limit
+    assert mode == "role redis: argument redis_mode: value of redis_mode must be one of: bare, docker, got: vm"
+    assert name == "role redis: argument redis_name: is required"
+    assert "missing required arguments: name" in users
+    assert "nmae" in unsupported
+
+
+def test_no_secret_is_quoted():
+    options = {
+        "topology_secret_redis": {"required": True, "no_log": True},
+        "redis_password": {"type": "int", "no_log": True},
+        "redis_url": {"choices": ["none"]},
+        "redis_users": {
+            "type": "list",
+            "elements": "dict",
+            "options": {"password": {"no_log": True, "choices": ["a"]}},
+        },
+    }
+    found = examine(
+        options,
+        topology_secret_redis=SECRET,
+        redis_password="hunter-twenty-two",
+        redis_url=f"redis://{SECRET}@h",
+        redis_users=[{"password": "one-of-a-kind"}],
+    )
+    assert len(found.lines) == 3
+    assert not any(secret in str(found) for secret in (SECRET, "hunter-twenty-two", "one-of-a-kind"))
+
+
+def test_what_a_missing_secret_makes_undefined_is_no_news():
+    def resolve(_role, name):
+        raise UnsetError if name.startswith("topology") else UnresolvableError("'topology_secret_redis' is undefined")
+
+    options = {"topology_secret_redis": {"required": True, "no_log": True}, "redis_url": {}}
+    found = preflight.examine([Role("redis", Path("/"), options, {}, {}, [])], resolve)
+    assert (found.missing_secrets, found.lines) == (["topology_secret_redis"], [])
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("a" * 16, None),
+        ("!" * 40, None),
+        (12345678901234567890, "is not text"),
+        (None, "is not text"),
+        ("short", "has 5 characters, not 16 to 40"),
+        ("a" * 41, "has 41 characters, not 16 to 40"),
+        ("pass word pass word", "contains a blank, a control character or a letter beyond ASCII"),
+        ("p\u00e4ssword-p\u00e4ssword", "contains a blank, a control character or a letter beyond ASCII"),
+        ("password-password\n", "contains a blank, a control character or a letter beyond ASCII"),
+    ],
+)
+def test_secrets_have_the_form_that_init_gives_them(value, problem):
+    assert preflight.secret_problem(value) == problem
+
+
+def test_secrets_are_told_in_one_line_with_the_mend():
+    [missing, malformed] = preflight.secret_lines(["a", "b"], {"c": "is not text"}, "prod")
+    assert missing == "secrets are missing: a, b – run: mlfleet init prod"  # noqa: RUF001
+    assert malformed.startswith("c is not text: remove it from group_vars/all/vault.yml with ansible-vault edit")
+
+
+@pytest.mark.parametrize("name", ["restapi", "mlflow-tracking", "_x1", "a" * 63])
+def test_identifiers(name):
+    assert not examine({"postgres_databases_extra": {"type": "list"}}, postgres_databases_extra=[{"name": name}]).lines
+
+
+@pytest.mark.parametrize("name", ["1st", "my db", 'x"; drop', "", "a" * 64, "b\u00e4r", "x\n"])
+def test_what_is_no_identifier(name):
+    found = examine({"postgres_databases": {"type": "list"}}, postgres_databases=[{"name": "x", "owner": name}])
+    [line] = found.lines
+    assert line.startswith(f"postgres_databases: owner {name!r} is no identifier")
+
+
+def test_ports_are_ports_and_each_site_has_its_own():
+    site = {"name": "mlflow", "port": 35000}
+    lists = {"nginx_sites_default": [site], "nginx_sites_extra": [{"name": "mine", "port": 35000}]}
+    options = {"redis_port": {"type": "int"}} | {name: {"type": "list"} for name in [*lists, "nginx_sites"]}
+    assert examine(options, redis_port="70000", nginx_sites=[site], **lists).lines == [
+        "redis_port: 70000 is no port (1 to 65535)",
+        "nginx_sites_extra: port 35000 is used by mlflow and by mine",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "versions", "lines"),
+    [
+        ({}, {}, []),
+        ({"distribution_major_version": "13", "python": {"version": {"major": 3, "minor": 13}}}, {"tf": ["3.13"]}, []),
+        ({"distribution_major_version": "11"}, {}, ["Debian 11 is not supported: use Debian 12 or 13"]),
+        ({"distribution": "Ubuntu"}, {}, ["Ubuntu 12 is not supported: use Debian 12 or 13"]),
+        ({"service_mgr": "sysvinit"}, {}, ["services are managed by sysvinit: systemd is needed"]),
+        (
+            {"python": {"version": {"major": 3, "minor": 9}}},
+            {"tf": ["3.11", "3.12"]},
+            ["Python 3.11 or newer is needed, h1 has 3.9", "tf needs Python 3.11 or 3.12, h1 has 3.9"],
+        ),
+    ],
+)
+def test_host_must_be_supported(facts, versions, lines):
+    assert list(preflight.host_problems("h1", DEBIAN | facts, versions)) == lines
+
+
+def test_without_facts_nothing_is_guessed():
+    assert list(preflight.host_problems("h1", {}, {})) == ["facts are missing: gather them before preflight"]
+
+
+def test_required_groups_have_hosts():
+    lines = preflight.empty_groups(["redis", "postgres", "minio"], {"redis": ["h1"], "postgres": []}, "prod")
+    assert list(lines) == [
+        f"group {group} has no host: add one to prod, see inventories/single" for group in ("postgres", "minio")
+    ]
+
+
+def test_inventory_is_named_as_the_user_would(tmp_path):
+    (tmp_path / "inventories/lab").mkdir(parents=True)
+    hosts = tmp_path / "inventories/lab/hosts.yml"
+    hosts.touch()
+    assert preflight.inventory_directory([str(hosts)], None, tmp_path) == "inventories/lab"
+    assert preflight.inventory_directory(["localhost,"], str(hosts.parent), tmp_path) == "inventories/lab"
+    assert preflight.inventory_directory([str(hosts)], None, Path("/usr")) == str(hosts.parent)
+
+
+def test_documentation_matches_the_arguments():
+    documented = yaml.safe_load(DOCUMENTATION)["options"]
+    keys = ("type", "elements", "default", "required")
+    assert {
+        name: {k: v for k, v in option.items() if k in keys} for name, option in documented.items()
+    } == ARGUMENT_SPEC
+
+
+# --- end to end: the real action in a collection with roles of our own -----------------------------------------------
+
+
+@pytest.fixture
+def play(tmp_path):
+    collection = tmp_path / "ansible_collections/mlfleet/stack"
+    shutil.copytree(ROOT / "plugins", collection / "plugins")
+    shutil.copy(ROOT / "galaxy.yml", collection)
+    write_role(
+        collection / "roles",
+        "topology",
+        {"topology_secret_a": {"required": True, "no_log": True}, "topology_secret_b": {"required": True}},
+    )
+    write_role(collection / "roles", "host", dependencies=["mlfleet.stack.topology"])
+    write_role(
+        collection / "roles",
+        "redis",
+        {name: {"type": "int"} for name in ("redis_port", "redis_gap", "redis_left_out", "redis_role")}
+        | {"redis_url": {}, "redis_users": {"type": "list"}},
+        {
+            "redis_port": 6379,
+            "redis_url": "redis://{{ topology_secret_a }}@{{ inventory_hostname }}",
+            "redis_users": [{"password": "{{ topology_secret_b }}"}],
+            "redis_left_out": "{{ omit }}",
+            "redis_role": "{{ 1 if role_path.endswith('/redis') and __redis_x == 'x' else 'wrong' }}",
+        },
+        {"__redis_x": "x", "__redis_python_versions": ["3.11"]},
+        ["mlfleet.stack.topology"],
+    )
+    inventory = tmp_path / "inventories/test"
+    inventory.mkdir(parents=True)
+    (inventory / "hosts.yml").write_text("all: {children: {redis: {hosts: {h1: {}, h2: {}}}}, hosts: {h3: {}}}")
+    (tmp_path / "ansible.cfg").touch()
+    tasks = [
+        {"ansible.builtin.set_fact": DEBIAN | {"cacheable": True}},
+        {"mlfleet.stack.preflight": {"roles": ["host", "redis"], "required_groups": ["redis", "minio"]}},
+    ]
+    site = [{"hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": tasks}]
+    (tmp_path / "site.yml").write_text(yaml.safe_dump(site))
+
+    def run(**variables):
+        command = [Path(sys.executable).with_name("ansible-playbook"), "site.yml", "-i", "inventories/test"]
+        command += ["-vvv", "-e", json.dumps(variables)]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        }
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    run.inventory = inventory
+    return run
+
+
+def test_a_whole_inventory_is_validated_without_a_connection(play):
+    hosts = play.inventory / "hosts.yml"
+    secrets = {"topology_secret_a": SECRET, "topology_secret_b": SECRET[::-1]}
+
+    code, output = play()
+    assert code != 0
+    assert "group minio has no host: add one to inventories/test, see inventories/single" in output
+    line = "secrets are missing: topology_secret_a, topology_secret_b – run: mlfleet init inventories/test"  # noqa: RUF001
+    assert line in output and output.count("fatal:") == 1
+    assert "role redis" not in output
+
+    hosts.write_text(hosts.read_text().replace("children: {", "children: {minio: {hosts: {h3: {}}}, "))
+    code, output = play(**secrets)
+    assert code == 0, output
+    assert SECRET not in output
+
+    code, output = play(
+        **secrets, redis_port="many", redis_gap="{{ nowhere }}", redis_url="{{ topology_secret_a | int(1, 2, 3) }}"
+    )
+    assert code != 0
+    for host in ("h1", "h2"):
+        assert f"{host}: role redis: argument redis_port: " in output
+        assert f"{host}: role redis: argument redis_gap: " in output and "'nowhere' is undefined" in output
+    assert "h3: role" not in output and SECRET not in output
