@@ -18,7 +18,6 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Rol
 ROLES_DIR = Path(__file__).parents[2] / "roles"
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "roles": {"type": "list", "elements": "str", "required": True},
-    "required_groups": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -36,13 +35,13 @@ class ActionModule(ActionBase):
             roles = preflight.load_roles(names, ROLES_DIR, self._read)
         except LookupError as error:
             raise AnsibleActionFail(str(error)) from None
-        lines = self._lines(roles, arguments["required_groups"], task_vars)
+        lines = self._lines(roles, task_vars)
         result |= {"changed": False, "roles": names, "failed": bool(lines)}
         if lines:
             result["msg"] = "\n".join(lines)
         return result
 
-    def _lines(self, roles: list[Role], required_groups: list[str], task_vars: dict[str, Any]) -> list[str]:
+    def _lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
         host, first = task_vars["inventory_hostname"], task_vars["ansible_play_hosts"][0]
         inventory = preflight.inventory_directory(
             task_vars.get("ansible_inventory_sources") or [], task_vars.get("inventory_dir"), Path.cwd()
@@ -56,13 +55,22 @@ class ActionModule(ActionBase):
         found = preflight.examine(roles, resolve)
         missing = [name for name in found.missing_secrets if is_news(name)]
         malformed = {name: problem for name, problem in found.malformed_secrets.items() if is_news(name)}
-        wanted = {role.name: f"__{role.name}_python_versions" for role in roles}
-        versions = {role.name: resolve(role, wanted[role.name]) for role in roles if wanted[role.name] in role.vars}
-        local = [*preflight.host_problems(host, task_vars["ansible_facts"], versions), *found.lines]
+
+        def declared(noun: str) -> dict[str, list[str]]:
+            """What the roles that say so need, such as __redis_python_versions."""
+            names = {role: f"__{role.name}_{noun}" for role in roles}
+            return {role.name: resolve(role, name) for role, name in names.items() if name in role.vars}
+
+        groups = task_vars["groups"]
+        required = {role: names for role, names in declared("required_groups").items() if groups[role][0] == host}
         return [
-            *(preflight.empty_groups(required_groups, task_vars["groups"], inventory) if host == first else []),
             *preflight.secret_lines(missing, malformed, inventory),
-            *(f"{host}: {line}" for line in local),
+            *preflight.empty_groups(required, groups, inventory),
+            *(f"{host}: {line}" for line in found.lines),
+            *(
+                f"{host}: {line}"
+                for line in preflight.host_problems(host, task_vars["ansible_facts"], declared("python_versions"))
+            ),
         ]
 
     def _resolver(self, roles: list[Role], task_vars: dict[str, Any]) -> Callable[[Role, str], Any]:

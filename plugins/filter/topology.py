@@ -15,9 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 def addresses(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The address of each host as its peers know it: topology_address, else ansible_host, else its name."""
-    return [
-        str(hostvars[host].get("topology_address") or hostvars[host].get("ansible_host") or host) for host in hosts
-    ]
+    return [str(hostvars[host].get("topology_address") or hostvars[host].get("ansible_host") or host) for host in hosts]
 
 
 def endpoint(hosts: list[str], clients: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
@@ -57,4 +55,12 @@ def rename(item: Mapping[str, Any], **names: str) -> dict[str, Any]:
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"addresses": addresses, "endpoint": endpoint, "listen": listen, "ask_at": ask_at, "cidr": cidr, "pick": pick, "rename": rename}
+        return {
+            "addresses": addresses,
+            "endpoint": endpoint,
+            "listen": listen,
+            "ask_at": ask_at,
+            "cidr": cidr,
+            "pick": pick,
+            "rename": rename,
+        }

@@ -37,7 +37,7 @@ class UnresolvableError(Exception):
     """The option's value cannot be had; the text says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Role:
     """A role's interface, as its files declare it."""
 
@@ -229,10 +229,12 @@ def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[
             yield f"{role} needs Python {' or '.join(wanted)}, {host} has {major}.{minor}"
 
 
-def empty_groups(required: Iterable[str], groups: Mapping[str, list[str]], inventory: str) -> Iterator[str]:
-    for group in required:
-        if not groups.get(group):
-            yield f"group {group} has no host: add one to {inventory}, see inventories/single"
+def empty_groups(required: Mapping[str, list[str]], groups: Mapping[str, list[str]], inventory: str) -> Iterator[str]:
+    """Groups without a host that a role cannot do without. C(required) has the roles that need some."""
+    for role, names in required.items():
+        for group in names:
+            if not groups.get(group):
+                yield f"{role} needs group {group}, which has no host: add one to {inventory}, see inventories/single"
 
 
 def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:

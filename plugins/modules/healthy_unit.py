@@ -122,14 +122,14 @@ PAUSE_SECONDS = 0.5
 LOG_LINES = 25
 
 
-class Unhealthy(Exception):
+class UnhealthyError(Exception):
     """A unit that did not start or does not answer."""
 
 
 def command(*words: str, timeout: float | None = None) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout)
     if done.returncode != 0:
-        raise Unhealthy((done.stderr or done.stdout).strip())
+        raise UnhealthyError((done.stderr or done.stdout).strip())
     return done.stdout
 
 
@@ -215,17 +215,17 @@ def log(unit: str, since: float, lines: int = 1000) -> str:
 
 
 def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: int) -> None:
-    """Asks until the unit is healthy; Unhealthy when it stopped or the time is over."""
+    """Asks until the unit is healthy; UnhealthyError when it stopped or the time is over."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         state = units([unit], reloads=False)[0].state
         if state in ("failed", "inactive"):
-            raise Unhealthy("it stopped")
+            raise UnhealthyError("it stopped")
         wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
         if not wrong:
             return
         if time.monotonic() > deadline:
-            raise Unhealthy(f"not healthy within {timeout_seconds} s: {wrong}")
+            raise UnhealthyError(f"not healthy within {timeout_seconds} s: {wrong}")
         time.sleep(PAUSE_SECONDS)
 
 
@@ -237,7 +237,7 @@ def act(action: str, unit: Unit, timeout_seconds: int) -> None:
         try:
             command("systemctl", verb, unit.id, timeout=timeout_seconds)
         except subprocess.TimeoutExpired:
-            raise Unhealthy(f"did not {verb} within {timeout_seconds} s") from None
+            raise UnhealthyError(f"did not {verb} within {timeout_seconds} s") from None
 
 
 def main() -> None:
@@ -289,7 +289,7 @@ def main() -> None:
                 act(action, unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
                 started = action.startswith(("started", "restarted"))
                 wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
-            except Unhealthy as error:
+            except UnhealthyError as error:
                 failed[unit.id] = f"{unit.id}: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}"
         if failed:
             module.fail_json(msg="\n".join(failed.values()))

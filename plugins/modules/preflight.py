@@ -21,14 +21,11 @@ options:
     description:
       - The collection's roles in the site's order. A host runs those whose group it is in, and V(host) if it is listed.
       - What these depend on is validated too.
+      - A role says what it needs in its C(vars/main.yml) - groups with a host in C(__ROLE_required_groups), versions of
+        Python in C(__ROLE_python_versions).
     type: list
     elements: str
     required: true
-  required_groups:
-    description: Groups that must have at least one host.
-    type: list
-    elements: str
-    default: []
 attributes:
   check_mode:
     support: full
@@ -53,7 +50,6 @@ EXAMPLES = r"""
     - name: Validate the inventory
       mlfleet.stack.preflight:
         roles: [host, postgres, redis, minio, mlflow, restapi, worker_tensorflow_cpu, nginx]
-        required_groups: [postgres, redis]
 """
 
 RETURN = r"""

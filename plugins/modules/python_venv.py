@@ -78,7 +78,7 @@ CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
 
 
-class CommandFailed(Exception):
+class CommandFailedError(Exception):
     """A command that ended with an error; the message holds its last words."""
 
 
@@ -86,7 +86,7 @@ def run(*command: str | Path) -> str:
     """Standard error of a command, which is where uv reports what it does."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, cwd="/")
     if done.returncode != 0:
-        raise CommandFailed(f"{command[0]} {command[1]}: {(done.stderr or done.stdout).strip()[-2000:]}")
+        raise CommandFailedError(f"{command[0]} {command[1]}: {(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout + done.stderr
 
 
@@ -100,7 +100,7 @@ class Uv:
     def is_ready(self) -> bool:
         try:
             return run(self.program, "--version").split()[1] == self.requirement.partition("==")[2]
-        except (CommandFailed, OSError, IndexError):
+        except (CommandFailedError, OSError, IndexError):
             return False
 
     def install(self) -> None:
@@ -120,7 +120,7 @@ class Venv:
         try:
             version = "import sys; print(*sys.version_info[:2], sep='.')"
             return run(self.path / "bin" / "python", "-c", version) == run(self.python, "-c", version)
-        except (CommandFailed, OSError):
+        except (CommandFailedError, OSError):
             return False
 
     def sync(self, *options: str) -> list[tuple[str, str]]:
@@ -168,7 +168,7 @@ def main() -> None:
         venv = Venv(path, Path(pins.name), python, uv)
         try:
             changes = venv.pending() if module.check_mode else venv.install()
-        except (CommandFailed, OSError) as error:
+        except (CommandFailedError, OSError) as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}")
     diff = {
         "before": "".join(f"{package}\n" for sign, package in changes if sign == "-"),

@@ -46,7 +46,7 @@ lab_app = typer.Typer(no_args_is_help=True, help="Real hosts without machines: c
 app.add_typer(lab_app, name="lab")
 
 LAB = Path("inventories/lab")
-LabArgument = Annotated[Path, typer.Argument(metavar="[INVENTORY]", help="Directory of the lab; its name names it.")]
+LabArgument = Annotated[Path, typer.Argument(metavar="INVENTORY", help="Directory of the lab; its name names it.")]
 
 
 @app.command()
@@ -94,8 +94,8 @@ def down(
 
 @lab_app.command(context_settings={"ignore_unknown_options": True})
 def ssh(
-    host: Annotated[str, typer.Argument(help="Host name as in the inventory.")],
-    command: Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]...")] = None,
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Name as in the inventory.")],
+    command: Annotated[list[str] | None, typer.Argument(metavar="COMMAND")] = None,
     inventory: Annotated[Path, typer.Option("--inventory", "-i", help="Directory of the lab.")] = LAB,
 ) -> None:
     """Sign in to HOST as Ansible does, or run COMMAND there (after `--` when it has an option -i)."""

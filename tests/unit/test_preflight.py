@@ -192,9 +192,11 @@ def test_without_facts_nothing_is_guessed():
 
 
 def test_required_groups_have_hosts():
-    lines = preflight.empty_groups(["redis", "postgres", "minio"], {"redis": ["h1"], "postgres": []}, "prod")
+    required = {"restapi": ["redis", "postgres"], "mlflow": ["minio"]}
+    lines = preflight.empty_groups(required, {"redis": ["h1"], "postgres": []}, "prod")
     assert list(lines) == [
-        f"group {group} has no host: add one to prod, see inventories/single" for group in ("postgres", "minio")
+        f"{role} needs group {group}, which has no host: add one to prod, see inventories/single"
+        for role, group in (("restapi", "postgres"), ("mlflow", "minio"))
     ]
 
 
@@ -241,7 +243,7 @@ def play(tmp_path):
             "redis_left_out": "{{ omit }}",
             "redis_role": "{{ 1 if role_path.endswith('/redis') and __redis_x == 'x' else 'wrong' }}",
         },
-        {"__redis_x": "x", "__redis_python_versions": ["3.11"]},
+        {"__redis_x": "x", "__redis_python_versions": ["3.11"], "__redis_required_groups": ["minio"]},
         ["mlfleet.stack.topology"],
     )
     inventory = tmp_path / "inventories/test"
@@ -250,7 +252,7 @@ def play(tmp_path):
     (tmp_path / "ansible.cfg").touch()
     tasks = [
         {"ansible.builtin.set_fact": DEBIAN | {"cacheable": True}},
-        {"mlfleet.stack.preflight": {"roles": ["host", "redis"], "required_groups": ["redis", "minio"]}},
+        {"mlfleet.stack.preflight": {"roles": ["host", "redis"]}},
     ]
     site = [{"hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": tasks}]
     (tmp_path / "site.yml").write_text(yaml.safe_dump(site))
@@ -277,9 +279,9 @@ def test_a_whole_inventory_is_validated_without_a_connection(play):
 
     code, output = play()
     assert code != 0
-    assert "group minio has no host: add one to inventories/test, see inventories/single" in output
+    assert "redis needs group minio, which has no host: add one to inventories/test, see inventories/single" in output
     line = "secrets are missing: topology_secret_a, topology_secret_b – run: mlfleet init inventories/test"  # noqa: RUF001
-    assert line in output and output.count("fatal:") == 1
+    assert line in output and output.count("fatal:") == 2  # the first host for all, and the first with redis
     assert "role redis" not in output
 
     hosts.write_text(hosts.read_text().replace("children: {", "children: {minio: {hosts: {h3: {}}}, "))

@@ -48,7 +48,9 @@ def test_no_role_names_variables_of_another_service() -> None:
 
 
 def test_readme_tables_are_current() -> None:
-    done = subprocess.run([sys.executable, "scripts/role_tables.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "scripts/role_tables.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

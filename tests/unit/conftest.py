@@ -1,0 +1,6 @@
+"""Makes the checkout importable as the collection it is."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / ".ansible/collections"))

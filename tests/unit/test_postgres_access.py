@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from ansible_collections.mlfleet.stack.plugins.module_utils import postgres
+
+ROLES = [{"name": "mlflow", "password": "horse-battery"}]
+DATABASES = [{"name": "mlflow-tracking", "owner": "mlflow", "encoding": "UTF8", "locale": "C.UTF-8"}]
+NOBODY = dict.fromkeys(postgres.ATTRIBUTES, False)
+
+
+def lines(role=None, database=None, schema=None):
+    """What psql prints for the document above, with some of it otherwise."""
+    row = NOBODY | {"rolcanlogin": True, "rolpassword": postgres.verifier("horse-battery")} | (role or {})
+    items = [
+        {"role": "mlflow", "row": row},
+        {
+            "database": "mlflow-tracking",
+            "owner": "mlflow",
+            "encoding": "UTF8",
+            "locales": ["C.UTF-8", "C.UTF-8"],
+            "public_rights": [],
+        }
+        | (database or {}),
+        {"schema": "mlflow-tracking", "owner": "pg_database_owner", "public_rights": []} | (schema or {}),
+    ]
+    return "\n".join(map(json.dumps, items))
+
+
+def script_for(printed):
+    found = postgres.found_state(printed, ROLES, DATABASES)
+    before, after = postgres.difference(found, postgres.wanted_state(ROLES, DATABASES))
+    return postgres.change_script(before, after, ROLES).splitlines()
+
+
+def test_verifier_is_the_one_of_the_standard():
+    # The exchange in RFC 7677: its server key signs the published server-final-message.
+    salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+    stored = postgres.verifier("pencil", salt, 4096)
+    assert stored == (
+        "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
+        "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+    )
+    assert postgres.verifies("pencil", stored)
+    assert not postgres.verifies("pen", stored)
+
+
+@pytest.mark.parametrize("stored", [None, "", "md5d41d8cd98f00b204e9800998ecf8427e"])
+def test_what_is_no_verifier_matches_no_password(stored):
+    assert not postgres.verifies("pencil", stored)
+
+
+def test_cluster_as_declared_is_unchanged():
+    found = postgres.found_state(lines(), ROLES, DATABASES)
+    assert postgres.difference(found, postgres.wanted_state(ROLES, DATABASES)) == ({}, {})
+
+
+def test_empty_cluster_gets_everything_and_is_told_no_password():
+    wanted = postgres.wanted_state(ROLES, DATABASES)
+    assert postgres.difference({}, wanted) == ({}, wanted)
+    role, *database = postgres.change_script({}, wanted, ROLES).splitlines()
+    assert role.startswith('CREATE ROLE "mlflow" LOGIN NOSUPERUSER NOCREATEDB')
+    assert " PASSWORD 'SCRAM-SHA-256$4096:" in role
+    assert "horse" not in role + json.dumps(wanted)
+    assert database == [
+        'CREATE DATABASE "mlflow-tracking" OWNER "mlflow" TEMPLATE template0 ENCODING \'UTF8\' '
+        "LOCALE_PROVIDER libc LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8';",
+        'REVOKE ALL ON DATABASE "mlflow-tracking" FROM PUBLIC;',
+        '\\connect "mlflow-tracking"',
+        "ALTER SCHEMA public OWNER TO pg_database_owner;",
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
+    ]
+
+
+def test_only_what_differs_is_changed():
+    (statement,) = script_for(lines(role={"rolcreatedb": True}))
+    assert statement.startswith('ALTER ROLE "mlflow" LOGIN') and "PASSWORD" not in statement
+    (statement,) = script_for(lines(role={"rolpassword": postgres.verifier("another")}))
+    assert "PASSWORD 'SCRAM-SHA-256$" in statement
+    assert script_for(lines(database={"owner": "postgres"}))[0] == 'ALTER DATABASE "mlflow-tracking" OWNER TO "mlflow";'
+    assert script_for(lines(database={"public_rights": ["CONNECT"]}))[0].startswith("REVOKE ALL ON DATABASE")
+    assert script_for(lines(schema={"public_rights": ["USAGE"]}))[0] == '\\connect "mlflow-tracking"'
+
+
+def test_locale_in_another_spelling_is_the_same():
+    assert script_for(lines(database={"locales": ["C.utf8", "C.utf8"]})) == []
+
+
+def test_other_encoding_is_an_error():
+    with pytest.raises(postgres.PostgresError, match="mlflow-tracking: it has encoding LATIN1 and locale C.UTF-8"):
+        script_for(lines(database={"encoding": "LATIN1"}))
+
+
+def test_owner_that_nobody_declares_is_an_error():
+    databases = [DATABASES[0] | {"owner": "nobody"}]
+    with pytest.raises(postgres.PostgresError, match="its owner nobody does not exist"):
+        postgres.found_state("", [], databases)
+
+
+@pytest.mark.parametrize(
+    ("roles", "databases", "message"),
+    [
+        ([{"name": "a b", "password": "x"}], [], "role 'a b': a name is"),
+        ([], [{"name": "a=b"}], "database 'a=b': a name is"),
+        ([], [{"name": "x" * 64}], "at most 63"),
+        (ROLES * 2, [], "role mlflow: declared twice"),
+        ([{"name": "a", "password": "pässword"}], [], "role a: its password is to be made of printable ASCII"),
+        ([{"name": "a", "password": ""}], [], "role a: its password"),
+    ],
+)
+def test_malformed_document_is_one_line(roles, databases, message):
+    with pytest.raises(postgres.PostgresError, match=message) as error:
+        postgres.validate(roles, databases)
+    assert "pässword" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_names_and_texts_are_quoted():
+    assert postgres.identifier('a"b') == '"a""b"'
+    assert postgres.literal("it's") == "'it''s'"
