@@ -1,0 +1,291 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Roles and databases of a PostgreSQL cluster, read by one psql and changed by another.
+
+What is declared and what is found have one shape, ``{"role restapi": {...}, "database restapi": {...}}``, so that
+comparing them is comparing dictionaries and a diff is the entries that differ.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import pwd
+import re
+import secrets
+import subprocess
+import time
+
+ITERATIONS = 4096
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+ATTRIBUTES = {  # column of pg_authid: keyword, and whether our roles have it
+    "rolcanlogin": ("LOGIN", True),
+    "rolsuper": ("SUPERUSER", False),
+    "rolcreatedb": ("CREATEDB", False),
+    "rolcreaterole": ("CREATEROLE", False),
+    "rolreplication": ("REPLICATION", False),
+    "rolbypassrls": ("BYPASSRLS", False),
+}
+AS_DECLARED = "as declared"
+NOT_RUNNING = ("No such file or directory", "Connection refused")
+
+# Everything is read as one JSON object a line. A schema has to be read inside its database.
+READ_ROLES = """
+SELECT json_build_object('role', rolname, 'row', row_to_json(r)) FROM pg_authid r WHERE rolname = ANY ({names}::text[]);
+"""
+READ_DATABASES = """
+SELECT json_build_object(
+    'database', datname, 'owner', pg_get_userbyid(datdba), 'encoding', pg_encoding_to_char(encoding),
+    'locales', ARRAY[datcollate, datctype],
+    'public_rights', ARRAY(SELECT privilege_type FROM aclexplode(coalesce(datacl, acldefault('d', datdba)))
+                           WHERE grantee = 0 ORDER BY 1))
+FROM pg_database WHERE datname = ANY ({names}::text[]);
+"""
+READ_SCHEMA = """
+SELECT EXISTS (SELECT FROM pg_database WHERE datname = {literal}) AS is_there \\gset
+\\if :is_there
+\\connect {identifier}
+SELECT json_build_object(
+    'schema', current_database(), 'owner', pg_get_userbyid(nspowner),
+    'public_rights', ARRAY(SELECT privilege_type FROM aclexplode(coalesce(nspacl, acldefault('n', nspowner)))
+                           WHERE grantee = 0 ORDER BY 1))
+FROM pg_namespace WHERE nspname = 'public';
+\\endif
+"""
+
+
+class PostgresError(Exception):
+    """One line for the user."""
+
+
+class NotRunningError(PostgresError):
+    """No server answers, perhaps because there is none yet."""
+
+
+class Psql:
+    """psql as the server's own account, through the unix socket; SQL goes in on stdin."""
+
+    def __init__(self, port: int, user: str, timeout_seconds: int) -> None:
+        words = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"]
+        words += ["-p", str(port), "-U", user, "-d", "postgres"]
+        is_user = pwd.getpwuid(os.geteuid()).pw_name == user
+        self.command = words if is_user else ["runuser", "-u", user, "--", *words]
+        self.user = user
+        self.port = port
+        self.timeout_seconds = timeout_seconds
+        milliseconds = timeout_seconds * 1000
+        self.environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LC_ALL": "C",
+            "PGCONNECT_TIMEOUT": str(timeout_seconds),
+            # No verifier in the server's log, whatever that is set to.
+            "PGOPTIONS": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} -c log_statement=none "
+            "-c log_min_duration_statement=-1 -c log_min_error_statement=panic",
+        }
+
+    def run(self, script: str) -> str:
+        try:
+            pwd.getpwnam(self.user)
+        except KeyError:
+            raise NotRunningError(f"PostgreSQL is not installed: this host has no account {self.user!r}") from None
+        deadline = time.monotonic() + self.timeout_seconds
+        while True:
+            try:
+                done = subprocess.run(
+                    self.command,
+                    input=script,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    cwd="/",
+                    env=self.environment,
+                    timeout=self.timeout_seconds,
+                )
+            except FileNotFoundError as error:
+                raise NotRunningError(f"PostgreSQL is not installed: this host has no {error.filename}") from None
+            except subprocess.TimeoutExpired:
+                raise PostgresError(
+                    f"PostgreSQL on port {self.port} did not answer within {self.timeout_seconds} s"
+                ) from None
+            if done.returncode == 0:
+                return done.stdout
+            if "starting up" not in done.stderr or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        line = (done.stderr.strip() or "psql failed").splitlines()[0]
+        if "failed to execute psql" in line:
+            raise NotRunningError("PostgreSQL is not installed: this host has no psql")
+        if done.returncode == 2 and any(sign in done.stderr for sign in NOT_RUNNING):
+            raise NotRunningError(f"PostgreSQL does not run on port {self.port}: {line}")
+        raise PostgresError(f"PostgreSQL on port {self.port}: {line}")
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def verifier(password: str, salt: bytes | None = None, iterations: int = ITERATIONS) -> str:
+    """The SCRAM-SHA-256 verifier that the server stores, so that it never sees the password itself."""
+    salt = salt or secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    salt_text, stored_text, server_text = (base64.b64encode(part).decode() for part in (salt, stored_key, server_key))
+    return f"SCRAM-SHA-256${iterations}:{salt_text}${stored_text}:{server_text}"
+
+
+def verifies(password: str, stored: str | None) -> bool:
+    """Whether the stored verifier is one of this password."""
+    parts = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$[^:]+:.+", stored or "")
+    if not parts:
+        return False
+    return hmac.compare_digest(verifier(password, base64.b64decode(parts[2]), int(parts[1])), str(stored))
+
+
+def validate(roles: list[dict], databases: list[dict]) -> None:
+    """PostgresError for the first thing in the document that no server would take as it is meant."""
+    for kind, items in (("role", roles), ("database", databases)):
+        names = [item["name"] for item in items]
+        for name in names:
+            if not NAME.fullmatch(name):
+                raise PostgresError(
+                    f"{kind} {name!r}: a name is a letter or underscore, then letters, digits, underscores or hyphens, "
+                    "at most 63 in all"
+                )
+            if names.count(name) > 1:
+                raise PostgresError(f"{kind} {name}: declared twice")
+    for role in roles:
+        # SASLprep leaves printable ASCII as it is; anything else would need its tables.
+        if not re.fullmatch(r"[ -~]+", role["password"]):
+            raise PostgresError(f"role {role['name']}: its password is to be made of printable ASCII characters")
+
+
+def locale_key(locale: str) -> str:
+    """Operating systems spell one locale in several ways: C.UTF-8, C.utf8."""
+    return locale.lower().replace("-", "")
+
+
+def wanted_state(roles: list[dict], databases: list[dict]) -> dict[str, dict]:
+    attributes = " ".join(keyword if has else f"NO{keyword}" for keyword, has in ATTRIBUTES.values())
+    state: dict[str, dict] = {}
+    for role in roles:
+        state[f"role {role['name']}"] = {"password": AS_DECLARED, "attributes": attributes}
+    for database in databases:
+        state[f"database {database['name']}"] = {
+            "owner": database["owner"],
+            "encoding": database["encoding"],
+            "locale": database["locale"],
+            "public_rights": [],
+            # pg_database_owner is whoever owns the database, also after it was given to another role.
+            "schema_owner": "pg_database_owner",
+            "schema_public_rights": [],
+        }
+    return state
+
+
+def read_script(roles: list[dict], databases: list[dict]) -> str:
+    def names(items: list[str]) -> str:
+        return f"ARRAY[{', '.join(map(literal, items))}]"
+
+    script = READ_ROLES.format(names=names([role["name"] for role in roles] + [item["owner"] for item in databases]))
+    script += READ_DATABASES.format(names=names([item["name"] for item in databases]))
+    for item in databases:
+        script += READ_SCHEMA.format(literal=literal(item["name"]), identifier=identifier(item["name"]))
+    return script
+
+
+def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[str, dict]:
+    """What read_script told, in the shape of wanted_state; PostgresError for what cannot be changed into it."""
+    passwords = {role["name"]: role["password"] for role in roles}
+    declared = {database["name"]: database for database in databases}
+    existing_roles = set(passwords)
+    state: dict[str, dict] = {}
+    for item in map(json.loads, lines.splitlines()):
+        if "role" in item:
+            name, row = item["role"], item["row"]
+            existing_roles.add(name)
+            if name in passwords:
+                matches = verifies(passwords[name], row["rolpassword"])
+                has_any = "another one" if row["rolpassword"] else "none"
+                state[f"role {name}"] = {
+                    "password": AS_DECLARED if matches else has_any,
+                    "attributes": " ".join(
+                        keyword if row[column] else f"NO{keyword}" for column, (keyword, _has) in ATTRIBUTES.items()
+                    ),
+                }
+        elif "database" in item:
+            name, want = item["database"], declared[item["database"]]
+            collate, ctype = item["locales"]
+            same_locale = {locale_key(collate), locale_key(ctype)} == {locale_key(want["locale"])}
+            if item["encoding"] != want["encoding"] or not same_locale:
+                raise PostgresError(
+                    f"database {name}: it has encoding {item['encoding']} and locale {collate}, not {want['encoding']} "
+                    f"and {want['locale']}; declare what it has, or move its data to a new database"
+                )
+            state[f"database {name}"] = {
+                "owner": item["owner"],
+                "encoding": want["encoding"],
+                "locale": want["locale"],
+                "public_rights": item["public_rights"],
+                # Without a schema public there is nothing to close.
+                "schema_owner": "pg_database_owner",
+                "schema_public_rights": [],
+            }
+        elif "schema" in item:
+            state[f"database {item['schema']}"].update(
+                schema_owner=item["owner"], schema_public_rights=item["public_rights"]
+            )
+    for database in databases:
+        if database["owner"] not in existing_roles:
+            raise PostgresError(
+                f"database {database['name']}: its owner {database['owner']} does not exist; declare it in roles"
+            )
+    return state
+
+
+def difference(found: dict[str, dict], wanted: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:
+    """The entries that differ, before and after."""
+    after = {key: value for key, value in wanted.items() if found.get(key) != value}
+    return {key: found[key] for key in after if key in found}, after
+
+
+def change_script(before: dict[str, dict], after: dict[str, dict], roles: list[dict]) -> str:
+    """psql's input that turns before into after, each statement one that may be the last before a kill."""
+    passwords = {role["name"]: role["password"] for role in roles}
+    script: list[str] = []
+    for key, want in after.items():
+        kind, _space, plain_name = key.partition(" ")
+        name = identifier(plain_name)
+        have = before.get(key)
+        if kind == "role":
+            statement = f"{'ALTER' if have else 'CREATE'} ROLE {name} {want['attributes']}"
+            if not have or have["password"] != AS_DECLARED:
+                statement += f" PASSWORD {literal(verifier(passwords[plain_name]))}"
+            script.append(f"{statement};")
+            continue
+        owner = identifier(want["owner"])
+        if not have:
+            locale = literal(want["locale"])
+            script.append(
+                f"CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING {literal(want['encoding'])} "
+                f"LOCALE_PROVIDER libc LC_COLLATE {locale} LC_CTYPE {locale};"
+            )
+        elif have["owner"] != want["owner"]:
+            script.append(f"ALTER DATABASE {name} OWNER TO {owner};")
+        if not have or have["public_rights"]:
+            script.append(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC;")
+        script += [
+            f"\\connect {name}",
+            f"ALTER SCHEMA public OWNER TO {want['schema_owner']};",
+            "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
+        ]
+    return "\n".join(script) + "\n"

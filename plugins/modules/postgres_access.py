@@ -1,0 +1,157 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgres_access
+short_description: Provides the roles and databases that consumers declare
+description:
+  - Applies one document of roles and databases to the PostgreSQL cluster of the host it runs on, in one round trip.
+  - Talks through C(psql) and the unix socket as the server's own account, so the host needs no Python driver and the
+    cluster no password for it. Run it as root or as that account.
+  - The server is sent SCRAM verifiers only, never a password. A role whose verifier matches is left alone.
+  - Each database is closed to others, C(PUBLIC) may neither connect to it nor use its schema C(public).
+  - What the document does not list is left alone, and nothing is ever dropped.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  roles:
+    description: Roles that may sign in and do nothing else by themselves.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the role.
+        type: str
+        required: true
+      password:
+        description: Its password, in printable ASCII characters.
+        type: str
+        required: true
+  databases:
+    description: Databases with their owners.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the database.
+        type: str
+        required: true
+      owner:
+        description: Role that owns it, from O(roles) or one that exists.
+        type: str
+        required: true
+      encoding:
+        description: Character encoding. That of an existing database cannot be changed; a difference is a failure.
+        type: str
+        default: UTF8
+      locale:
+        description: Collation and character type. Those of an existing database cannot be changed either.
+        type: str
+        default: C.UTF-8
+  port:
+    description: Port of the cluster, which names its socket.
+    type: int
+    default: 5432
+  login_user:
+    description: The server's own account, the same for the operating system and as superuser of the cluster.
+    type: str
+    default: postgres
+  timeout_seconds:
+    description: How long the server may take to answer, and each statement to end.
+    type: int
+    default: 30
+attributes:
+  check_mode:
+    description: Predicts what a run would change; all of it where no server runs yet.
+    support: full
+  diff_mode:
+    description: Shows the roles and databases that differ, without passwords.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Provide the databases
+  mlfleet.stack.postgres_access:
+    roles:
+      - {name: restapi, password: "{{ topology_secret_postgres_restapi }}"}
+      - {name: mlflow, password: "{{ topology_secret_postgres_mlflow }}"}
+    databases:
+      - {name: restapi, owner: restapi}
+      - {name: mlflow-tracking, owner: mlflow}
+"""
+
+RETURN = r"""
+changes:
+  description: What was created or changed.
+  returned: success
+  type: list
+  elements: str
+  sample: [role mlflow, database mlflow-tracking]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.postgres import (
+    NotRunningError,
+    PostgresError,
+    Psql,
+    change_script,
+    difference,
+    found_state,
+    read_script,
+    validate,
+    wanted_state,
+)
+
+
+def apply(options: dict, check_mode: bool) -> dict:
+    roles, databases = options["roles"], options["databases"]
+    validate(roles, databases)
+    psql = Psql(options["port"], options["login_user"], options["timeout_seconds"])
+    try:
+        found = found_state(psql.run(read_script(roles, databases)), roles, databases)
+    except NotRunningError:
+        if not check_mode:
+            raise
+        found = {}
+    before, after = difference(found, wanted_state(roles, databases))
+    if after and not check_mode:
+        psql.run(change_script(before, after, roles))
+    return {"changed": bool(after), "changes": list(after), "diff": {"before": before, "after": after}}
+
+
+def main() -> None:
+    role_options = {
+        "name": {"type": "str", "required": True},
+        "password": {"type": "str", "required": True, "no_log": True},
+    }
+    database_options = {
+        "name": {"type": "str", "required": True},
+        "owner": {"type": "str", "required": True},
+        "encoding": {"type": "str", "default": "UTF8"},
+        "locale": {"type": "str", "default": "C.UTF-8"},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "roles": {"type": "list", "elements": "dict", "default": [], "options": role_options},
+            "databases": {"type": "list", "elements": "dict", "default": [], "options": database_options},
+            "port": {"type": "int", "default": 5432},
+            "login_user": {"type": "str", "default": "postgres"},
+            "timeout_seconds": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = apply(module.params, module.check_mode)
+    except PostgresError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
