@@ -26,7 +26,7 @@ with contextlib.suppress(ImportError):  # its absence is told when a client is m
 
 AS_DECLARED = "as declared"
 WRONG_SECRET = ("SignatureDoesNotMatch", "InvalidAccessKeyId")
-POLICY_LISTS = ("Action", "NotAction", "Resource", "NotResource")
+POLICY_LISTS = ("Action", "Resource", "NotResource")
 BUCKET_NAME = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*(\.\.|\.-|-\.))[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 POLICY_NAME = re.compile(r"[A-Za-z0-9_.@=+-]{1,128}")
 USER_NAME = re.compile(r"[^\s,=/]{3,128}")
@@ -110,11 +110,15 @@ def _texts(values: Any) -> list[str]:
     return sorted({str(value).lower() if isinstance(value, bool) else str(value) for value in values})
 
 
+def _statements(policy: dict) -> list[dict]:
+    statements = policy.get("Statement") or []
+    return statements if isinstance(statements, list) else [statements]
+
+
 def canonical_policy(policy: dict) -> dict:
     """The policy in one of the many ways to write it: order and scalar or list mean nothing."""
-    statements = policy.get("Statement") or []
     canonical = []
-    for statement in statements if isinstance(statements, list) else [statements]:
+    for statement in _statements(policy):
         entry = {key: value for key, value in statement.items() if value}
         entry.update({key: _texts(entry[key]) for key in POLICY_LISTS if key in entry})
         if "Condition" in entry:
@@ -232,6 +236,10 @@ def validate(document: Document, root: str) -> None:
                 raise MinioError(f"{kind} {name!r}: its name is to be {rule}")
             if names.count(name) > 1:
                 raise MinioError(f"{kind} {name}: declared twice")
+    for policy in document["policy"]:
+        # The server takes one, but from then on can list no policy at all.
+        if any("NotAction" in statement for statement in _statements(policy["policy"])):
+            raise MinioError(f"policy {policy['name']}: MinIO cannot read back NotAction; list the actions instead")
     for user in document["user"]:
         if user["name"] == root:
             raise MinioError(f"user {root}: it is the root account, which the server's environment declares")

@@ -65,11 +65,13 @@ stamp:
   sample: /opt/mlfleet/tools/.installed
 """
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -148,6 +150,14 @@ class Venv:
         return changes
 
 
+def alone(action: Callable[[], list[tuple[str, str]]], lock_file: Path) -> list[tuple[str, str]]:
+    """Waits for an installation that goes on after its run was killed on the controller."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return action()
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -167,7 +177,7 @@ def main() -> None:
         pins.flush()
         venv = Venv(path, Path(pins.name), python, uv)
         try:
-            changes = venv.pending() if module.check_mode else venv.install()
+            changes = venv.pending() if module.check_mode else alone(venv.install, uv.path.with_suffix(".lock"))
         except (CommandFailedError, OSError) as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}")
     diff = {

@@ -1,0 +1,107 @@
+"""A lab with the whole testbed on one host, and the ways to act on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RECAP = re.compile(
+    r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)", re.MULTILINE
+)
+
+
+@dataclass
+class Run:
+    """An ended ansible-playbook."""
+
+    code: int
+    output: str
+
+    def count(self, column: str) -> int:
+        """A number of the recap, summed over the hosts: ok, changed, unreachable, failed or skipped."""
+        names = ("ok", "changed", "unreachable", "failed", "skipped")
+        return sum(int(row[1 + names.index(column)]) for row in RECAP.findall(self.output))
+
+
+@dataclass
+class Lab:
+    inventory: Path
+
+    @property
+    def name(self) -> str:
+        """The inventory as a user in the repository would write it."""
+        return os.path.relpath(self.inventory, ROOT)
+
+    def command(self, *words: str, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=1800, **options)  # type: ignore[call-overload]
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def up(self) -> None:
+        self.command("mlfleet", "lab", "up", self.name, "--like", "inventories/single")
+
+    def down(self) -> None:
+        self.command("mlfleet", "lab", "down", self.name)
+
+    def init(self) -> None:
+        self.command("mlfleet", "init", self.name)
+
+    def secrets(self) -> dict[str, str]:
+        vault = self.command("ansible-vault", "view", f"{self.name}/group_vars/all/vault.yml")
+        return yaml.safe_load(vault.stdout)
+
+    def ssh(self, command: str, **options: object) -> str:
+        return self.command("mlfleet", "lab", "ssh", "-i", self.name, "testbed", "--", command, **options).stdout
+
+    def playbook(self, *words: str, playbook: str = "site.yml", environment: dict[str, str] | None = None) -> Run:
+        command = ["ansible-playbook", playbook, "-i", self.name, *words]
+        done = self.command(*command, check=False, env={**os.environ, **(environment or {})})
+        return Run(done.returncode, done.stdout + done.stderr)
+
+    def converge(self, *words: str) -> Run:
+        run = self.playbook(*words)
+        assert run.code == 0, run.output[-6000:]
+        return run
+
+    def verify(self) -> Run:
+        run = self.playbook(playbook="playbooks/verify.yml")
+        assert run.code == 0, run.output[-6000:]
+        assert "finished" in run.output
+        return run
+
+    def kill_at(self, task: str, delay_seconds: float) -> None:
+        """Starts a converge and kills it with all of its processes, some time after it comes to the task."""
+        command = ["ansible-playbook", "site.yml", "-i", self.name]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("TASK [") and task in line:
+                time.sleep(delay_seconds)
+                break
+        else:
+            pytest.fail(f"the converge never came to {task!r}")
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """An empty host, with secrets."""
+    lab = Lab(ROOT / ".cache/integration" / request.module.__name__.replace("_", "-"))
+    lab.down() if lab.inventory.exists() else None
+    lab.up()
+    try:
+        lab.init()
+        yield lab
+    finally:
+        lab.down()

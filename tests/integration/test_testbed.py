@@ -1,0 +1,148 @@
+"""The whole testbed on one host, in the order in which an operator would meet it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import Lab
+
+MAXIMUM_TASKS = 60
+# Each converge dies at the next of these; the last run has to complete what they left.
+KILLS = [
+    ("Install the base packages", 1),
+    ("Install PostgreSQL", 5),
+    ("Run redis-server", 0.2),
+    ("Install MLflow", 4),
+    ("Run mlflow", 2),
+    ("Install the files of dioptra-restapi", 0.5),
+    ("Run dioptra-restapi", 3),
+    ("Install the workers", 15),
+]
+
+
+def test_check_of_a_fresh_host_predicts_and_changes_nothing(lab: Lab) -> None:
+    before = lab.ssh("sudo find /etc /opt /usr/bin /var/lib/dpkg/status -newer /proc/1 -type f | sort")
+    run = lab.converge("--check", "--diff", "-vvv")
+    assert run.count("changed") > 20
+    assert [name for name, value in lab.secrets().items() if value in run.output] == []
+    assert lab.ssh("sudo find /etc /opt /usr/bin /var/lib/dpkg/status -newer /proc/1 -type f | sort") == before
+
+
+def test_converge_survives_kills_and_shows_no_secret(lab: Lab) -> None:
+    for task, delay_seconds in KILLS:
+        lab.kill_at(task, delay_seconds)
+    run = lab.converge("-vvv", "--diff")
+    assert [name for name, value in lab.secrets().items() if value in run.output] == []
+
+
+def test_job_runs_on_each_queue(lab: Lab) -> None:
+    lab.verify()
+
+
+def test_second_run_changes_nothing_in_few_tasks(lab: Lab) -> None:
+    run = lab.converge()
+    assert run.count("changed") == 0, run.output
+    assert run.count("ok") + run.count("skipped") <= MAXIMUM_TASKS
+
+
+def test_check_of_a_converged_host_predicts_nothing(lab: Lab) -> None:
+    run = lab.converge("--check", "--diff")
+    assert run.count("changed") == 0, run.output
+
+
+def test_another_job_reuses_what_the_first_registered(lab: Lab) -> None:
+    assert lab.verify().count("changed") == 1
+
+
+def test_secrets_are_nowhere_to_be_seen(lab: Lab) -> None:
+    values = lab.secrets()
+    assert len(values) > 10
+    processes = lab.ssh("ps axww -o args")
+    journal = lab.ssh("sudo journalctl --no-pager --output=cat")
+    logs = lab.ssh("sudo find /var/log -type f -exec zcat -f {} +", errors="replace")
+    for place, text in {"ps": processes, "journal": journal, "logs": logs}.items():
+        assert [name for name, value in values.items() if value in text] == [], place
+    assert "uvicorn" in processes or "mlflow" in processes
+    # As the ordinary user: what it can read, others can.
+    patterns = "\n".join(values.values())
+    search = (
+        "find / -xdev -path /var/cache -prune -o -type f -readable -print0 2>/dev/null"
+        " | xargs -0 grep -laFf /dev/fd/3 3<&0 2>/dev/null; true"
+    )
+    assert lab.ssh(f"bash -c '{search}'", input=patterns) == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ("redis_port=many", r"testbed: role redis: argument redis_port: .*int"),
+        ("topology_runtime=podman", r"testbed: role topology: argument topology_runtime: .*podman"),
+        ("topology_secret_redis_worker=short", r"topology_secret_redis_worker .*mlfleet init"),
+        (
+            '{"postgres_databases_extra": [{"name": "x; drop", "owner": "x", "password": "y", "clients": []}]}',
+            r"x; drop",
+        ),
+        ("minio_binary_url=file:///etc/hostname minio_binary_sha256=" + "0" * 64, r"checksum"),
+        ('{"__worker_tensorflow_cpu_python_versions": ["3.9"]}', r"worker_tensorflow_cpu needs Python 3.9"),
+    ],
+)
+def test_bad_input_stops_before_the_first_change(lab: Lab, variables: str, line: str) -> None:
+    run = lab.playbook("-e", variables)
+    assert run.code != 0
+    assert re.search(line, run.output), run.output
+    assert run.count("changed") == 0
+    assert "Prepare every host" not in run.output
+
+
+def test_empty_group_names_who_needs_it(lab: Lab, tmp_path: Path) -> None:
+    without_redis = shutil.copytree(lab.inventory, tmp_path / "without-redis")
+    hosts = without_redis / "hosts.yml"
+    hosts.write_text(hosts.read_text().replace("redis: {hosts: {testbed: }}", "redis: {}"))
+    run = Lab(without_redis).playbook()
+    assert run.code != 0
+    assert "restapi needs group redis, which has no host" in run.output
+    assert run.count("changed") == 0
+
+
+def test_missing_secrets_name_the_mend(lab: Lab) -> None:
+    vault = lab.inventory / "group_vars/all/vault.yml"
+    hidden = vault.rename(vault.with_suffix(".hidden"))
+    try:
+        run = lab.playbook()
+    finally:
+        hidden.rename(vault)
+    assert run.code != 0
+    assert f"mlfleet init {lab.name}" in run.output
+    assert run.count("changed") == 0
+
+
+def test_wrong_vault_password_names_the_mend(lab: Lab, tmp_path: Path) -> None:
+    wrong = tmp_path / "password"
+    wrong.write_text("not the one\n")
+    run = lab.playbook(environment={"ANSIBLE_VAULT_PASSWORD_FILE": str(wrong)})
+    assert run.code != 0
+    assert "Decryption failed" in run.output
+    assert "TASK" not in run.output
+
+
+def test_unhealthy_service_fails_with_its_log(lab: Lab) -> None:
+    run = lab.playbook(
+        "--tags", "redis", "-e", '{"redis_settings": {"nonsense": "1"}, "redis_start_timeout_seconds": 10}'
+    )
+    assert run.code != 0
+    assert "Its last log lines" in run.output
+    assert "nonsense" in run.output
+    assert lab.converge("--tags", "redis").count("changed") > 0
+    lab.verify()
+
+
+def test_change_by_hand_is_found_and_undone(lab: Lab) -> None:
+    lab.ssh("sudo sed -i s/appendonly.yes/appendonly.no/ /etc/redis/redis.conf && sudo systemctl stop nginx")
+    predicted = lab.converge("--check", "--diff")
+    assert "-appendonly no" in predicted.output and "+appendonly yes" in predicted.output
+    done = lab.converge()
+    assert done.count("changed") == predicted.count("changed") == 3
