@@ -2,58 +2,96 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A small client for JSON APIs: basic auth or cookies, time-outs, errors in one line."""
+"""A small client for JSON APIs: basic sign-in or cookies, and errors in one line."""
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
-import urllib.error
-import urllib.request
 from http.cookiejar import CookieJar
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode, urlsplit
+
+from ansible.module_utils.urls import Request
+
+GATEWAY_ERRORS = (502, 503, 504)  # what a proxy answers for a service that does not run
 
 
 class HttpError(Exception):
-    """The service could not be asked; the text says which and why."""
+    """One line for the user."""
 
 
-class Client:
-    """JSON requests to one service, which keep its cookies."""
+class NotRunningError(HttpError):
+    """No service answers, perhaps because there is none yet."""
 
-    def __init__(self, url: str, timeout_seconds: int = 30, ca_file: str | None = None) -> None:
-        self.url, self.timeout_seconds = url.rstrip("/"), timeout_seconds
-        self.headers = {"Accept": "application/json"}
-        context = ssl.create_default_context(cafile=ca_file)
-        self.opener = urllib.request.build_opener(
-            urllib.request.HTTPCookieProcessor(CookieJar()), urllib.request.HTTPSHandler(context=context)
+
+class Answer(NamedTuple):
+    status: int
+    data: Any  # JSON where it was some, otherwise text
+
+    @property
+    def reason(self) -> str:
+        """What the service says is wrong."""
+        text = self.data.get("message") or self.data.get("error_code") if isinstance(self.data, dict) else self.data
+        return " ".join(str(text).split())[:500]
+
+
+class Http:
+    """A service at a URL; cookies that it sets are sent back."""
+
+    def __init__(
+        self,
+        url: str,
+        timeout_seconds: int = 30,
+        ca_file: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise HttpError(f"url {url!r}: it is to begin with http:// or https:// and a host")
+        self.url = url.rstrip("/")
+        self._request = Request(
+            headers={"Accept": "application/json"},
+            use_proxy=False,  # the services of a deployment are not behind one
+            use_netrc=False,
+            timeout=timeout_seconds,
+            ca_path=ca_file,
+            cookies=CookieJar(),
+            url_username=username,
+            url_password=password,
+            force_basic_auth=username is not None,
         )
 
-    def sign_in_with(self, username: str, password: str) -> Client:
-        """Sends these credentials with each request, as HTTP basic authentication."""
-        pair = base64.b64encode(f"{username}:{password}".encode()).decode()
-        self.headers["Authorization"] = f"Basic {pair}"
-        return self
-
-    def request(self, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, Any]:
-        """The status and the decoded answer, of errors too; HttpError when there is none."""
-        url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
+    def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Answer:
+        """The service's answer, whatever its status."""
+        url = f"{self.url}{path}{'?' + urlencode(query) if query else ''}"
         data = None if body is None else json.dumps(body).encode()
-        headers = self.headers | ({"Content-Type": "application/json"} if data else {})
-        request = urllib.request.Request(url, data=data, method=method, headers=headers)
+        headers = {} if body is None else {"Content-Type": "application/json"}
         try:
-            with self.opener.open(request, timeout=self.timeout_seconds) as answer:
-                return answer.status, _decoded(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, _decoded(error.read())
-        except (urllib.error.URLError, OSError) as error:
-            raise HttpError(f"{self.url} cannot be reached: {getattr(error, 'reason', error)}") from None
+            try:
+                response = self._request.open(method, url, data=data, headers=headers)
+            except HTTPError as error:
+                response = error
+            with response:
+                status, text = response.status, response.read().decode(errors="replace")
+        except ssl.SSLError as error:
+            raise HttpError(f"{self.url}: {error}") from error
+        except OSError as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            kind = HttpError if isinstance(reason, ssl.SSLError) else NotRunningError
+            raise kind(f"{self.url} does not answer: {reason}") from error
+        if status in GATEWAY_ERRORS:
+            raise NotRunningError(f"{self.url} does not answer: its proxy says {status}")
+        try:
+            return Answer(status, json.loads(text))
+        except ValueError:
+            return Answer(status, text)
 
-
-def _decoded(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text.decode(errors="replace")
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """The data of a successful answer; HttpError for any other."""
+        answer = self.ask(method, path, body, **query)
+        if answer.status >= 400:
+            raise HttpError(f"{self.url}: {method} {path} answered {answer.status}: {answer.reason}")
+        return answer.data

@@ -7,57 +7,59 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mlflow_users
-short_description: Provides accounts of an MLflow server with sign-in
+short_description: Provides the accounts of an MLflow tracking server with basic sign-in
 description:
-  - Makes the accounts that are missing and sets passwords that do not sign in, through MLflow's own API.
-  - Accounts that are not listed are left alone.
+  - Proves each account by signing in, creates those that do not exist and sets passwords that differ, in one round trip.
+  - What the document does not list is left alone.
+  - MLflow makes its administrator when it first starts and ignores the configured password from then on. When the given
+    one does not sign in, the module says so; it cannot mend that.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   url:
-    description: URL of the server.
+    description: URL of the server, such as V(http://127.0.0.1:5001).
     type: str
     required: true
   username:
-    description: Name of the administrator.
+    description: Account of an administrator.
     type: str
     required: true
   password:
-    description: Password of the administrator.
+    description: Its password.
     type: str
     required: true
   users:
-    description: The accounts.
+    description: The accounts, besides O(username).
     type: list
     elements: dict
     required: true
     suboptions:
       name:
-        description: Name of the account.
+        description: Sign-in name.
         type: str
         required: true
       password:
-        description: Its password; MLflow wants 12 characters or more.
+        description: Password.
         type: str
         required: true
   ca_file:
-    description: File with the CA certificates that the server's certificate is verified with.
+    description: Certificates of the authorities to trust beside the usual ones.
     type: path
   timeout_seconds:
-    description: How long one request may take.
+    description: How long the server may take for each answer.
     type: int
     default: 30
 attributes:
   check_mode:
-    description: Predicts the changes; of a server that cannot be reached it predicts that all accounts are made.
+    description: Predicts what a run would change; all of it where no server runs yet.
     support: full
   diff_mode:
-    description: Shows which accounts change, never their passwords.
+    description: Shows the accounts that differ, without passwords.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Give the workers an account
+- name: Provide the clients' accounts
   mlfleet.stack.mlflow_users:
     url: http://127.0.0.1:5001
     username: admin
@@ -67,21 +69,78 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-created:
-  description: Accounts that were made.
-  returned: always
+changes:
+  description: The accounts that were created or got another password.
+  returned: success
   type: list
   elements: str
-updated:
-  description: Accounts whose password was set.
-  returned: always
-  type: list
-  elements: str
+  sample: [user worker]
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.http import HttpError
-from ansible_collections.mlfleet.stack.plugins.module_utils.mlflow import Accounts, MlflowError
+from ansible_collections.mlfleet.stack.plugins.module_utils.http import Http, HttpError, NotRunningError
+
+USERS = "/api/2.0/mlflow/users"
+AS_DECLARED = {"password": "as declared"}
+
+
+def state(options: dict, user: dict, admin: Http) -> dict | None:
+    """What the server has of the account; nothing where it does not exist."""
+    account = Http(options["url"], options["timeout_seconds"], options["ca_file"], user["name"], user["password"])
+    if account.ask("GET", f"{USERS}/current").status == 200:
+        return AS_DECLARED
+    answer = admin.ask("GET", f"{USERS}/get", username=user["name"])
+    if answer.status == 404:
+        return None
+    if answer.status != 200:
+        raise HttpError(f"{admin.url}: user {user['name']}: the server answered {answer.status}: {answer.reason}")
+    return {"password": "another one"}
+
+
+def require_admin(admin: Http, name: str) -> None:
+    answer = admin.ask("GET", f"{USERS}/current")
+    if answer.status == 401:
+        raise HttpError(
+            f"{admin.url}: administrator {name!r} cannot sign in with the given password; MLflow took the one of its "
+            "first start and ignores a later one in its configuration, so give that one"
+        )
+    if answer.status == 404:
+        raise HttpError(f"{admin.url}: MLflow runs without sign-in; start it with --app-name basic-auth")
+    if answer.status != 200:
+        raise HttpError(f"{admin.url}: MLflow answered {answer.status}: {answer.reason}")
+    if not answer.data["user"]["is_admin"]:
+        raise HttpError(f"{admin.url}: {name!r} is no administrator of MLflow")
+
+
+def converge(options: dict, check_mode: bool) -> dict:
+    users = {user["name"]: user for user in options["users"]}
+    if options["username"] in users:
+        raise HttpError(
+            f"user {options['username']}: it is the administrator that signs in; do not declare it in users"
+        )
+    admin = Http(
+        options["url"], options["timeout_seconds"], options["ca_file"], options["username"], options["password"]
+    )
+    found: dict[str, dict | None] = {}
+    try:
+        require_admin(admin, options["username"])
+        found = {name: state(options, user, admin) for name, user in users.items()}
+    except NotRunningError:
+        if not check_mode:
+            raise
+    differing = [name for name in users if found.get(name) != AS_DECLARED]
+    if not check_mode:
+        for name in differing:
+            body = {"username": name, "password": users[name]["password"]}
+            if found[name] is None:
+                admin.call("POST", f"{USERS}/create", body)
+            else:
+                admin.call("PATCH", f"{USERS}/update-password", body)
+    diff = {
+        "before": {f"user {name}": found[name] for name in differing if found.get(name)},
+        "after": {f"user {name}": AS_DECLARED for name in differing},
+    }
+    return {"changed": bool(differing), "changes": list(diff["after"]), "diff": diff}
 
 
 def main() -> None:
@@ -100,28 +159,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    options = module.params
-    connection = {"timeout_seconds": options["timeout_seconds"], "ca_file": options["ca_file"]}
     try:
-        accounts = Accounts(options["url"], options["username"], options["password"], **connection)
-        problems = {user["name"]: accounts.problem(user) for user in options["users"]}
-        if not module.check_mode:
-            for user in options["users"]:
-                if problem := problems[user["name"]]:
-                    accounts.mend(user, problem)
+        result = converge(module.params, module.check_mode)
     except HttpError as error:
-        if not module.check_mode:
-            module.fail_json(msg=str(error))
-        problems = {user["name"]: "create" for user in options["users"]}
-    except MlflowError as error:
         module.fail_json(msg=str(error))
-    created = [name for name, problem in problems.items() if problem == "create"]
-    updated = [name for name, problem in problems.items() if problem == "password"]
-    diff = {
-        "before": "".join(f"{name}: other password\n" for name in updated),
-        "after": "".join(f"{name}: password as declared\n" for name in created + updated),
-    }
-    module.exit_json(changed=bool(created or updated), created=created, updated=updated, diff=diff)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,211 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dioptra_job
+short_description: Proves a Dioptra testbed with a job on each queue
+description:
+  - Registers a small plugin, entrypoint and experiment once, and uses them again on later runs.
+  - Submits a job on each queue, all of them first, and waits until they are over.
+  - Then looks for what each job left behind. These are its metric in the REST API and in MLflow, and the bytes of its
+    file in the object storage.
+  - Runs on a host that reaches all three, with an interpreter that has boto3, such as the REST API's own.
+  - A job is a question to the testbed and no change of it; the result is changed only when something was registered.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+requirements:
+  - boto3
+options:
+  url:
+    description: URL of the REST API without path, such as V(http://127.0.0.1:5000).
+    type: str
+    required: true
+  username:
+    description: Account that registers and submits.
+    type: str
+    required: true
+  password:
+    description: Its password.
+    type: str
+    required: true
+  queues:
+    description: Names of the queues, which are registered and have a worker.
+    type: list
+    elements: str
+    required: true
+  mlflow:
+    description: The tracking server that the workers log to.
+    type: dict
+    required: true
+    suboptions:
+      url:
+        description: URL of the server.
+        type: str
+        required: true
+      username:
+        description: Account that may read the runs.
+        type: str
+        required: true
+      password:
+        description: Its password.
+        type: str
+        required: true
+  s3:
+    description: The object storage that holds the artifacts.
+    type: dict
+    required: true
+    suboptions:
+      endpoint:
+        description: URL of the storage.
+        type: str
+        required: true
+      access_key:
+        description: Account that may read the artifacts.
+        type: str
+        required: true
+      secret_key:
+        description: Its secret.
+        type: str
+        required: true
+  name:
+    description: Name of the entrypoint and the experiment; the plugin's has underscores in place of hyphens.
+    type: str
+    default: mlfleet-verify
+  ca_file:
+    description: Certificates of the authorities to trust beside the usual ones.
+    type: path
+  timeout_seconds:
+    description: How long each job may take from its submission to its end.
+    type: int
+    default: 300
+  request_timeout_seconds:
+    description: How long each service may take for an answer.
+    type: int
+    default: 30
+attributes:
+  check_mode:
+    description: Does nothing and is skipped.
+    support: none
+  diff_mode:
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Run a job on each queue
+  mlfleet.stack.dioptra_job:
+    url: http://127.0.0.1:5000
+    username: admin
+    password: "{{ topology_secret_dioptra_admin }}"
+    queues: [tensorflow-cpu]
+    mlflow:
+      url: http://127.0.0.1:5001
+      username: restapi
+      password: "{{ topology_secret_mlflow_restapi }}"
+    s3:
+      endpoint: http://127.0.0.1:9000
+      access_key: dioptra-restapi
+      secret_key: "{{ topology_secret_minio_restapi }}"
+  vars:
+    ansible_python_interpreter: /opt/mlfleet/restapi/bin/python
+"""
+
+RETURN = r"""
+jobs:
+  description: The job of each queue.
+  returned: when jobs were submitted
+  type: list
+  elements: dict
+  contains:
+    queue:
+      description: Name of the queue.
+      type: str
+      returned: always
+    id:
+      description: Number of the job in the REST API.
+      type: int
+      returned: always
+    status:
+      description: How it ended.
+      type: str
+      returned: always
+    seconds:
+      description: Time from its submission to its end.
+      type: float
+      returned: always
+    run_id:
+      description: Its run in MLflow.
+      type: str
+      returned: always
+    answer:
+      description: The number that it was given and that all three services had to tell.
+      type: int
+      returned: always
+    artifact:
+      description: URI of its file.
+      type: str
+      returned: always
+  sample:
+    - queue: tensorflow-cpu
+      id: 42
+      status: finished
+      seconds: 3.1
+      run_id: 0123456789abcdef0123456789abcdef
+      answer: 618033
+      artifact: s3://mlflow-tracking/artifacts/0/0123456789abcdef0123456789abcdef/artifacts/answer.txt
+registered:
+  description: What was registered or updated for the jobs.
+  returned: when jobs were submitted
+  type: list
+  elements: str
+  sample: [plugin, file, entrypoint, experiment]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import run_jobs
+from ansible_collections.mlfleet.stack.plugins.module_utils.http import HttpError
+
+
+def main() -> None:
+    mlflow_options = {
+        "url": {"type": "str", "required": True},
+        "username": {"type": "str", "required": True},
+        "password": {"type": "str", "required": True, "no_log": True},
+    }
+    s3_options = {
+        "endpoint": {"type": "str", "required": True},
+        "access_key": {"type": "str", "required": True, "no_log": False},
+        "secret_key": {"type": "str", "required": True, "no_log": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "username": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+            "queues": {"type": "list", "elements": "str", "required": True},
+            "mlflow": {"type": "dict", "required": True, "options": mlflow_options},
+            "s3": {"type": "dict", "required": True, "options": s3_options},
+            "name": {"type": "str", "default": "mlfleet-verify"},
+            "ca_file": {"type": "path"},
+            "timeout_seconds": {"type": "int", "default": 300},
+            "request_timeout_seconds": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(skipped=True, msg="A check runs no job", jobs=[])
+    try:
+        result = run_jobs(module.params)
+    except HttpError as error:
+        module.fail_json(msg=str(error))
+    wrong = result.pop("wrong")
+    if wrong:
+        module.fail_json(msg="\n".join(wrong), **result)
+    module.exit_json(changed=bool(result["registered"]), **result)
+
+
+if __name__ == "__main__":
+    main()
