@@ -40,7 +40,7 @@ def shown_default(name: str, option: dict[str, Any], defaults_text: str) -> str:
 
 
 def table(role: Path) -> str:
-    specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    (specs,) = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"].values()
     defaults_text = (role / "defaults/main.yml").read_text()
     lines = ["| Variable | Type | Default | Meaning |", "|---|---|---|---|"]
     for name, option in specs["options"].items():

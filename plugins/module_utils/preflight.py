@@ -94,11 +94,13 @@ def _load_role(path: Path, read: Callable[[Path], Any]) -> Role:
         return read(path / file) or {}
 
     dependencies = load("meta/main.yml").get("dependencies") or []
+    entry_points = load("meta/argument_specs.yml").get("argument_specs", {}).values()
+    options = {name: option for entry in entry_points for name, option in (entry.get("options") or {}).items()}
     names = [entry if isinstance(entry, str) else entry.get("role") or entry["name"] for entry in dependencies]
     return Role(
         name=path.name,
         path=path,
-        options=load("meta/argument_specs.yml").get("argument_specs", {}).get("main", {}).get("options") or {},
+        options=options,
         defaults=load("defaults/main.yml"),
         vars=load("vars/main.yml"),
         dependencies=[name.rpartition(".")[2] for name in names],

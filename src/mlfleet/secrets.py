@@ -150,7 +150,7 @@ def declared(root: Path) -> tuple[str, ...]:
     """
     path = root / SPECIFICATION
     try:
-        options = yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
+        options = yaml.safe_load(path.read_text())["argument_specs"]["shared"]["options"]
         return tuple(name for name, option in options.items() if option.get("no_log") is True)
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise MlfleetError(f"{path} does not declare the secrets: {error}") from error

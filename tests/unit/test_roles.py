@@ -19,10 +19,14 @@ def load(path: str) -> dict:
     return yaml.safe_load(file.read_text()) or {} if file.exists() else {}
 
 
+def specs(role: str) -> dict:
+    (entry_point,) = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"].values()
+    return entry_point["options"]
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_specs_match_defaults(role: str) -> None:
-    options = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    described = {name for name, option in options.items() if not option.get("required")}
+    described = {name for name, option in specs(role).items() if not option.get("required")}
     assert described == set(load(f"roles/{role}/defaults/main.yml"))
 
 
@@ -56,11 +60,7 @@ def test_readme_tables_are_current() -> None:
 
 def test_settings_page_names_existing_variables() -> None:
     known = {name for role in ROLES for name in load(f"roles/{role}/defaults/main.yml")}
-    known |= {
-        name
-        for role in ROLES
-        for name in load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    }
+    known |= {name for role in ROLES for name in specs(role)}
     rows = [line.split("|") for line in (ROOT / "docs/settings.md").read_text().splitlines() if line.startswith("| ")]
     named = {name for row in rows for name in re.findall(r"`([a-z]\w+)`", row[2])}
     assert named
