@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import html
 import secrets
 import time
 import uuid
@@ -336,8 +337,12 @@ def wait(api: Dioptra, jobs: list[Job], timeout_seconds: int) -> None:
 
 
 def log_lines(api: Dioptra, job: Job) -> str:
-    page = api.call("GET", f"/jobs/{job.id}/log", pageLength=LOG_LINES, sortBy="createdOn", descending="true")
-    return "\n".join(f"{line['severity']}: {line['message']}" for line in reversed(page["data"]))
+    """The last lines of the job's log; the API sorts only by time of arrival, so its end is asked for by number."""
+    path = f"/jobs/{job.id}/log"
+    total = api.call("GET", path, pageLength=1)["totalNumResults"]
+    page = api.call("GET", path, index=max(0, total - LOG_LINES), pageLength=LOG_LINES)
+    # The API keeps messages as HTML.
+    return "\n".join(f"{line['severity']}: {html.unescape(line['message'])}" for line in page["data"])
 
 
 def check(api: Dioptra, mlflow: Http, s3: Any, job: Job, timeout_seconds: int) -> str:

@@ -107,11 +107,11 @@ import re
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
+from urllib.error import HTTPError
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
 
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,"
@@ -186,11 +186,11 @@ def ask(probe: dict, unit: str, started: bool, since: float) -> str:
     """One question to the service; what is wrong with the answer, or an empty text."""
     try:
         if probe.get("http"):
-            request = urllib.request.Request(probe["http"], headers=probe["headers"])
             try:
-                with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as answer:
-                    status = answer.status
-            except urllib.error.HTTPError as error:
+                status = open_url(
+                    probe["http"], headers=probe["headers"], timeout=PROBE_SECONDS, use_proxy=False
+                ).status
+            except HTTPError as error:
                 status = error.code
             if status != probe["status"]:
                 return f"{probe['http']} answered {status}"

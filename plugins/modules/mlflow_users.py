@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: mlflow_users
 short_description: Provides the accounts of an MLflow tracking server with basic sign-in
 description:
-  - Proves each account by signing in, creates those that do not exist and sets passwords that differ, in one round trip.
+  - Proves each account by signing in, creates those that do not exist and sets passwords that differ.
   - What the document does not list is left alone.
   - MLflow makes its administrator when it first starts and ignores the configured password from then on. When the given
     one does not sign in, the module says so; it cannot mend that.
@@ -115,9 +115,7 @@ def require_admin(admin: Http, name: str) -> None:
 def converge(options: dict, check_mode: bool) -> dict:
     users = {user["name"]: user for user in options["users"]}
     if options["username"] in users:
-        raise HttpError(
-            f"user {options['username']}: it is the administrator that signs in; do not declare it in users"
-        )
+        raise HttpError(f"user {options['username']}: it is the administrator of this module; leave it out of users")
     admin = Http(
         options["url"], options["timeout_seconds"], options["ca_file"], options["username"], options["password"]
     )

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from ansible_collections.mlfleet.stack.plugins.module_utils.http import Http, HttpError, NotRunningError
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with what it was asked, and with the status that the path names."""
+
+    def do_GET(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        told = {
+            "path": self.path,
+            "authorization": self.headers.get("Authorization"),
+            "cookie": self.headers.get("Cookie"),
+            "body": self.rfile.read(length).decode(),
+            "message": "as\n  asked",
+        }
+        self.send_response(int(self.path.split("/")[1][:3]))
+        self.send_header("Set-Cookie", "session=abc")
+        self.end_headers()
+        self.wfile.write(b"<html>" if "html" in self.path else json.dumps(told).encode())
+
+    def do_POST(self):
+        self.do_GET()
+
+    def log_message(self, *_args):
+        pass
+
+
+@pytest.fixture
+def url():
+    server = HTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_body_and_query_are_sent(url):
+    told = Http(url).call("POST", "/200/x", {"a": 1}, search='name:"b c"')
+    assert told["path"] == "/200/x?search=name%3A%22b+c%22"
+    assert json.loads(told["body"]) == {"a": 1}
+    assert told["authorization"] is None
+
+
+def test_account_is_sent_at_once(url):
+    told = Http(url, username="me", password="pass:word").call("GET", "/200")
+    assert told["authorization"] == "Basic " + base64.b64encode(b"me:pass:word").decode()
+
+
+def test_cookies_are_kept(url):
+    client = Http(url)
+    assert client.call("GET", "/200")["cookie"] is None
+    assert client.call("GET", "/200")["cookie"] == "session=abc"
+
+
+def test_error_is_one_line_with_the_reason(url):
+    answer = Http(url).ask("GET", "/409")
+    assert (answer.status, answer.reason) == (409, "as asked")
+    with pytest.raises(HttpError, match="POST /409 answered 409: as asked"):
+        Http(url).call("POST", "/409", {})
+
+
+def test_text_that_is_no_json_is_kept(url):
+    assert Http(url).ask("GET", "/403html").data == "<html>"
+
+
+def test_what_does_not_answer_does_not_run(url):
+    with pytest.raises(NotRunningError, match="its proxy says 502"):
+        Http(url).ask("GET", "/502")
+    with pytest.raises(NotRunningError, match=r"does not answer: .*refused"):
+        Http("http://127.0.0.1:1").ask("GET", "/")
+
+
+def test_plain_answer_to_tls_is_an_error(url):
+    with pytest.raises(HttpError) as error:
+        Http(url.replace("http:", "https:"), 5).ask("GET", "/200")
+    assert not isinstance(error.value, NotRunningError)
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1:5000", "ftp://host", "http://"])
+def test_url_is_one(wrong):
+    with pytest.raises(HttpError, match="is to begin with http"):
+        Http(wrong)
