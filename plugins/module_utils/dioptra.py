@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.http import Http, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Http, HttpError, NotRunningError
 
 PAGE_LENGTH = 50
 GROUP = "public"  # made with the first account; the API makes no others

@@ -88,9 +88,10 @@ options:
     default: 30
 attributes:
   check_mode:
-    description: Does nothing and is skipped.
-    support: none
+    description: Does nothing; the task is skipped.
+    support: full
   diff_mode:
+    description: Has nothing to show.
     support: none
 """
 
@@ -166,7 +167,7 @@ registered:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import run_jobs
-from ansible_collections.mlfleet.stack.plugins.module_utils.http import HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import HttpError
 
 
 def main() -> None:

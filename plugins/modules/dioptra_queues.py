@@ -77,7 +77,7 @@ changes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import converge_queues
-from ansible_collections.mlfleet.stack.plugins.module_utils.http import HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import HttpError
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ changes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.http import Http, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Http, HttpError, NotRunningError
 
 USERS = "/api/2.0/mlflow/users"
 AS_DECLARED = {"password": "as declared"}

@@ -12,11 +12,11 @@ MOMENTS = [
     ("Install PostgreSQL", 8),
     ("Provide the declared databases", 0.7),
     ("Install MinIO", 1),
-    ("Install MLflow", 6),
+    ("Install mlflow", 6),
     ("Run mlflow", 4),
     ("Run dioptra-restapi", 6),
     ("Provide the declared accounts", 0.7),
-    ("Install the workers tensorflow-cpu", 20),
+    ("Install worker-tensorflow-cpu", 20),
 ]
 
 

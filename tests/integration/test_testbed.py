@@ -16,11 +16,11 @@ KILLS = [
     ("Install the base packages", 1),
     ("Install PostgreSQL", 5),
     ("Run redis-server", 0.2),
-    ("Install MLflow", 4),
+    ("Install mlflow", 4),
     ("Run mlflow", 2),
     ("Install the files of dioptra-restapi", 0.5),
     ("Run dioptra-restapi", 3),
-    ("Install the workers", 15),
+    ("Install worker-tensorflow-cpu", 15),
 ]
 
 

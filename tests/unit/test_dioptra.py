@@ -8,7 +8,7 @@ import json
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
-from ansible_collections.mlfleet.stack.plugins.module_utils.http import Answer, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Answer, HttpError, NotRunningError
 
 OPTIONS = {"url": "http://api:5000", "timeout_seconds": 5, "ca_file": None}
 ADMIN = {"name": "admin", "password": "horse-battery", "email": "admin@example.org"}

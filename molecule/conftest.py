@@ -1,0 +1,126 @@
+"""How tests reach the services of a host: a scenario's, or `testbed` of a whole lab."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import requests
+from testinfra.host import Host
+
+ROOT = Path(__file__).parents[1]
+SCENARIO = os.environ.get("MOLECULE_SCENARIO_DIRECTORY")
+CONNECT_SECONDS = 20
+
+
+def command(*words: str) -> str:
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def inventory(request: pytest.FixtureRequest) -> str:
+    return str(Path(request.config.getoption("ansible_inventory")).resolve())
+
+
+@pytest.fixture(scope="session")
+def secret(inventory: str) -> Callable[[str], str]:
+    """The value of a secret, by its name without `topology_secret_`."""
+    return cache(lambda name: command("mlfleet", "init", inventory, "--show", name).strip())
+
+
+@pytest.fixture(scope="session")
+def play(inventory: str) -> Callable[..., dict[str, int]]:
+    """Runs the scenario's converge playbook, or site.yml; returns the recap's counts over all hosts."""
+    own = Path(SCENARIO or ROOT, "converge.yml")
+    playbook = own if own.exists() else ROOT / "site.yml"
+
+    def run(*options: str) -> dict[str, int]:
+        output = command("ansible-playbook", str(playbook), "-i", inventory, "--diff", *options)
+        print(output)  # shown when the test fails
+        counts = re.findall(r"(ok|changed|unreachable|failed)=(\d+)", output)
+        return {column: sum(int(n) for name, n in counts if name == column) for column, _count in counts}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def forward(host: Host) -> Iterator[Callable[[int], int]]:
+    """Makes a port of the host's loopback a port of this machine's."""
+    ssh = host.backend
+    with contextlib.ExitStack() as tunnels:
+
+        @cache
+        def open_tunnel(port: int) -> int:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                local = free.getsockname()[1]
+            options = f"{ssh.ssh_extra_args} -o ControlMaster=no -o ControlPath=none -o ExitOnForwardFailure=yes"
+            words = f"exec ssh {options} -i {ssh.ssh_identity_file} -p {ssh.host.port} -N"
+            process = subprocess.Popen(
+                f"{words} -L 127.0.0.1:{local}:127.0.0.1:{port} {ssh.host.user}@{ssh.host.name}", shell=True
+            )
+            tunnels.callback(process.wait)
+            tunnels.callback(process.terminate)
+            deadline = time.monotonic() + CONNECT_SECONDS
+            while time.monotonic() < deadline and process.poll() is None:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", local)):
+                    return local
+                time.sleep(0.1)
+            raise RuntimeError(f"no tunnel to port {port} of {ssh.host.name}")
+
+        yield open_tunnel
+
+
+@pytest.fixture(scope="module")
+def listens_on(host: Host) -> Callable[[int], set[str]]:
+    """The addresses that a port of the host listens on."""
+
+    def addresses(port: int) -> set[str]:
+        lines = host.check_output("ss -Hltn sport = :%s", port).splitlines()
+        return {line.split()[3].rpartition(":")[0] for line in lines}
+
+    return addresses
+
+
+@pytest.fixture(scope="module")
+def sql(host: Host) -> Callable[[str, str], str]:
+    """Answers a query as the database's administrator, on the host."""
+    return lambda database, query: host.check_output("runuser -u postgres -- psql -XqAt -d %s -c %s", database, query)
+
+
+@pytest.fixture(scope="module")
+def dioptra(forward: Callable[[int], int], secret: Callable[[str], str]) -> Callable[..., requests.Response]:
+    """Asks Dioptra's API as its administrator."""
+    url = f"http://127.0.0.1:{forward(5000)}/api/v1"
+    session = requests.Session()
+    account = {"username": "admin", "password": secret("dioptra_admin")}
+    session.post(f"{url}/auth/login", json=account).raise_for_status()
+    return lambda path, **query: session.get(url + path, params=query)
+
+
+@pytest.fixture(autouse=True)
+def _is_deployed(request: pytest.FixtureRequest, host: Host) -> None:
+    """A lab need not have what only a scenario deploys; the scenario itself skips nothing."""
+    path = getattr(request.module, "DEPLOYED", None)
+    if path and not SCENARIO and not host.file(path).exists:
+        pytest.skip(f"no {path} on this host")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failed test shows what the host's services said last."""
+    report = yield
+    host = item.funcargs.get("host")
+    if report.failed and host:
+        journal = host.run("journalctl --no-pager --output=short --lines=40 --priority=notice")
+        report.sections.append(("journal of the host", journal.stdout))
+    return report

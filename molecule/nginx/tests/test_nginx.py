@@ -1,0 +1,78 @@
+"""nginx hands each declared route on, asks for a sign-in where one is declared, and is open nowhere else."""
+
+import pytest
+import requests
+
+PORT = 8080
+BACKEND = 8081
+DEPLOYED = "/run/molecule-backend"  # in a lab there is no site of ours
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _backend(host):
+    """A program for the routes to lead to."""
+    serve = "python3 -m http.server --bind 127.0.0.1 --directory /usr/share/nginx/html"
+    host.check_output(f"systemd-run --unit=molecule-backend {serve} {BACKEND}")
+    host.run("for i in $(seq 50); do ss -Hltn sport = :8081 | grep -q . && break; sleep 0.1; done")
+    yield
+    host.check_output("systemctl stop molecule-backend")
+
+
+@pytest.fixture
+def ask(forward):
+    url = f"http://127.0.0.1:{forward(PORT)}"
+    return lambda path, method="GET", **options: requests.request(method, url + path, allow_redirects=False, **options)
+
+
+def test_route_leads_to_its_upstream(ask):
+    answer = ask("/open/")
+    assert answer.status_code == 200
+    assert "Welcome to nginx" in answer.text
+
+
+def test_root_redirects(ask):
+    answer = ask("/")
+    assert answer.status_code == 302
+    assert answer.headers["Location"].endswith("/open/")
+
+
+def test_undeclared_path_is_not_found(ask):
+    assert ask("/other").status_code == 404
+
+
+def test_sign_in_is_asked_for(ask):
+    answer = ask("/closed/")
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="example"'
+
+
+def test_wrong_password_is_refused(ask):
+    assert ask("/closed/", auth=("alice", "wrong")).status_code == 401
+
+
+def test_declared_user_signs_in(ask, secret):
+    assert ask("/closed/", auth=("alice", secret("minio_root"))).status_code == 200
+
+
+def test_larger_body_than_declared_is_refused(ask):
+    assert ask("/open/", "POST", data=b"x" * 2**20).status_code != 413
+    assert ask("/open/", "POST", data=b"x" * (2**20 + 1)).status_code == 413
+
+
+def test_version_is_not_told(ask):
+    assert ask("/other").headers["Server"] == "nginx"
+
+
+def test_configuration_is_valid(host):
+    assert host.run("nginx -t -q").rc == 0
+
+
+def test_passwords_are_closed_to_others(host):
+    assert host.run("runuser -u nobody -- cat /etc/nginx/mlfleet.htpasswd").rc != 0
+
+
+def test_listens_only_where_told(host, listens_on):
+    assert listens_on(PORT) == {"127.0.0.1"}
+    sockets = host.check_output("ss -Hltnp").splitlines()
+    ports = {line.split()[3].rpartition(":")[2] for line in sockets if "nginx" in line}
+    assert {"80", "443"}.isdisjoint(ports)

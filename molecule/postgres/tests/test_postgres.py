@@ -1,0 +1,76 @@
+"""Each consumer has a database of its own, and no way into another's."""
+
+import contextlib
+
+import psycopg2
+import pytest
+
+PORT = 5432
+OWNERS = {"restapi": "restapi", "mlflow-tracking": "mlflow", "mlflow-auth": "mlflow_auth"}
+STRANGERS = [(database, owner) for database in OWNERS for owner in OWNERS.values() if OWNERS[database] != owner]
+
+
+@pytest.fixture
+def connect(forward, secret):
+    """A connection over TCP, with the declared password unless another is given."""
+
+    @contextlib.contextmanager
+    def open_as(user, database, password=None):
+        password = password or secret(f"postgres_{user}")
+        connection = psycopg2.connect(
+            host="127.0.0.1", port=forward(PORT), user=user, dbname=database, password=password
+        )
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            yield cursor  # closed without a commit, so that nothing remains
+
+    return open_as
+
+
+@pytest.mark.parametrize(("database", "owner"), OWNERS.items())
+def test_owner_creates_writes_and_reads_a_table(connect, database, owner):
+    with connect(owner, database) as cursor:
+        cursor.execute("CREATE TABLE molecule (answer int); INSERT INTO molecule VALUES (42); SELECT * FROM molecule")
+        assert cursor.fetchall() == [(42,)]
+
+
+@pytest.mark.parametrize(("database", "owner"), OWNERS.items())
+def test_wrong_password_is_refused(connect, database, owner):
+    with (
+        pytest.raises(psycopg2.OperationalError, match="password authentication failed"),
+        connect(owner, database, "no"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("database", "stranger"), STRANGERS)
+def test_other_database_is_refused(connect, sql, database, stranger):
+    with pytest.raises(psycopg2.OperationalError, match=r"no pg_hba\.conf entry"), connect(stranger, database):
+        pass
+    assert sql("postgres", f"SELECT has_database_privilege('{stranger}', '{database}', 'CONNECT')") == "f"
+
+
+def test_administrator_cannot_come_over_the_network(connect):
+    with (
+        pytest.raises(psycopg2.OperationalError, match=r"no pg_hba\.conf entry"),
+        connect("postgres", "postgres", "any"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("database", "stranger"), STRANGERS)
+def test_public_schema_is_closed(sql, database, stranger):
+    rights = (
+        f"has_schema_privilege('{stranger}', 'public', 'CREATE'), has_schema_privilege('{stranger}', 'public', 'USAGE')"
+    )
+    assert sql(database, f"SELECT {rights}") == "f|f"
+
+
+def test_passwords_are_kept_as_scram_verifiers(sql):
+    assert sql("postgres", "SHOW password_encryption") == "scram-sha-256"
+    kept = "SELECT count(*), count(*) FILTER (WHERE rolpassword LIKE 'SCRAM-SHA-256$%') FROM pg_authid"
+    found, scram = sql("postgres", f"{kept} WHERE rolcanlogin AND rolname <> 'postgres'").split("|")
+    assert found == scram == str(len(OWNERS))
+
+
+def test_only_the_loopback_listens(listens_on):
+    assert listens_on(PORT) == {"127.0.0.1"}
