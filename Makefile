@@ -14,7 +14,7 @@ demo: venv engine
 	@$(STAGE) "Lab of one host" mlfleet lab up inventories/lab --like inventories/single
 	@$(STAGE) "Secrets" mlfleet init inventories/lab
 	@$(STAGE) "Converge" ansible-playbook site.yml -i inventories/lab
-	@ANSIBLE_CALLBACKS_ENABLED= $(STAGE) "Run a job on each queue" ansible-playbook playbooks/verify.yml -i inventories/lab
+	@ANSIBLE_CALLBACKS_ENABLED=ansible.posix.timer $(STAGE) "Run a job on each queue" ansible-playbook playbooks/verify.yml -i inventories/lab
 
 clean:
 	@mlfleet lab down inventories/lab

@@ -141,7 +141,7 @@ def test_unhealthy_service_fails_with_its_log(lab: Lab) -> None:
 
 
 def test_change_by_hand_is_found_and_undone(lab: Lab) -> None:
-    lab.ssh("sudo sed -i s/appendonly.yes/appendonly.no/ /etc/redis/redis.conf && sudo systemctl stop nginx")
+    lab.ssh("sudo sed -i 's/appendonly yes/appendonly no/' /etc/redis/redis.conf && sudo systemctl stop nginx")
     predicted = lab.converge("--check", "--diff")
     assert "-appendonly no" in predicted.output and "+appendonly yes" in predicted.output
     done = lab.converge()
