@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import socket
 import subprocess
 import time
@@ -13,12 +14,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import redis
 import requests
 from testinfra.host import Host
 
 ROOT = Path(__file__).parents[1]
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_DIRECTORY")
 CONNECT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 def command(*words: str) -> str:
@@ -53,21 +56,33 @@ def play(inventory: str) -> Callable[..., dict[str, int]]:
     return run
 
 
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], bool]], bool]:
+    """Whether a condition comes true within a minute."""
+
+    def wait(condition: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not (holds := condition()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return holds
+
+    return wait
+
+
 @pytest.fixture(scope="module")
 def forward(host: Host) -> Iterator[Callable[[int], int]]:
     """Makes a port of the host's loopback a port of this machine's."""
-    ssh = host.backend
+    to = host.ansible.get_variables()
+    options = f"{to['ansible_ssh_common_args']} -o ControlMaster=no -o ControlPath=none -o ExitOnForwardFailure=yes"
+    words = ["ssh", *shlex.split(options), "-i", to["ansible_ssh_private_key_file"], "-p", str(to["ansible_port"])]
+    words += ["-l", to["ansible_user"], "-N", to["ansible_host"]]
     with contextlib.ExitStack() as tunnels:
 
         @cache
         def open_tunnel(port: int) -> int:
             with socket.create_server(("127.0.0.1", 0)) as free:
                 local = free.getsockname()[1]
-            options = f"{ssh.ssh_extra_args} -o ControlMaster=no -o ControlPath=none -o ExitOnForwardFailure=yes"
-            words = f"exec ssh {options} -i {ssh.ssh_identity_file} -p {ssh.host.port} -N"
-            process = subprocess.Popen(
-                f"{words} -L 127.0.0.1:{local}:127.0.0.1:{port} {ssh.host.user}@{ssh.host.name}", shell=True
-            )
+            process = subprocess.Popen([*words, "-L", f"127.0.0.1:{local}:127.0.0.1:{port}"])
             tunnels.callback(process.wait)
             tunnels.callback(process.terminate)
             deadline = time.monotonic() + CONNECT_SECONDS
@@ -75,7 +90,7 @@ def forward(host: Host) -> Iterator[Callable[[int], int]]:
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", local)):
                     return local
                 time.sleep(0.1)
-            raise RuntimeError(f"no tunnel to port {port} of {ssh.host.name}")
+            raise RuntimeError(f"no tunnel to port {port} of {to['ansible_host']}")
 
         yield open_tunnel
 
@@ -85,7 +100,7 @@ def listens_on(host: Host) -> Callable[[int], set[str]]:
     """The addresses that a port of the host listens on."""
 
     def addresses(port: int) -> set[str]:
-        lines = host.check_output("ss -Hltn sport = :%s", port).splitlines()
+        lines = host.check_output("ss -Hltn sport = :%s", str(port)).splitlines()
         return {line.split()[3].rpartition(":")[0] for line in lines}
 
     return addresses
@@ -107,12 +122,19 @@ def dioptra(forward: Callable[[int], int], secret: Callable[[str], str]) -> Call
     return lambda path, **query: session.get(url + path, params=query)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module")
+def registered_workers(forward: Callable[[int], int], secret: Callable[[str], str]) -> Callable[[str], list[bytes]]:
+    """The RQ workers that wait for jobs of a queue."""
+    server = redis.Redis(port=forward(6379), username="restapi", password=secret("redis_restapi"))
+    return lambda queue: [key for key in server.smembers("rq:workers") if server.hget(key, "queues") == queue.encode()]
+
+
+@pytest.fixture(autouse=True, scope="module")
 def _is_deployed(request: pytest.FixtureRequest, host: Host) -> None:
     """A lab need not have what only a scenario deploys; the scenario itself skips nothing."""
-    path = getattr(request.module, "DEPLOYED", None)
-    if path and not SCENARIO and not host.file(path).exists:
-        pytest.skip(f"no {path} on this host")
+    sign = getattr(request.module, "SIGN_OF_DEPLOYMENT", None)
+    if sign and not SCENARIO and host.run(sign).rc != 0:
+        pytest.skip("not deployed on this host")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -121,6 +143,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     host = item.funcargs.get("host")
     if report.failed and host:
-        journal = host.run("journalctl --no-pager --output=short --lines=40 --priority=notice")
+        journal = host.run("journalctl --no-pager --lines=40 _TRANSPORT=stdout")
         report.sections.append(("journal of the host", journal.stdout))
     return report

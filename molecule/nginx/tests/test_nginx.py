@@ -5,15 +5,15 @@ import requests
 
 PORT = 8080
 BACKEND = 8081
-DEPLOYED = "/run/molecule-backend"  # in a lab there is no site of ours
+SIGN_OF_DEPLOYMENT = f"grep -q :{PORT} /etc/nginx/nginx.conf"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _backend(host):
     """A program for the routes to lead to."""
     serve = "python3 -m http.server --bind 127.0.0.1 --directory /usr/share/nginx/html"
-    host.check_output(f"systemd-run --unit=molecule-backend {serve} {BACKEND}")
-    host.run("for i in $(seq 50); do ss -Hltn sport = :8081 | grep -q . && break; sleep 0.1; done")
+    host.check_output(f"systemd-run --collect --unit=molecule-backend {serve} {BACKEND}")
+    host.run("for i in $(seq 50); do ss -Hltn sport = :%s | grep -q . && break; sleep 0.1; done", str(BACKEND))
     yield
     host.check_output("systemctl stop molecule-backend")
 
