@@ -6,18 +6,20 @@ STAGE := scripts/stage
 LINK := .ansible/collections/ansible_collections/mlfleet/stack
 ROLES := $(notdir $(wildcard roles/*))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+# Docker needs root; everything else runs as who calls.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo test clean venv engine lint unit sanity collection molecule integration kill-test bench constraints docs
 
 demo: venv engine
-	@$(STAGE) "Lab of one host" mlfleet lab up inventories/lab --like inventories/single
+	@$(STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
 	@$(STAGE) "Secrets" mlfleet init inventories/lab
 	@$(STAGE) "Converge" ansible-playbook site.yml -i inventories/lab
 	@ANSIBLE_CALLBACKS_ENABLED=ansible.posix.timer $(STAGE) "Run a job on each queue" ansible-playbook playbooks/verify.yml -i inventories/lab
 
 clean:
-	@mlfleet lab down inventories/lab
+	@$(AS_ROOT) mlfleet lab down inventories/lab
 
 test: venv engine
 	@scripts/stages lint unit sanity collection molecule integration

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from mlfleet.lab import CA_DIRECTORY, Lab, docker_client, ssh_command
 from mlfleet.lab_image import RELEASES
 from mlfleet.lab_inventory import LabInventory
-from mlfleet.project import MlfleetError, repository_root
+from mlfleet.project import MlfleetError, give_back, repository_root
 from mlfleet.secrets import Vault
 
 console = Console(highlight=False, soft_wrap=True)
@@ -78,6 +78,7 @@ def up(
         raise MlfleetError(f"Debian {debian} is not available: choose {' or '.join(map(str, RELEASES))}.")
     with _lab(inventory) as lab:
         changed = lab.up(like, debian, docker_inside, ca_dir)
+        give_back(lab.inventory.path)
         lab.report(f"lab {lab.inventory.name} is up" + ("" if changed else "; nothing changed"))
 
 

@@ -23,6 +23,13 @@ def repository_root(start: Path | None = None) -> Path:
     raise MlfleetError(f"{start} is not inside an mlfleet repository (no galaxy.yml here or above): change into one.")
 
 
+def give_back(directory: Path) -> None:
+    """Hand *directory* and all in it to the user who called sudo, if it was made through sudo."""
+    if os.geteuid() == 0 and "SUDO_UID" in os.environ:
+        for path in (directory, *directory.rglob("*")):
+            os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]), follow_symlinks=False)
+
+
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Replace *path* with *content* so that a reader, or the next run after a crash, sees the old file or the new one.
 
