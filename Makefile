@@ -7,7 +7,7 @@ LINK := .ansible/collections/ansible_collections/mlfleet/stack
 ROLES := $(notdir $(wildcard roles/*))
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # Docker needs root; everything else runs as who calls.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo test clean venv engine lint unit sanity collection molecule integration kill-test bench constraints docs
