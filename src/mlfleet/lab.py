@@ -102,7 +102,8 @@ class Lab:
         certificates = {path.name: path.read_bytes() for path in sorted(ca_directory.glob("*.crt"))}
 
         for name, container in list(containers.items()):
-            if container.status == "created":  # an interrupted run left it without its files
+            # An interrupted run left it without its files, or its key went with the former directory.
+            if container.status == "created" or copied:
                 container.remove(v=True, force=True)
                 del containers[name]
         created = [name for name in hosts if name not in containers]
