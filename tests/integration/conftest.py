@@ -19,6 +19,20 @@ RECAP = re.compile(
     r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)", re.MULTILINE
 )
 
+# Ten moments of a fresh converge, in its order: seconds after it comes to a task.
+MOMENTS = [
+    ("Gathering Facts", 1),
+    ("Install the base packages", 2),
+    ("Install PostgreSQL", 8),
+    ("Provide the declared databases", 0.7),
+    ("Install MinIO", 1),
+    ("Install mlflow", 6),
+    ("Run mlflow", 4),
+    ("Run dioptra-restapi", 6),
+    ("Provide the declared accounts", 0.7),
+    ("Install worker-tensorflow-cpu", 20),
+]
+
 
 @dataclass
 class Run:

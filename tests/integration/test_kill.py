@@ -4,20 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Lab
-
-MOMENTS = [
-    ("Gathering Facts", 1),
-    ("Install the base packages", 2),
-    ("Install PostgreSQL", 8),
-    ("Provide the declared databases", 0.7),
-    ("Install MinIO", 1),
-    ("Install mlflow", 6),
-    ("Run mlflow", 4),
-    ("Run dioptra-restapi", 6),
-    ("Provide the declared accounts", 0.7),
-    ("Install worker-tensorflow-cpu", 20),
-]
+from .conftest import MOMENTS, Lab
 
 
 @pytest.mark.kill

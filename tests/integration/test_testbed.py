@@ -8,20 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Lab
+from .conftest import MOMENTS, Lab
 
 MAXIMUM_TASKS = 60
-# Each converge dies at the next of these; the last run has to complete what they left.
-KILLS = [
-    ("Install the base packages", 1),
-    ("Install PostgreSQL", 5),
-    ("Run redis-server", 0.2),
-    ("Install mlflow", 4),
-    ("Run mlflow", 2),
-    ("Install the files of dioptra-restapi", 0.5),
-    ("Run dioptra-restapi", 3),
-    ("Install worker-tensorflow-cpu", 15),
-]
 
 
 def test_check_of_a_fresh_host_predicts_and_changes_nothing(lab: Lab) -> None:
@@ -33,7 +22,8 @@ def test_check_of_a_fresh_host_predicts_and_changes_nothing(lab: Lab) -> None:
 
 
 def test_converge_survives_kills_and_shows_no_secret(lab: Lab) -> None:
-    for task, delay_seconds in KILLS:
+    """Each converge dies at a later moment; the last one has to complete what all of them left."""
+    for task, delay_seconds in MOMENTS:
         lab.kill_at(task, delay_seconds)
     run = lab.converge("-vvv", "--diff")
     assert [name for name, value in lab.secrets().items() if value in run.output] == []
