@@ -34,7 +34,7 @@ unit:
 	@pytest tests/unit
 
 sanity:
-	@cd $(LINK) && ansible-test sanity --python $$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') --venv
+	@scripts/sanity
 
 collection:
 	@pytest tests/collection

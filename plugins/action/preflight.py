@@ -18,6 +18,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Rol
 ROLES_DIR = Path(__file__).parents[2] / "roles"
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "roles": {"type": "list", "elements": "str", "required": True},
+    "facts": {"type": "bool", "default": False},
 }
 
 
@@ -35,7 +36,7 @@ class ActionModule(ActionBase):
             roles = preflight.load_roles(names, ROLES_DIR, self._read)
         except LookupError as error:
             raise AnsibleActionFail(str(error)) from None
-        lines = self._lines(roles, task_vars)
+        lines = self._facts_lines(roles, task_vars) if arguments["facts"] else self._lines(roles, task_vars)
         result |= {"changed": False, "roles": names, "failed": bool(lines)}
         if lines:
             result["msg"] = "\n".join(lines)
@@ -56,22 +57,35 @@ class ActionModule(ActionBase):
         missing = [name for name in found.missing_secrets if is_news(name)]
         malformed = {name: problem for name, problem in found.malformed_secrets.items() if is_news(name)}
 
-        def declared(noun: str) -> dict[str, list[str]]:
-            """What the roles that say so need, such as __redis_python_versions."""
-            names = {role: f"__{role.name}_{noun}" for role in roles}
-            return {role.name: resolve(role, name) for role, name in names.items() if name in role.vars}
+        def declared(noun: str) -> dict[str, Any]:
+            return self._declared(noun, roles, resolve)
 
         groups = task_vars["groups"]
-        required = {role: names for role, names in declared("required_groups").items() if groups[role][0] == host}
+        # The first host of a group that this run covers speaks for its group.
+        speaks_for = {
+            name
+            for name, hosts in groups.items()
+            if next(filter(task_vars["ansible_play_hosts"].__contains__, hosts), "") == host
+        }
+        required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}
+        maxima = {role: maximum for role, maximum in declared("maximum_hosts").items() if role in speaks_for}
         return [
             *preflight.secret_lines(missing, malformed, inventory),
             *preflight.empty_groups(required, groups, inventory),
+            *preflight.crowded_groups(maxima, groups),
             *(f"{host}: {line}" for line in found.lines),
-            *(
-                f"{host}: {line}"
-                for line in preflight.host_problems(host, task_vars["ansible_facts"], declared("python_versions"))
-            ),
         ]
+
+    def _facts_lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
+        versions = self._declared("python_versions", roles, self._resolver(roles, task_vars))
+        host, facts = task_vars["inventory_hostname"], task_vars["ansible_facts"]
+        return [f"{host}: {line}" for line in preflight.host_problems(host, facts, versions)]
+
+    @staticmethod
+    def _declared(noun: str, roles: list[Role], resolve: Callable[[Role, str], Any]) -> dict[str, Any]:
+        """What the roles that say so need, such as __redis_python_versions."""
+        names = {role: f"__{role.name}_{noun}" for role in roles}
+        return {role.name: resolve(role, name) for role, name in names.items() if name in role.vars}
 
     def _resolver(self, roles: list[Role], task_vars: dict[str, Any]) -> Callable[[Role, str], Any]:
         """Values as the roles will see them: an option at a time, so that an error names its option."""

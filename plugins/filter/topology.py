@@ -48,6 +48,11 @@ def pick(item: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: item[key] for key in keys if key in item}
 
 
+def named(name: str) -> dict[str, str]:
+    """A name as a declaration of its own."""
+    return {"name": name}
+
+
 def rename(item: Mapping[str, Any], **names: str) -> dict[str, Any]:
     """The item with keys renamed, from the keyword to its value."""
     return {names.get(key, key): value for key, value in item.items()}
@@ -61,6 +66,7 @@ class FilterModule:
             "listen": listen,
             "ask_at": ask_at,
             "cidr": cidr,
+            "named": named,
             "pick": pick,
             "rename": rename,
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Role:
     defaults: Values
     vars: Values
     dependencies: list[str]
+    is_building_block: bool = False  # what it requires, the role that uses it gives
 
 
 @dataclass
@@ -68,16 +69,18 @@ def roles_of_host(roles: Iterable[str], groups: Iterable[str]) -> list[str]:
 
 
 def load_roles(names: Iterable[str], roles_dir: Path, read: Callable[[Path], Any]) -> list[Role]:
-    """The roles and, before each, what it depends on. C(read) gives a YAML file's data, or nothing."""
+    """The roles and, before each, what it depends on or uses. C(read) gives a YAML file's data, or nothing."""
     loaded: dict[str, Role | None] = {}
 
-    def load(name: str) -> None:
+    def load(name: str, is_building_block: bool = False) -> None:
         if name in loaded:
             return
         loaded[name] = None
-        role = _load_role(roles_dir / name, read)
+        role = replace(_load_role(roles_dir / name, read), is_building_block=is_building_block)
         for dependency in role.dependencies:
             load(dependency)
+        for building_block in role.vars.get(f"__{name}_uses", []):
+            load(building_block, is_building_block=True)
         del loaded[name]
         loaded[name] = role
 
@@ -124,11 +127,12 @@ def examine(roles: Iterable[Role], resolve: Callable[[Role, str], Any]) -> Findi
             except UnsetError:
                 if option.get("required") and is_secret:
                     found.missing_secrets.append(name)
-                elif option.get("required"):
+                elif option.get("required") and not role.is_building_block:
                     found.lines.append(f"{prefix}: is required")
                 continue
             except UnresolvableError as error:
-                found.lines.append(f"{prefix}: {error}")
+                if not role.is_building_block:
+                    found.lines.append(f"{prefix}: {error}")
                 continue
             if not is_secret:
                 values[name], errors = validated(name, option, value)
@@ -237,6 +241,13 @@ def empty_groups(required: Mapping[str, list[str]], groups: Mapping[str, list[st
         for group in names:
             if not groups.get(group):
                 yield f"{role} needs group {group}, which has no host: add one to {inventory}, see inventories/single"
+
+
+def crowded_groups(maxima: Mapping[str, int], groups: Mapping[str, list[str]]) -> Iterator[str]:
+    """Groups with more hosts than their role can share the work with."""
+    for role, maximum in maxima.items():
+        if len(groups[role]) > maximum:
+            yield f"group {role} has hosts {', '.join(groups[role])}: at most {maximum} is supported"
 
 
 def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:

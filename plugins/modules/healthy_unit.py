@@ -34,10 +34,6 @@ options:
     description: Whether this run changed one of the files, which in check mode cannot be seen in their times.
     type: bool
     default: false
-  reload:
-    description: Whether the units are to be reloaded instead of restarted.
-    type: bool
-    default: false
   probe:
     description: How to ask whether the service is healthy; without it a running unit is.
     type: dict
@@ -113,10 +109,7 @@ from urllib.error import HTTPError
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 
-PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,"
-    "InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic"
-)
+PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,InactiveExitTimestampMonotonic"
 PROBE_SECONDS = 5
 PAUSE_SECONDS = 0.5
 LOG_LINES = 25
@@ -136,14 +129,14 @@ def command(*words: str, timeout: float | None = None) -> str:
 class Unit:
     """A systemd unit as it is now."""
 
-    def __init__(self, properties: dict[str, str], reloads: bool) -> None:
+    def __init__(self, properties: dict[str, str]) -> None:
         self.id = properties["Id"]
         self.is_known = properties["LoadState"] != "not-found"
         self.state = properties["ActiveState"]
         self.is_enabled = properties["UnitFileState"] in ("enabled", "static", "generated")
         self.needs_daemon_reload = properties["NeedDaemonReload"] == "yes"
-        since = "StateChangeTimestampMonotonic" if reloads else "InactiveExitTimestampMonotonic"
-        age_seconds = time.clock_gettime(time.CLOCK_MONOTONIC) - int(properties.get(since) or 0) / 1e6
+        started_seconds = int(properties["InactiveExitTimestampMonotonic"] or 0) / 1e6
+        age_seconds = time.clock_gettime(time.CLOCK_MONOTONIC) - started_seconds
         self.started_at = time.time() - age_seconds
 
     @property
@@ -151,11 +144,11 @@ class Unit:
         return self.state in ("active", "reloading")
 
 
-def units(names: list[str], reloads: bool) -> list[Unit]:
+def units(names: list[str]) -> list[Unit]:
     """The units of these names, in their order."""
     shown = command("systemctl", "show", f"--property={PROPERTIES}", "--", *names)
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
-    return [Unit(block, reloads) for block in blocks]
+    return [Unit(block) for block in blocks]
 
 
 def instances(template: str) -> list[str]:
@@ -171,12 +164,12 @@ def newest(files: list[str]) -> float:
     return max((Path(file).stat().st_mtime for file in files if Path(file).exists()), default=0)
 
 
-def plan(unit: Unit, files: list[str], restart: bool, reload: bool) -> str:
+def plan(unit: Unit, files: list[str], restart: bool) -> str:
     """What has to be done to the unit; nothing is an empty text."""
     if not unit.is_running:
         return "started, for it did not run"
     if restart or newest(files) > unit.started_at:
-        return f"{'reloaded' if reload else 'restarted'}, for a file it reads has changed"
+        return "restarted, for a file it reads has changed"
     if not unit.is_enabled:
         return "enabled, for it would not have come back with the host"
     return ""
@@ -218,7 +211,7 @@ def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: i
     """Asks until the unit is healthy; UnhealthyError when it stopped or the time is over."""
     deadline = time.monotonic() + timeout_seconds
     while True:
-        state = units([unit], reloads=False)[0].state
+        state = units([unit])[0].state
         if state in ("failed", "inactive"):
             raise UnhealthyError("it stopped")
         wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
@@ -229,15 +222,26 @@ def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: i
         time.sleep(PAUSE_SECONDS)
 
 
-def act(action: str, unit: Unit, timeout_seconds: int) -> None:
-    verb = {"started": "restart", "restarted": "restart", "reloaded": "reload"}.get(action.partition(",")[0])
-    if verb:
-        if unit.state == "failed":  # perhaps after too many starts: another chance
-            command("systemctl", "reset-failed", unit.id)
+def start(unit: Unit, timeout_seconds: int) -> None:
+    if unit.state == "failed":  # perhaps after too many starts: another chance
+        command("systemctl", "reset-failed", unit.id)
+    try:
+        command("systemctl", "restart", unit.id, timeout=timeout_seconds)
+    except subprocess.TimeoutExpired:
+        raise UnhealthyError(f"did not start within {timeout_seconds} s") from None
+
+
+def prepare(current: list[Unit], surplus: list[str], options: dict) -> None:
+    """Has systemd know the units as they are on disk, starts them with the host, and stops those that are too many."""
+    if any(unit.needs_daemon_reload or not unit.is_known for unit in current):
+        command("systemctl", "daemon-reload")
+    if surplus:
         try:
-            command("systemctl", verb, unit.id, timeout=timeout_seconds)
+            command("systemctl", "disable", "--now", *surplus, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
         except subprocess.TimeoutExpired:
-            raise UnhealthyError(f"did not {verb} within {timeout_seconds} s") from None
+            raise UnhealthyError(f"{', '.join(surplus)} did not stop in time") from None
+    if disabled := [unit.id for unit in current if not unit.is_enabled]:
+        command("systemctl", "enable", "--quiet", *disabled)
 
 
 def main() -> None:
@@ -256,7 +260,6 @@ def main() -> None:
             "template": {"type": "str"},
             "files": {"type": "list", "elements": "path", "default": []},
             "restart": {"type": "bool", "default": False},
-            "reload": {"type": "bool", "default": False},
             "probe": {"type": "dict", "default": {}, "options": probe_options},
             "timeout_seconds": {"type": "int", "default": 90},
             "stop_timeout_seconds": {"type": "int", "default": 90},
@@ -264,8 +267,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    current = units(options["names"], options["reload"]) if options["names"] else []
-    planned = {unit.id: plan(unit, options["files"], options["restart"], options["reload"]) for unit in current}
+    current = units(options["names"]) if options["names"] else []
+    planned = {unit.id: plan(unit, options["files"], options["restart"]) for unit in current}
     if options["template"]:
         listed = {unit.id for unit in current}
         surplus = [name for name in instances(options["template"]) if name not in listed]
@@ -274,25 +277,21 @@ def main() -> None:
 
     if not module.check_mode:
         since = time.time()
-        if any(unit.needs_daemon_reload for unit in current) or any(not unit.is_known for unit in current):
-            command("systemctl", "daemon-reload")
-        failed = {}
-        stopped = [name for name, action in actions.items() if action.startswith("stopped")]
-        if stopped:
-            command("systemctl", "disable", "--now", *stopped)
-        disabled = [unit.id for unit in current if not unit.is_enabled]
-        if disabled:
-            command("systemctl", "enable", "--quiet", *disabled)
+        failed = []
+        try:
+            prepare(current, [name for name, action in actions.items() if action.startswith("stopped")], options)
+        except UnhealthyError as error:
+            module.fail_json(msg=str(error))
         for unit in current:
-            action = planned[unit.id]
+            started = planned[unit.id].startswith(("started", "restarted"))
             try:
-                act(action, unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
-                started = action.startswith(("started", "restarted"))
+                if started:
+                    start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
                 wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
             except UnhealthyError as error:
-                failed[unit.id] = f"{unit.id}: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}"
+                failed.append(f"{unit.id}: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}")
         if failed:
-            module.fail_json(msg="\n".join(failed.values()))
+            module.fail_json(msg="\n".join(failed))
 
     diff = {
         "before": "".join(f"{unit.id}: {unit.state}\n" for unit in current if unit.id in actions),

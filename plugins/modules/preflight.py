@@ -21,11 +21,17 @@ options:
     description:
       - The collection's roles in the site's order. A host runs those whose group it is in, and V(host) if it is listed.
       - What these depend on is validated too.
-      - A role says what it needs in its C(vars/main.yml) - groups with a host in C(__ROLE_required_groups), versions of
-        Python in C(__ROLE_python_versions).
+      - A role says what it needs in its C(vars/main.yml). C(__ROLE_required_groups) have to have a host,
+        C(__ROLE_maximum_hosts) is how many hosts it can have itself, it runs on C(__ROLE_python_versions), and the settings of the building blocks in C(__ROLE_uses) are validated with its own.
     type: list
     elements: str
     required: true
+  facts:
+    description:
+      - Whether to look at the hosts' facts instead of at the settings - operating system, Python and service manager.
+      - Settings come first and need no host that answers.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -34,7 +40,7 @@ attributes:
     support: none
     description: Changes nothing.
 notes:
-  - It needs the facts of C(gather_subset=min).
+  - O(facts=true) needs the facts of C(gather_subset=min).
   - Use it in a play with C(any_errors_fatal), since what concerns all hosts is reported by the first one alone.
 seealso:
   - module: ansible.builtin.validate_argument_spec
@@ -43,13 +49,23 @@ seealso:
 EXAMPLES = r"""
 - name: Validate the inventory
   hosts: all
+  gather_facts: false
+  any_errors_fatal: true
+  tasks:
+    - name: Validate the settings
+      mlfleet.stack.preflight:
+        roles: [host, postgres, redis]
+
+- name: Validate the hosts
+  hosts: all
   gather_facts: true
   gather_subset: [min]
   any_errors_fatal: true
   tasks:
-    - name: Validate the inventory
+    - name: Validate what they are
       mlfleet.stack.preflight:
-        roles: [host, postgres, redis, minio, mlflow, restapi, worker_tensorflow_cpu, nginx]
+        roles: [host, postgres, redis]
+        facts: true
 """
 
 RETURN = r"""

@@ -37,9 +37,17 @@ options:
     description: Pinned requirement of C(uv), such as V(uv==0.13.9).
     type: str
     required: true
+  index_url:
+    description: Package index to use instead of PyPI. Never shown, for it may hold a password.
+    type: str
+  extra_index_urls:
+    description: Further package indexes, asked first. Never shown either.
+    type: list
+    elements: str
+    default: []
 notes:
-  - Where packages come from (package index, certificates, cache) is read from the environment, as C(uv) and C(pip) do;
-    set it with the task keyword C(environment).
+  - Certificates and cache are read from the environment, as C(uv) and C(pip) do; set it with the task keyword
+    C(environment).
 attributes:
   check_mode:
     description: Predicts the changes; for an environment that does not exist yet it lists the pins.
@@ -58,6 +66,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+usable:
+  description: Whether the environment is there and whole when the module ends, so not in a check of a fresh host.
+  returned: always
+  type: bool
 stamp:
   description: File whose modification time is that of the last change to the environment.
   returned: always
@@ -131,23 +143,31 @@ class Venv:
         return CHANGE.findall(run(self.uv.program, "pip", "sync", *target, *options, self.requirements))
 
     def pending(self) -> list[tuple[str, str]]:
-        if self.uv.is_ready() and self.is_whole():
-            return self.sync("--dry-run")
-        return [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
+        if not self.is_whole():
+            return [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
+        return self.sync("--dry-run") if self.uv.is_ready() else [("~", self.uv.requirement)]
 
     def install(self) -> list[tuple[str, str]]:
-        if not self.uv.is_ready():
+        replaced = [] if self.uv.is_ready() else [("~", self.uv.requirement)]
+        if replaced:
             self.uv.install()
         if not self.is_whole():
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             run(self.uv.program, "venv", "--quiet", "--python", self.python, self.path)
         elif not self.sync("--dry-run"):
-            return []
+            return replaced
         self.stamp.unlink(missing_ok=True)
         changes = self.sync("--compile-bytecode", "--link-mode=copy")
         self.stamp.touch()
-        return changes
+        return replaced + changes
+
+
+def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dict[str, str]:
+    """The package indexes under the names that uv and pip have for them."""
+    extra = " ".join(extra_index_urls)
+    named = {"UV_DEFAULT_INDEX": index_url, "PIP_INDEX_URL": index_url, "UV_INDEX": extra, "PIP_EXTRA_INDEX_URL": extra}
+    return {name: value for name, value in named.items() if value}
 
 
 def alone(action: Callable[[], list[tuple[str, str]]], lock_file: Path) -> list[tuple[str, str]]:
@@ -166,10 +186,13 @@ def main() -> None:
             "python": {"type": "path", "default": "/usr/bin/python3"},
             "uv_path": {"type": "path", "default": "/opt/mlfleet/uv"},
             "uv_requirement": {"type": "str", "required": True},
+            "index_url": {"type": "str", "no_log": True},
+            "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
         },
         supports_check_mode=True,
     )
     os.umask(0o022)
+    os.environ.update(index_environment(module.params["index_url"], module.params["extra_index_urls"]))
     path, python = Path(module.params["path"]), Path(module.params["python"])
     uv = Uv(Path(module.params["uv_path"]), module.params["uv_requirement"], python)
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=module.tmpdir) as pins:
@@ -178,6 +201,7 @@ def main() -> None:
         venv = Venv(path, Path(pins.name), python, uv)
         try:
             changes = venv.pending() if module.check_mode else alone(venv.install, uv.path.with_suffix(".lock"))
+            usable = venv.is_whole()
         except (CommandFailedError, OSError) as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}")
     diff = {
@@ -186,7 +210,7 @@ def main() -> None:
         "before_header": str(path),
         "after_header": str(path),
     }
-    module.exit_json(changed=bool(changes), stamp=str(venv.stamp), diff=diff if changes else {})
+    module.exit_json(changed=bool(changes), stamp=str(venv.stamp), usable=usable, diff=diff if changes else {})
 
 
 if __name__ == "__main__":

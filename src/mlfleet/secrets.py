@@ -25,7 +25,7 @@ VAULT = "group_vars/all/vault.yml"
 PASSWORD = ".vault_password"
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 32  # characters; MinIO accepts 8 to 40
-SHORTEST = 16  # characters; anything less is taken for a mistake
+LENGTHS = range(16, 41)  # characters; anything shorter is taken for a mistake
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,9 @@ class Vault:
         if not self.password_path.exists():
             if self.path.exists():
                 raise MlfleetError(f"{self.path} exists: put the password it was made with into {self.password_path}.")
+            others = sorted(self.root.glob("inventories/*/group_vars/all/vault.yml"))
+            if others:
+                raise MlfleetError(f"{others[0]} exists: put the password it was made with into {self.password_path}.")
             _create_password(self.password_path)
         password = self.password_path.read_bytes().strip()
         if not password:
@@ -136,8 +139,8 @@ class Vault:
     def _check(self, values: dict[str, object], names: tuple[str, ...]) -> None:
         if malformed := [name for name in names if name in values and not well_formed(values[name])]:
             raise MlfleetError(
-                f"{self.path}: {', '.join(malformed)} must be a string of at least {SHORTEST} characters without white "
-                f"space: mend it with `ansible-vault edit {self.path}`, or remove it there and run "
+                f"{self.path}: {', '.join(malformed)} must be a string of 16 to 40 visible ASCII characters: "
+                f"mend it with `ansible-vault edit {self.path}`, or remove it there and run "
                 f"`mlfleet init {self.inventory}`."
             )
 
@@ -157,8 +160,12 @@ def declared(root: Path) -> tuple[str, ...]:
 
 
 def well_formed(value: object) -> bool:
-    """Say whether *value* can serve as a secret: a string, long enough, without white space."""
-    return isinstance(value, str) and len(value) >= SHORTEST and not any(map(str.isspace, value))
+    """Say whether *value* can serve as a secret, as preflight will: 16 to 40 visible ASCII characters."""
+    return isinstance(value, str) and len(value) in LENGTHS and value.isascii() and all(map(visible, value))
+
+
+def visible(character: str) -> bool:
+    return character.isprintable() and not character.isspace()
 
 
 def _create_password(path: Path) -> None:
