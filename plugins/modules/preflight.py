@@ -22,7 +22,7 @@ options:
       - The collection's roles in the site's order. A host runs those whose group it is in, and V(host) if it is listed.
       - What these depend on is validated too.
       - A role says what it needs in its C(vars/main.yml). C(__ROLE_required_groups) have to have a host, and
-        C(__ROLE_maximum_hosts) is how many it can have itself. It runs on C(__ROLE_python_versions). The settings of the
+        C(__ROLE_maximum_hosts) is how many it can have itself. It runs on C(__ROLE_python_versions). Settings of the
         building blocks in C(__ROLE_uses) are validated with its own.
     type: list
     elements: str
