@@ -1,0 +1,99 @@
+"""Each service may do with artifacts what it needs, and nothing else."""
+
+import io
+import uuid
+
+import pytest
+import requests
+from minio import Minio
+from minio.error import S3Error
+
+BUCKET = "mlflow-tracking"
+USERS = {
+    "mlflow": "dioptra-mlflow-tracking",
+    "restapi": "dioptra-restapi",
+    "worker": "dioptra-worker",
+    "root": "dioptra-admin",
+}
+
+
+@pytest.fixture
+def client(forward, secret):
+    """A connection as one of the users, or as nobody."""
+
+    def connect(user=None, password=None):
+        keys = {"access_key": USERS[user], "secret_key": password or secret(f"minio_{user}")} if user else {}
+        return Minio(f"127.0.0.1:{forward(9000)}", secure=False, region="us-east-1", **keys)
+
+    return connect
+
+
+@pytest.fixture
+def artifact(client):
+    """The name of an artifact that is there."""
+    name = f"artifacts/molecule/{uuid.uuid4()}"
+    put(client("root"), name)
+    yield name
+    client("root").remove_object(BUCKET, name)
+
+
+def put(as_user, name):
+    as_user.put_object(BUCKET, name, io.BytesIO(b"bytes"), 5)
+
+
+def get(as_user, name):
+    return as_user.get_object(BUCKET, name).data
+
+
+def is_denied():
+    return pytest.raises(S3Error, match="AccessDenied")
+
+
+@pytest.mark.parametrize("user", ["mlflow", "worker"])
+def test_user_writes_lists_and_reads_artifacts(client, artifact, user):
+    put(client(user), artifact)
+    assert get(client(user), artifact) == b"bytes"
+    assert [found.object_name for found in client(user).list_objects(BUCKET, artifact)] == [artifact]
+
+
+@pytest.mark.parametrize("user", ["mlflow", "worker", "restapi"])
+def test_user_cannot_write_elsewhere(client, user):
+    with is_denied():
+        put(client(user), "elsewhere/object")
+
+
+@pytest.mark.parametrize("user", ["mlflow", "worker", "restapi"])
+def test_user_cannot_make_buckets(client, user):
+    with is_denied():
+        client(user).make_bucket("another")
+
+
+def test_restapi_reads_but_cannot_write_or_remove(client, artifact):
+    assert get(client("restapi"), artifact) == b"bytes"
+    with is_denied():
+        put(client("restapi"), artifact)
+    with is_denied():
+        client("restapi").remove_object(BUCKET, artifact)
+
+
+def test_anonymous_is_denied(client, artifact):
+    with is_denied():
+        get(client(), artifact)
+    with is_denied():
+        put(client(), artifact)
+
+
+def test_wrong_password_is_refused(client, artifact):
+    with pytest.raises(S3Error, match="SignatureDoesNotMatch"):
+        get(client("mlflow", "wrong-password"), artifact)
+
+
+def test_console_answers(forward):
+    answer = requests.get(f"http://127.0.0.1:{forward(9001)}/")
+    assert answer.status_code == 200
+    assert "MinIO Console" in answer.text
+
+
+@pytest.mark.parametrize("port", [9000, 9001])
+def test_only_the_loopback_listens(listens_on, port):
+    assert listens_on(port) == {"127.0.0.1"}

@@ -1,0 +1,80 @@
+"""MLflow keeps runs in PostgreSQL for those who sign in, and runs no jobs of its own."""
+
+import time
+import uuid
+
+import pytest
+import requests
+
+PORT = 5001
+USERS = {"admin": "mlflow_admin", "restapi": "mlflow_restapi", "worker": "mlflow_worker"}
+SEARCH = "experiments/search?max_results=1"
+
+
+@pytest.fixture
+def ask(forward, secret):
+    """Asks MLflow's API as one of the users, or as nobody; with data it posts."""
+
+    def request(path, user=None, password=None, data=None, **headers):
+        url = f"http://127.0.0.1:{forward(PORT)}/api/2.0/mlflow/{path}"
+        account = (user, password or secret(USERS[user])) if user else None
+        return requests.request("POST" if data else "GET", url, auth=account, json=data, headers=headers)
+
+    return request
+
+
+@pytest.fixture
+def run(ask):
+    """A run with a metric, made as a worker would."""
+    name = f"molecule-{uuid.uuid4()}"
+    experiment = ask("experiments/create", "worker", data={"name": name}).json()["experiment_id"]
+    made = ask("runs/create", "worker", data={"experiment_id": experiment, "start_time": 1}).json()["run"]
+    metric = {"run_id": made["info"]["run_id"], "key": "answer", "value": 42, "timestamp": int(time.time() * 1000)}
+    assert ask("runs/log-metric", "worker", data=metric).status_code == 200
+    yield made["info"]
+    ask("experiments/delete", "admin", data={"experiment_id": experiment})
+
+
+def test_anonymous_is_refused(ask):
+    assert ask(SEARCH).status_code == 401
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_declared_user_signs_in(ask, user):
+    assert ask(SEARCH, user).status_code == 200
+
+
+@pytest.mark.parametrize("user", [*USERS, "nobody"])
+def test_wrong_password_is_refused(ask, user):
+    assert ask(SEARCH, user, "wrong").status_code == 401
+
+
+def test_default_password_is_not_left(ask):
+    assert ask(SEARCH, "admin", "password1234").status_code == 401
+
+
+def test_foreign_host_name_is_refused(ask):
+    assert ask(SEARCH, "admin", Host="foreign.example.com").status_code == 403
+
+
+def test_metric_of_a_run_is_read_back(ask, run):
+    data = ask(f"runs/get?run_id={run['run_id']}", "restapi").json()["run"]["data"]
+    assert [(metric["key"], metric["value"]) for metric in data["metrics"]] == [("answer", 42)]
+
+
+def test_run_is_in_the_database(run, sql):
+    assert sql("mlflow-tracking", f"SELECT key, value FROM metrics WHERE run_uuid = '{run['run_id']}'") == "answer|42"
+
+
+def test_artifacts_go_to_the_object_storage(run):
+    assert run["artifact_uri"].startswith("s3://mlflow-tracking/artifacts/")
+
+
+def test_job_execution_is_off(host):
+    processes = host.check_output("ps -u mlflow -o args=")
+    assert "uvicorn" in processes
+    assert "huey" not in processes and "_job_runner" not in processes
+
+
+def test_only_the_loopback_listens(listens_on):
+    assert listens_on(PORT) == {"127.0.0.1"}

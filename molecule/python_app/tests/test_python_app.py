@@ -1,0 +1,55 @@
+"""A virtual environment holds exactly its pins, whatever was done to it by hand."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+VENV = "/opt/mlfleet/tools"
+SIGN_OF_DEPLOYMENT = f"test -e {VENV}/.installed"
+PINS = Path(__file__).parents[3] / "constraints/tools.txt"
+UV = "/opt/mlfleet/uv/bin/uv pip"
+
+
+@pytest.fixture
+def installed(host):
+    """The packages that are there when asked, with their versions."""
+
+    def packages():
+        found = json.loads(host.check_output(f"{UV} list --format=json --python={VENV}/bin/python"))
+        return {package["name"]: package["version"] for package in found}
+
+    return packages
+
+
+@pytest.fixture
+def pins():
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", PINS.read_text(), re.MULTILINE))
+
+
+def test_packages_are_exactly_the_pins(installed, pins):
+    assert installed() == pins
+
+
+def test_application_is_importable_and_compiled(host):
+    path = host.check_output(f"{VENV}/bin/python -B -c 'import minio; print(minio.__cached__)'")
+    assert host.file(path).exists
+
+
+def test_package_installed_by_hand_is_removed(host, installed, pins, play):
+    host.check_output(f"SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt {UV} install --python={VENV}/bin/python six")
+    assert "six" in installed()
+    assert play()["changed"] == 1
+    assert installed() == pins
+
+
+def test_package_removed_by_hand_is_installed(host, installed, pins, play):
+    host.check_output(f"{UV} uninstall --python={VENV}/bin/python minio")
+    assert play()["changed"] == 1
+    assert installed() == pins
+
+
+def test_others_cannot_change_it(host):
+    # uv's own lock file is open to all on purpose, and empty.
+    assert host.check_output(rf"find {VENV} ! -type l ! -name .lock \( -perm /022 -o ! -user root \)") == ""

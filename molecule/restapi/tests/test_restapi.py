@@ -1,0 +1,76 @@
+"""Dioptra's REST API answers, lets in declared accounts only, and signs its sessions with its own key."""
+
+import pytest
+import requests
+
+PORT = 5000
+PYTHON = "/opt/mlfleet/restapi/bin/python"
+ACCOUNTS = {"admin": "dioptra_admin", "dioptra-worker": "dioptra_worker"}
+DOCUMENTED_KEY = "deploy123"
+OPEN_SESSION = """
+import sys
+from flask import Flask
+from flask.sessions import SecureCookieSessionInterface
+
+app = Flask("reader")
+app.secret_key = sys.argv[1]
+SecureCookieSessionInterface().get_signing_serializer(app).loads(sys.argv[2])
+"""
+NEWEST_REVISION = """
+from importlib.util import find_spec
+from pathlib import Path
+from alembic.script import ScriptDirectory
+
+package = Path(find_spec("dioptra.restapi.db").origin).parent
+print(ScriptDirectory(str(package / "alembic")).get_current_head())
+"""
+
+
+@pytest.fixture
+def url(forward):
+    return f"http://127.0.0.1:{forward(PORT)}"
+
+
+@pytest.fixture
+def sign_in(url):
+    def ask(username, password):
+        return requests.post(f"{url}/api/v1/auth/login", json={"username": username, "password": password})
+
+    return ask
+
+
+def test_health_is_told(url):
+    assert requests.get(f"{url}/health").status_code == 200
+
+
+def test_anonymous_is_refused(url):
+    assert requests.get(f"{url}/api/v1/queues/").status_code == 401
+
+
+@pytest.mark.parametrize(("username", "name"), ACCOUNTS.items())
+def test_declared_account_signs_in(sign_in, secret, username, name):
+    assert sign_in(username, secret(name)).status_code == 200
+
+
+@pytest.mark.parametrize("username", ACCOUNTS)
+def test_wrong_password_is_refused(sign_in, username):
+    assert sign_in(username, "wrong-password").status_code == 401
+
+
+def test_sessions_are_signed_with_the_declared_key(host, sign_in, secret):
+    session = sign_in("admin", secret("dioptra_admin")).cookies["session"]
+
+    def opens(key):
+        return host.run("%s -c %s %s %s", PYTHON, OPEN_SESSION, key, session).rc == 0
+
+    assert opens(secret("restapi_session"))
+    assert not opens(DOCUMENTED_KEY)
+
+
+def test_database_is_at_the_newest_revision(host, sql):
+    newest = host.check_output("%s -c %s", PYTHON, NEWEST_REVISION)
+    assert sql("restapi", "SELECT version_num FROM alembic_version") == newest
+
+
+def test_only_the_loopback_listens(listens_on):
+    assert listens_on(PORT) == {"127.0.0.1"}
