@@ -69,7 +69,7 @@ def test_secrets_are_nowhere_to_be_seen(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("variables", "line"),
     [
-        ("redis_port=many", r"testbed: role redis: argument redis_port: .*int"),
+        ("redis_databases=many", r"testbed: role redis: argument redis_databases: .*int"),
         ("topology_runtime=podman", r"testbed: role topology: argument topology_runtime: .*podman"),
         ("topology_secret_redis_worker=short", r"topology_secret_redis_worker .*mlfleet init"),
         (
