@@ -159,6 +159,7 @@ class Venv:
             return replaced
         self.stamp.unlink(missing_ok=True)
         changes = self.sync("--compile-bytecode", "--link-mode=copy")
+        (self.path / ".lock").chmod(0o644)  # uv leaves it writable for everyone
         self.stamp.touch()
         return replaced + changes
 

@@ -56,7 +56,10 @@ def test_user_cannot_touch_other_keys(client, user):
 
 
 @pytest.mark.parametrize("user", USERS)
-@pytest.mark.parametrize("words", ["CONFIG GET dir", "FLUSHALL", "ACL LIST", "SHUTDOWN", "REPLICAOF NO ONE"])
+@pytest.mark.parametrize(
+    "words",
+    ["CONFIG GET dir", "FLUSHALL", "ACL LIST", "SHUTDOWN", "REPLICAOF NO ONE", "KEYS *", "CLIENT KILL TYPE normal"],
+)
 def test_user_cannot_administer(client, user, words):
     with pytest.raises(NoPermissionError):
         client(user).execute_command(*words.split())
