@@ -143,6 +143,7 @@ def examine(roles: Iterable[Role], resolve: Callable[[Role, str], Any]) -> Findi
             if is_secret and isinstance(value, str) and len(value) >= 8:
                 secrets.add(value)
     found.lines += [line for check in CHECKS for line in check(values)]
+    found.lines += overlapping_ports(values, [role.name for role in roles])
     # Whatever refers to a missing secret is undefined too, which is no news.
     known = [line for line in found.lines if not any(name in line for name in found.missing_secrets)]
     found.lines = [remove_values(line, secrets) for line in dict.fromkeys(known)]
@@ -193,16 +194,28 @@ def ports(values: Values) -> Iterator[str]:
             yield f"{name}: {value} is no port ({PORTS[0]} to {PORTS[-1]})"
 
 
-def site_ports(values: Values) -> Iterator[str]:
-    taken: dict[Any, Mapping[str, Any]] = {}
-    for option, site in _entries(values, "nginx_sites"):
-        port = site.get("port")
-        # The same site may stand in a list and in the sum of lists.
-        if port is not None and taken.setdefault(port, site) != site:
-            yield f"{option}: port {port} is used by {taken[port].get('name')} and by {site.get('name')}"
+def addresses(values: Values) -> Iterator[str]:
+    # Services bind and name endpoints as IPv4 addresses and names only.
+    if ":" in str(values.get("topology_address", "")):
+        yield "topology_address: IPv6 addresses are not supported; give a name or an IPv4 address"
 
 
-CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (database_names, ports, site_ports)
+CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (addresses, database_names, ports)
+
+
+def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
+    """Ports that two of a host's services want: topology's, and those of nginx's sites, which all stand there."""
+    wanted: dict[Any, dict[str, None]] = {}
+    for service in services:
+        for name, port in values.items():
+            if name.startswith(f"topology_{service}_") and name.endswith("_port") and service != "nginx":
+                wanted.setdefault(port, {})[name] = None
+    for _option, site in _entries(values, "nginx_sites"):
+        if site.get("backends") != []:
+            wanted.setdefault(site.get("port"), {})[f"nginx site {site.get('name')}"] = None
+    for port, names in wanted.items():
+        if port is not None and len(names) > 1:
+            yield f"port {port} is wanted by {' and by '.join(names)}; give each a port of its own"
 
 
 def _entries(values: Values, list_name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -83,11 +83,13 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+LOCK_TIMEOUT_SECONDS = 1800
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
 
@@ -174,9 +176,19 @@ def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dic
 def alone(action: Callable[[], list[tuple[str, str]]], lock_file: Path) -> list[tuple[str, str]]:
     """Waits for an installation that goes on after its run was killed on the controller."""
     lock_file.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     with lock_file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return action()
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return action()
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise CommandFailedError(
+                        f"{lock_file}: another installation has held it for {LOCK_TIMEOUT_SECONDS} s; "
+                        "see with fuser which process it is"
+                    ) from None
+                time.sleep(1)
 
 
 def main() -> None:

@@ -164,8 +164,30 @@ def test_ports_are_ports_and_each_site_has_its_own():
     options = {"redis_port": {"type": "int"}} | {name: {"type": "list"} for name in [*lists, "nginx_sites"]}
     assert examine(options, redis_port="70000", nginx_sites=[site], **lists).lines == [
         "redis_port: 70000 is no port (1 to 65535)",
-        "nginx_sites_extra: port 35000 is used by mlflow and by mine",
+        "port 35000 is wanted by nginx site mlflow and by nginx site mine; give each a port of its own",
     ]
+
+
+def test_services_of_a_host_have_ports_of_their_own():
+    values = {
+        "topology_minio_port": 9000,
+        "topology_redis_port": 9000,
+        "topology_nginx_minio_port": 9000,
+        "nginx_sites_auto": [
+            {"name": "minio", "port": 9000, "backends": []},
+            {"name": "own", "port": 9000, "backends": ["h"]},
+        ],
+    }
+    assert not list(preflight.overlapping_ports(values | {"nginx_sites_auto": []}, ["minio", "nginx"]))
+    assert list(preflight.overlapping_ports(values, ["minio", "redis", "nginx"])) == [
+        "port 9000 is wanted by topology_minio_port and by topology_redis_port and by nginx site own; "
+        "give each a port of its own"
+    ]
+
+
+def test_ipv6_address_is_refused():
+    [line] = examine({"topology_address": {"type": "str"}}, topology_address="fd00::1").lines
+    assert line == "topology_address: IPv6 addresses are not supported; give a name or an IPv4 address"
 
 
 @pytest.mark.parametrize(
