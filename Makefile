@@ -10,7 +10,7 @@ SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test clean venv engine lint unit sanity collection molecule integration kill-test bench constraints docs
+.PHONY: demo test clean venv engine lint unit sanity collection modules molecule integration kill-test bench constraints docs
 
 demo: venv engine
 	@$(STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
@@ -22,7 +22,7 @@ clean:
 	@$(AS_ROOT) mlfleet lab down inventories/lab
 
 test: venv engine
-	@scripts/stages lint unit sanity collection molecule integration
+	@scripts/stages lint unit sanity collection modules molecule integration
 
 lint:
 	@ruff check . && ruff format --check .
@@ -38,6 +38,10 @@ sanity:
 
 collection:
 	@pytest tests/collection
+
+# Each module against the real service that it manages, on the loopback.
+modules:
+	@pytest tests/modules
 
 molecule:
 	@for scenario in $(SCENARIOS); do $(STAGE) "molecule test -s $$scenario" molecule test -s $$scenario || exit 1; done

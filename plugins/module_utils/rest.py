@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections.abc import Callable
 from http.cookiejar import CookieJar
 from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import Request
+
+CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
+    "url": {"type": "str", "required": True},
+    "ca_file": {"type": "path"},
+    "timeout_seconds": {"type": "int", "default": 30},
+}
+SIGN_IN_OPTIONS: dict[str, dict[str, Any]] = {
+    "username": {"type": "str", "required": True},
+    "password": {"type": "str", "required": True, "no_log": True},
+}
 
 GATEWAY_ERRORS = (502, 503, 504)  # what a proxy answers for a service that does not run
 
@@ -95,3 +107,13 @@ class Http:
         if answer.status >= 400:
             raise HttpError(f"{self.url}: {method} {path} answered {answer.status}: {answer.reason}")
         return answer.data
+
+
+def run_module(options: dict[str, Any], converge: Callable[[dict[str, Any], bool], dict[str, Any]]) -> None:
+    """A module over such an API, from its own options and what does its work: C(converge(params, check_mode))."""
+    module = AnsibleModule(argument_spec=CONNECTION_OPTIONS | options, supports_check_mode=True)
+    try:
+        result = converge(module.params, module.check_mode)
+    except HttpError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)

@@ -13,19 +13,10 @@ description:
   - What the document does not list is left alone.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
+extends_documentation_fragment:
+  - mlfleet.stack.rest
+  - mlfleet.stack.rest.sign_in
 options:
-  url:
-    description: URL of the REST API without path, such as V(http://127.0.0.1:5000).
-    type: str
-    required: true
-  username:
-    description: Account that signs in.
-    type: str
-    required: true
-  password:
-    description: Its password.
-    type: str
-    required: true
   queues:
     description: The queues.
     type: list
@@ -40,13 +31,6 @@ options:
         description: What it is for.
         type: str
         default: ""
-  ca_file:
-    description: Certificates of the authorities to trust beside the usual ones.
-    type: path
-  timeout_seconds:
-    description: How long the API may take for each answer.
-    type: int
-    default: 30
 attributes:
   check_mode:
     description: Predicts what a run would change; all of it where no API runs or the account does not exist yet.
@@ -75,9 +59,8 @@ changes:
   sample: [queue tensorflow-cpu]
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import converge_queues
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import SIGN_IN_OPTIONS, run_module
 
 
 def main() -> None:
@@ -85,22 +68,10 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "description": {"type": "str", "default": ""},
     }
-    module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str", "required": True},
-            "username": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
-            "queues": {"type": "list", "elements": "dict", "required": True, "options": queue_options},
-            "ca_file": {"type": "path"},
-            "timeout_seconds": {"type": "int", "default": 30},
-        },
-        supports_check_mode=True,
+    run_module(
+        SIGN_IN_OPTIONS | {"queues": {"type": "list", "elements": "dict", "required": True, "options": queue_options}},
+        converge_queues,
     )
-    try:
-        result = converge_queues(module.params, module.check_mode)
-    except HttpError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,9 @@ description:
     therefore a failure.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
+extends_documentation_fragment:
+  - mlfleet.stack.rest
 options:
-  url:
-    description: URL of the REST API without path, such as V(http://127.0.0.1:5000).
-    type: str
-    required: true
   users:
     description: The accounts. On an empty API the first one becomes the owner of the group C(public).
     type: list
@@ -37,13 +35,6 @@ options:
         description: E-mail address, which no other account may have. Used when the account is registered.
         type: str
         required: true
-  ca_file:
-    description: Certificates of the authorities to trust beside the usual ones.
-    type: path
-  timeout_seconds:
-    description: How long the API may take for each answer.
-    type: int
-    default: 30
 attributes:
   check_mode:
     description: Predicts which accounts would be registered; all of them where no API runs yet.
@@ -72,9 +63,8 @@ changes:
   sample: [user dioptra-worker]
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import converge_users
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import run_module
 
 
 def main() -> None:
@@ -83,20 +73,9 @@ def main() -> None:
         "password": {"type": "str", "required": True, "no_log": True},
         "email": {"type": "str", "required": True},
     }
-    module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str", "required": True},
-            "users": {"type": "list", "elements": "dict", "required": True, "options": user_options},
-            "ca_file": {"type": "path"},
-            "timeout_seconds": {"type": "int", "default": 30},
-        },
-        supports_check_mode=True,
+    run_module(
+        {"users": {"type": "list", "elements": "dict", "required": True, "options": user_options}}, converge_users
     )
-    try:
-        result = converge_users(module.params, module.check_mode)
-    except HttpError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -15,19 +15,10 @@ description:
     one does not sign in, the module says so; it cannot mend that.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
+extends_documentation_fragment:
+  - mlfleet.stack.rest
+  - mlfleet.stack.rest.sign_in
 options:
-  url:
-    description: URL of the server, such as V(http://127.0.0.1:5001).
-    type: str
-    required: true
-  username:
-    description: Account of an administrator.
-    type: str
-    required: true
-  password:
-    description: Its password.
-    type: str
-    required: true
   users:
     description: The accounts, besides O(username).
     type: list
@@ -42,13 +33,6 @@ options:
         description: Password.
         type: str
         required: true
-  ca_file:
-    description: Certificates of the authorities to trust beside the usual ones.
-    type: path
-  timeout_seconds:
-    description: How long the server may take for each answer.
-    type: int
-    default: 30
 attributes:
   check_mode:
     description: Predicts what a run would change; all of it where no server runs yet.
@@ -77,8 +61,13 @@ changes:
   sample: [user worker]
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Http, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
+    SIGN_IN_OPTIONS,
+    Http,
+    HttpError,
+    NotRunningError,
+    run_module,
+)
 
 USERS = "/api/2.0/mlflow/users"
 AS_DECLARED = {"password": "as declared"}
@@ -146,22 +135,10 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "password": {"type": "str", "required": True, "no_log": True},
     }
-    module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str", "required": True},
-            "username": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
-            "users": {"type": "list", "elements": "dict", "required": True, "options": user_options},
-            "ca_file": {"type": "path"},
-            "timeout_seconds": {"type": "int", "default": 30},
-        },
-        supports_check_mode=True,
+    run_module(
+        SIGN_IN_OPTIONS | {"users": {"type": "list", "elements": "dict", "required": True, "options": user_options}},
+        converge,
     )
-    try:
-        result = converge(module.params, module.check_mode)
-    except HttpError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-# Copyright: (c) 2026, the mlfleet authors
-# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documents of MinIO objects as plain data; what a server does with them is seen in tests/modules."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import minio
+import yaml
+from ansible_collections.mlfleet.stack.plugins.filter.minio import as_policy
+from ansible_collections.mlfleet.stack.plugins.module_utils import minio, minio_access, minio_policy
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import MinioError
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import KINDS, blank
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio_buckets import bytes_of
 
 READ = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": ["arn:aws:s3:::b/*"]}
 LIST = {
@@ -19,29 +23,16 @@ LIST = {
 }
 POLICY = {"Version": "2012-10-17", "Statement": [READ, LIST]}
 USER = {"name": "mlflow", "secret": "horse-battery", "policies": ["rw"]}
+CONNECTION = {"endpoint": "http://h:1", "access_key": "root", "secret_key": "b", "ca_file": None, "timeout_seconds": 1}
 
 
-class Admin:
-    """An admin client that remembers what it was told."""
-
-    def __init__(self, policies=(), users=None):
-        self.policies = dict(policies)
-        self.users = users or {}
-        self.calls = []
-
-    def policy_list(self):
-        return json.dumps(self.policies)
-
-    def user_list(self):
-        return json.dumps(self.users)
-
-    def __getattr__(self, name):
-        return lambda *args, **kwargs: self.calls.append((name, *args, *kwargs.values()))
+def document(**items):
+    return {kind: [blank(kind, **item) for item in items.get(kind, [])] for kind in KINDS}
 
 
-def client(secret="horse-battery", **keywords):
-    admin = Admin(**keywords)
-    return SimpleNamespace(admin=admin, knows_secret=lambda _user, offered: offered == secret)
+def server(**has):
+    nothing = {"policies": {}, "buckets": set(), "users": {}, "groups": set(), "access_keys": {}, "access_key": "root"}
+    return SimpleNamespace(attached={"user": {}, "group": {}}, **(nothing | has))
 
 
 def test_policy_in_other_order_is_unchanged():
@@ -58,8 +49,8 @@ def test_policy_in_other_order_is_unchanged():
             {**READ, "Sid": "", "NotResource": []},
         ],
     }
-    assert minio.canonical_policy(other) == minio.canonical_policy(POLICY)
-    assert minio.canonical_policy({"Statement": READ}) == minio.canonical_policy({**POLICY, "Statement": [READ]})
+    assert minio_policy.canonical(other) == minio_policy.canonical(POLICY)
+    assert minio_policy.canonical({"Statement": READ}) == minio_policy.canonical({**POLICY, "Statement": [READ]})
 
 
 @pytest.mark.parametrize(
@@ -69,62 +60,75 @@ def test_policy_in_other_order_is_unchanged():
         {**LIST, "Condition": {"StringEquals": {"s3:prefix": ["artifacts/*"]}}},
         {**LIST, "Effect": "Deny"},
         {**LIST, "Action": ["s3:ListBucket", "s3:GetObject"]},
+        {**LIST, "Principal": {"AWS": ["*"]}},
     ],
 )
 def test_policy_that_means_something_else_differs(statement):
-    assert minio.canonical_policy({**POLICY, "Statement": [READ, statement]}) != minio.canonical_policy(POLICY)
+    other = minio_policy.canonical({**POLICY, "Statement": [READ, statement]})
+    assert other != minio_policy.canonical(POLICY)
 
 
-def test_user_as_declared_is_unchanged():
-    server = client(users={"mlflow": {"policyName": "rw", "status": "enabled"}})
-    assert minio.found_users(server, [USER])["mlflow"] == minio.wanted_user(USER)
+@pytest.mark.parametrize(
+    ("policy", "problem"),
+    [
+        ([], "it is to be a dictionary"),
+        ({"Statement": []}, "Statement: at least one is needed"),
+        ({"Statement": READ, "Version": "2026-01-01"}, "Version: '2026-01-01' is to be 2012-10-17"),
+        ({"Statement": READ, "Statment": []}, "Statment: no such key"),
+        ({"Statement": [READ, {**READ, "Efect": "Deny"}]}, "Statement[1].Efect: no such key"),
+        ({"Statement": {**READ, "Resource": ["arn:aws:s3:::"]}}, "Statement[0].Resource[0]: 'arn:aws:s3:::' is to be"),
+        ({"Statement": {**READ, "Resource": []}}, "Statement[0].Resource: at least one is needed"),
+        ({"Statement": {**READ, "Action": []}}, "Statement[0].Action: at least one is needed"),
+        ({"Statement": {**READ, "Condition": {"Bool": "x"}}}, "Statement[0].Condition: it is to be written as"),
+        ({"Statement": {"Effect": "Allow", "NotAction": "s3:*"}}, "Statement[0].NotAction: MinIO cannot read it back"),
+        ({"Statement": {**READ, "Principal": "*"}}, "Statement[0].Principal: no such key"),
+    ],
+)
+def test_problem_of_a_policy_has_its_path(policy, problem):
+    assert next(minio_policy.problems(policy)).startswith(problem)
 
 
-def test_policies_of_a_user_are_exact():
-    server = client(users={"mlflow": {"policyName": "old,rw"}})
-    item = {**USER, "policies": ["new", "rw"]}
-    minio.put_user(server, item, minio.found_users(server, [item])["mlflow"])
-    assert server.admin.calls == [("attach_policy", ["new"], "mlflow"), ("detach_policy", ["old"], "mlflow")]
+def test_sound_policies_have_no_problems():
+    assert not list(minio_policy.problems(POLICY))
+    assert not list(minio_policy.problems({"Statement": {"Effect": "Allow", "Action": "admin:*"}}))
+    for rights in minio_policy.ANONYMOUS_ACTIONS:
+        if rights != "none":
+            assert not list(minio_policy.problems(minio_policy.anonymous("b", rights), is_bucket_policy=True))
 
 
-def test_wrong_secret_is_replaced():
-    server = client(secret="former-secret", users={"mlflow": {"policyName": "rw", "status": "enabled"}})
-    have = minio.found_users(server, [USER])["mlflow"]
-    assert have["secret"] == "another one"
-    minio.put_user(server, USER, have)
-    assert server.admin.calls == [("user_add", "mlflow", "horse-battery")]
+def test_buckets_of_a_policy():
+    statement = {**READ, "Resource": ["arn:aws:s3:::one", "arn:aws:s3:::two/x/*", "arn:aws:s3:::thr*", "*"]}
+    assert minio_policy.buckets({"Statement": statement}) == {"one", "two"}
 
 
-def test_disabled_user_is_not_enabled():
-    server = client(secret="former-secret", users={"mlflow": {"policyName": "", "status": "disabled"}})
-    minio.put_user(server, USER, minio.found_users(server, [USER])["mlflow"])
-    assert server.admin.calls == [("attach_policy", ["rw"], "mlflow")]
+def test_path_of_a_value():
+    assert minio_policy.path_of("s3:PutObject", POLICY) == "Statement[0].Action[1]"
+    assert minio_policy.path_of("s3:prefix", POLICY) == "Statement[1].Condition.StringLike.s3:prefix"
+    assert minio_policy.path_of("nothing", POLICY) is None
 
 
-def test_new_user_gets_its_policies():
-    server = client()
-    minio.put_user(server, USER, None)
-    assert [call[0] for call in server.admin.calls] == ["user_add", "attach_policy"]
+def test_rights_in_folders_are_a_policy():
+    item = {"name": "p", "rights": ["list", "get"], "folders": ["b/artifacts/", "c/"]}
+    policy = as_policy(item)["policy"]
+    assert not list(minio_policy.problems(policy))
+    get, list_b, list_c = policy["Statement"]
+    assert get["Action"] == ["s3:GetObject"]
+    assert get["Resource"] == ["arn:aws:s3:::b/artifacts/*", "arn:aws:s3:::c/*"]
+    assert list_b["Condition"] == {"StringLike": {"s3:prefix": ["artifacts/*"]}}
+    assert list_c["Resource"] == ["arn:aws:s3:::c"] and "Condition" not in list_c
 
 
-def test_difference_names_what_differs_without_secrets():
-    document = {
-        "policy": [{"name": "rw", "policy": POLICY}],
-        "bucket": [{"name": "one", "versioning": True}, {"name": "two", "versioning": False}],
-        "user": [USER],
-    }
-    found = {"policy": {}, "bucket": {"one": {"versioning": False}, "two": {"versioning": False}}, "user": {}}
-    before, after = minio.difference(document, found)
-    assert before == {"bucket one": {"versioning": False}}
-    assert list(after) == ["policy rw", "bucket one", "user mlflow"]
-    assert USER["secret"] not in json.dumps(after)
+@pytest.mark.parametrize(
+    ("quota", "size"), [("0", 0), ("12", 12), ("1KB", 1000), ("1.5KiB", 1536), ("2 GiB", 2 * 1024**3), ("1TB", 10**12)]
+)
+def test_quota_units(quota, size):
+    assert bytes_of(quota) == size
 
 
-def test_policy_that_nobody_declares_is_an_error():
-    document = {"policy": [], "bucket": [], "user": [USER]}
-    minio.require_policies(document, {"rw"})
-    with pytest.raises(minio.MinioError, match="user mlflow: policy 'rw' does not exist; declare it in policies"):
-        minio.require_policies(document, {"readwrite"})
+@pytest.mark.parametrize("quota", ["", "GiB", "1 gb", "-1", "1,5GB", "1e3"])
+def test_what_is_no_quota(quota):
+    with pytest.raises(MinioError, match="is to be a number of bytes"):
+        bytes_of(quota)
 
 
 @pytest.mark.parametrize(
@@ -134,23 +138,105 @@ def test_policy_that_nobody_declares_is_an_error():
         ("bucket", {"name": "a..b"}, "rules of S3"),
         ("bucket", {"name": "10.0.0.1"}, "rules of S3"),
         ("bucket", {"name": "ab"}, "rules of S3"),
+        ("bucket", {"name": "abc", "object_lock": True, "versioning": False}, "object_lock keeps versions"),
+        ("bucket", {"name": "abc", "retention": {"mode": "governance", "days": None, "years": None}}, "days or years"),
+        ("bucket", {"name": "abc", "anonymous": "public", "anonymous_policy": POLICY}, "exclude each other"),
+        ("bucket", {"name": "abc", "lifecycle": [{"id": "r", "expire_days": None}]}, "lifecycle r: it expires nothing"),
         ("policy", {"name": "a,b"}, "policy 'a,b'"),
-        ("policy", {"name": "p", "policy": {"Statement": {"NotAction": "s3:*"}}}, "cannot read back NotAction"),
-        ("user", {**USER, "name": "root"}, "user root: it is the root account"),
+        ("policy", {"name": "p"}, "policy p: policy is missing"),
         ("user", {**USER, "secret": "short"}, "user mlflow: its secret is to have 8 to 40 characters"),
         ("user", {**USER, "secret": "x" * 41}, "8 to 40"),
+        ("service_account", {"name": "x" * 21}, "3 to 20 characters"),
     ],
 )
 def test_malformed_document_is_one_line(kind, item, message):
-    document = {"policy": [], "bucket": [], "user": [], kind: [item]}
-    with pytest.raises(minio.MinioError, match=message):
-        minio.validate(document, "root")
+    with pytest.raises(MinioError, match=message):
+        minio_access.validate(document(**{kind: [item]}))
+
+
+def test_object_may_be_declared_once():
+    with pytest.raises(MinioError, match="bucket one: declared twice"):
+        minio_access.validate(document(bucket=[{"name": "one"}, {"name": "one", "state": "absent"}]))
+
+
+def test_contradicting_membership_is_told():
+    items = {"user": [{**USER, "groups": []}], "group": [{"name": "g", "members": ["mlflow"]}]}
+    with pytest.raises(MinioError, match="user mlflow and group g: only one of the two"):
+        minio_access.validate(document(**items))
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ({"user": [USER]}, "user mlflow: policy 'rw' does not exist; declare it in policies"),
+        (
+            {"user": [USER], "policy": [{"name": "rw", "state": "absent"}]},
+            "user mlflow: policy 'rw' does not exist",
+        ),
+        ({"user": [{"name": "abc", "groups": ["g"]}]}, "user abc: group 'g' does not exist; declare it in groups"),
+        ({"group": [{"name": "g", "members": ["x"]}]}, "group g: user 'x' does not exist; declare it in users"),
+        ({"service_account": [{"name": "svc", "parent": "x"}]}, "service account svc: user 'x' does not exist"),
+        ({"user": [{"name": "root"}]}, "user root: it is the root account"),
+    ],
+)
+def test_what_is_named_has_to_exist(items, message):
+    with pytest.raises(MinioError, match=message):
+        minio_access.require_references(document(**items), server())
+
+
+def test_what_is_declared_or_there_can_be_named():
+    items = {"policy": [{"name": "rw", "policy": POLICY}], "user": [USER], "group": [{"name": "g", "members": ["x"]}]}
+    minio_access.require_references(document(**items), server(access_keys={"x": [], "root": []}))
+
+
+def test_changes_come_in_the_order_of_dependencies():
+    declared = document(
+        policy=[{"name": "rw", "policy": POLICY}, {"name": "old", "state": "absent"}],
+        bucket=[{"name": "one", "versioning": True}, {"name": "two"}],
+        user=[USER, {"name": "gone", "state": "absent"}, {"name": "never", "state": "absent"}],
+    )
+    found = {kind: {} for kind in KINDS} | {
+        "bucket": {"one": {"versioning": "off"}, "two": {}},
+        "policy": {"old": {}},
+        "user": {"gone": {}},
+    }
+    changes = minio_access.plan(declared, found)
+    assert [change.label for change in changes] == ["policy rw", "bucket one", "user mlflow", "user gone", "policy old"]
+    assert changes[1].have == {"versioning": "off"} and changes[1].want == {"versioning": "enabled"}
+    assert USER["secret"] not in json.dumps([change.want for change in changes])
+
+
+def test_surplus_leaves_what_nobody_may_miss():
+    client = server(
+        policies={"readwrite": {}, "rw": {}, "stray": {}},
+        users={"mlflow": {}, "stray": {}, "backup-1": {}, "root": {}},
+        groups={"stray"},
+        access_keys={"mlflow": ["key1"], "root": ["ci"]},
+    )
+    declared = document(policy=[{"name": "rw"}], user=[USER])
+    surplus = minio_access.surplus(declared, client, ["user backup-*", "service account ci"])
+    names = {kind: [item["name"] for item in items] for kind, items in surplus.items()}
+    assert names == {
+        "policy": ["stray"],
+        "bucket": [],
+        "user": ["stray"],
+        "group": ["stray"],
+        "service_account": ["key1"],
+    }
+
+
+def test_policy_that_is_detached_in_the_same_run_can_go():
+    client = server(users={"mlflow": {}})
+    client.attached["user"]["mlflow"] = ["old", "rw"]
+    detached = minio_access.Change("user", blank("user", **USER), {"policies": ["old"]}, {"policies": ["rw"]})
+    assert minio_access.holders("old", client, [detached]) == []
+    assert minio_access.holders("rw", client, [detached]) == ["user mlflow"]
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "ftp://host", "http://host:9000/path"])
 def test_endpoint_is_a_url(endpoint):
-    with pytest.raises(minio.MinioError, match="endpoint"):
-        minio.Client(endpoint, "a", "b", None, 1)
+    with pytest.raises(MinioError, match="endpoint"):
+        minio.Client(CONNECTION | {"endpoint": endpoint})
 
 
 def test_admin_errors_are_explained():
@@ -158,3 +244,20 @@ def test_admin_errors_are_explained():
     error._body = json.dumps({"Code": "XMinioMalformedIAMPolicy", "Message": "unsupported action"})
     assert minio.explain(error) == ("XMinioMalformedIAMPolicy", "unsupported action")
     assert minio.explain(ValueError("odd")) == ("", "odd")
+
+
+def test_document_is_described_as_its_parts_are():
+    def options(module):
+        name = f"ansible_collections.mlfleet.stack.plugins.modules.{module}"
+        return yaml.safe_load(importlib.import_module(name).DOCUMENTATION)["options"]
+
+    def shape(described):
+        return {
+            name: {key: value for key, value in option.items() if key not in ("description", "suboptions")}
+            | {"suboptions": shape(option.get("suboptions", {}))}
+            for name, option in described.items()
+        }
+
+    whole = options("minio_access")
+    for kind, functions in KINDS.items():
+        assert shape(whole[functions.plural]["suboptions"]) == shape(options(f"minio_{kind}"))

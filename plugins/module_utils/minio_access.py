@@ -1,0 +1,497 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A document of what a MinIO server should hold, and what it takes to get there.
+
+Every kind of object is the same few functions, listed in KINDS in the order of their dependencies. A document is
+checked by itself, then against what the server has; both happen before the first change. Check mode ends with the plan.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import string
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils import minio_accounts as accounts
+from ansible_collections.mlfleet.stack.plugins.module_utils import minio_buckets as buckets
+from ansible_collections.mlfleet.stack.plugins.module_utils import minio_policy
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
+    BUILT_IN_POLICIES,
+    CONNECTION_OPTIONS,
+    Client,
+    Item,
+    MinioError,
+    NotRunningError,
+    State,
+    with_state,
+)
+
+Document = dict[str, list[Item]]
+GENERATED = "(to be generated)"
+KEY_CHARACTERS = string.ascii_letters + string.digits
+KEY_LENGTH, SECRET_LENGTH = 20, 40
+SECRET_LENGTHS = range(8, 41)
+# Pattern and words for the names of each kind.
+NAMES = {
+    "policy": (re.compile(r"[A-Za-z0-9_.@=+-]{1,128}"), "letters, digits and any of _.@=+-"),
+    "bucket": (
+        re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*(\.\.|\.-|-\.))[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
+        "3 to 63 lower-case letters, digits, dots and hyphens by the rules of S3",
+    ),
+    "user": (re.compile(r"[^\s,=/]{3,128}"), "3 to 128 characters without spaces, commas, slashes and equal signs"),
+    "group": (re.compile(r"[^\s,=/]{1,128}"), "1 to 128 characters without spaces, commas, slashes and equal signs"),
+    "service_account": (re.compile(r"[^\s,=/]{3,20}"), "3 to 20 characters without spaces, commas and equal signs"),
+}
+
+
+# --- Policies, the one kind that needs no file of its own
+
+POLICY_OPTIONS = with_state({"policy": {"type": "dict"}})
+
+
+def found_policies(client: Client, items: list[Item]) -> dict[str, State]:
+    existing = client.policies
+    return {item["name"]: minio_policy.canonical(existing[item["name"]]) for item in items if item["name"] in existing}
+
+
+def wanted_policy(item: Item, have: State | None) -> State:
+    return minio_policy.canonical(item["policy"])
+
+
+def put_policy(client: Client, item: Item, have: State | None, want: State) -> None:
+    client.admin.policy_add(item["name"], policy=item["policy"])
+
+
+def remove_policy(client: Client, item: Item, have: State) -> None:
+    client.admin.policy_remove(item["name"])
+
+
+class Kind(NamedTuple):
+    plural: str
+    options: dict[str, Any]  # as in an argument spec
+    found: Callable[[Client, list[Item]], dict[str, State]]
+    wanted: Callable[[Item, State | None], State]
+    put: Callable[[Client, Item, State | None, State], None]
+    remove: Callable[[Client, Item, State], None]
+
+
+KINDS = {
+    "policy": Kind("policies", POLICY_OPTIONS, found_policies, wanted_policy, put_policy, remove_policy),
+    "bucket": Kind(
+        "buckets",
+        buckets.BUCKET_OPTIONS,
+        buckets.found_buckets,
+        buckets.wanted_bucket,
+        buckets.put_bucket,
+        buckets.remove_bucket,
+    ),
+    "user": Kind(
+        "users",
+        accounts.USER_OPTIONS,
+        accounts.found_users,
+        accounts.wanted_user,
+        accounts.put_user,
+        accounts.remove_user,
+    ),
+    "group": Kind(
+        "groups",
+        accounts.GROUP_OPTIONS,
+        accounts.found_groups,
+        accounts.wanted_group,
+        accounts.put_group,
+        accounts.remove_group,
+    ),
+    "service_account": Kind(
+        "service_accounts",
+        accounts.SERVICE_ACCOUNT_OPTIONS,
+        accounts.found_service_accounts,
+        accounts.wanted_service_account,
+        accounts.put_service_account,
+        accounts.remove_service_account,
+    ),
+}
+
+# What an argument spec says beside the options.
+RESTRICTIONS = {"service_account": {"required_one_of": [("name", "credentials_file")]}}
+
+
+def blank(kind: str, **values: Any) -> Item:
+    """An item with each option of its kind, as it is when only these are given."""
+    return {name: option.get("default") for name, option in KINDS[kind].options.items()} | values
+
+
+def label(kind: str, name: str | None) -> str:
+    return f"{kind.replace('_', ' ')} {name}"
+
+
+def is_present(item: Item) -> bool:
+    return item["state"] == "present"
+
+
+# --- What is wrong with a document, whatever the server has
+
+
+def validate(document: Document) -> None:
+    """MinioError for the first thing in the document that the server would not take as it is meant."""
+    for kind, items in document.items():
+        pattern, rule = NAMES[kind]
+        names = [item["name"] for item in items]
+        for name in names:
+            if name != GENERATED and not pattern.fullmatch(name or ""):
+                raise MinioError(f"{label(kind, repr(name))}: its name is to be {rule}")
+            if name != GENERATED and names.count(name) > 1:
+                raise MinioError(f"{label(kind, name)}: declared twice")
+        for item in filter(is_present, items):
+            for problem in VALIDATORS[kind](item):
+                raise MinioError(f"{label(kind, item['name'])}: {problem}")
+    for problem in _memberships(document):
+        raise MinioError(problem)
+
+
+def _policy_problems(item: Item) -> Iterator[str]:
+    if item["policy"] is None:
+        yield "policy is missing"
+    else:
+        yield from minio_policy.problems(item["policy"])
+
+
+def _bucket_problems(item: Item) -> Iterator[str]:
+    if item["quota"] is not None:
+        buckets.bytes_of(item["quota"])
+    if item["object_lock"] and item["versioning"] is False:
+        yield "object_lock keeps versions; leave versioning out or make it true"
+    retention = item["retention"]
+    if retention and retention["mode"] != "none" and (retention["days"] is None) == (retention["years"] is None):
+        yield "retention: either days or years is needed"
+    if (item["encryption"] == "sse-kms") != (item["encryption_key"] is not None):
+        yield "encryption_key goes with encryption sse-kms, and only with that"
+    if item["anonymous"] and item["anonymous_policy"]:
+        yield "anonymous and anonymous_policy exclude each other"
+    if item["anonymous_policy"]:
+        for problem in minio_policy.problems(item["anonymous_policy"], is_bucket_policy=True):
+            yield f"anonymous_policy: {problem}"
+    rules = item["lifecycle"] or []
+    for rule in rules:
+        if [other["id"] for other in rules].count(rule["id"]) > 1:
+            yield f"lifecycle {rule['id']}: declared twice"
+        if not any(rule[key] for key in rule if key.startswith(("expire", "noncurrent"))):
+            yield f"lifecycle {rule['id']}: it expires nothing; give one of expire_days, noncurrent_expire_days …"
+
+
+def _secret_problems(item: Item) -> Iterator[str]:
+    if item["secret"] is not None and len(item["secret"]) not in SECRET_LENGTHS:
+        yield "its secret is to have 8 to 40 characters"
+
+
+def _service_account_problems(item: Item) -> Iterator[str]:
+    yield from _secret_problems(item)
+    if item["policy"]:
+        yield from (f"policy: {problem}" for problem in minio_policy.problems(item["policy"]))
+    if item["expires"] is not None:
+        accounts.end_of(item)
+
+
+VALIDATORS: dict[str, Callable[[Item], Iterable[str]]] = {
+    "policy": _policy_problems,
+    "bucket": _bucket_problems,
+    "user": _secret_problems,
+    "group": lambda item: (),
+    "service_account": _service_account_problems,
+}
+
+
+def _memberships(document: Document) -> Iterator[str]:
+    """Where a user's groups and a group's members contradict each other."""
+    for group in filter(is_present, document["group"]):
+        for user in filter(is_present, document["user"]):
+            if group["members"] is None or user["groups"] is None:
+                continue
+            if (user["name"] in group["members"]) != (group["name"] in user["groups"]):
+                yield f"user {user['name']} and group {group['name']}: only one of the two says that it is a member"
+
+
+# --- What a document needs of the server
+
+
+def require_references(document: Document, client: Client) -> None:
+    """MinioError for the first policy, user or group that is named but will not be there."""
+    existing: dict[str, Callable[[], Iterable[str]]] = {
+        "policy": lambda: client.policies,
+        "user": lambda: client.access_keys,
+        "group": lambda: client.groups,
+    }
+    declared = {kind: {item["name"] for item in items if is_present(item)} for kind, items in document.items()}
+    gone = {kind: {item["name"] for item in items if not is_present(item)} for kind, items in document.items()}
+
+    def require(kind: str, names: Iterable[str], who: str) -> None:
+        missing = set(names) - declared[kind]
+        if missing and (missing := missing - (set(existing[kind]()) - gone[kind])):
+            raise MinioError(f"{who}: {kind} {min(missing)!r} does not exist; declare it in {KINDS[kind].plural}")
+
+    for user in filter(is_present, document["user"]):
+        require("policy", user["policies"] or [], label("user", user["name"]))
+        require("group", user["groups"] or [], label("user", user["name"]))
+        if user["name"] == client.access_key and client.access_key not in client.users:
+            raise MinioError(f"user {user['name']}: it is the root account, which the server's environment declares")
+    for group in filter(is_present, document["group"]):
+        require("policy", group["policies"] or [], label("group", group["name"]))
+        require("user", group["members"] or [], label("group", group["name"]))
+    for account in filter(is_present, document["service_account"]):
+        require("user", [account["parent"]] if account["parent"] else [], label("service_account", account["name"]))
+
+
+def unknown_buckets(document: Document, client: Client) -> Iterator[str]:
+    """A policy for a bucket that does not exist may be meant, but is more often a slip."""
+    declared = {item["name"] for item in document["bucket"]}
+    for item in filter(is_present, document["policy"]):
+        if unknown := minio_policy.buckets(item["policy"]) - declared:
+            for name in sorted(unknown - client.buckets):
+                yield f"policy {item['name']}: bucket {name!r} does not exist"
+
+
+# --- From what is found to what is to be done
+
+
+class Change(NamedTuple):
+    kind: str
+    item: Item
+    have: State | None
+    want: State | None  # nothing where the object is to be removed
+
+    @property
+    def label(self) -> str:
+        return label(self.kind, self.item["name"])
+
+
+def surplus(document: Document, client: Client, kept: Iterable[str]) -> Document:
+    """What the server has and the document does not list, as items to remove; empty buckets only."""
+    patterns = list(kept)
+    existing: dict[str, Iterable[str]] = {
+        "policy": set(client.policies) - BUILT_IN_POLICIES,
+        "bucket": client.buckets,
+        "user": set(client.users) - {client.access_key},
+        "group": client.groups,
+        "service_account": {key for keys in client.access_keys.values() for key in keys} - {client.access_key},
+    }
+
+    def is_surplus(kind: str, name: str) -> bool:
+        if name in {item["name"] for item in document[kind]}:
+            return False
+        if any(fnmatchcase(label(kind, name), pattern) for pattern in patterns):
+            return False
+        return kind != "bucket" or buckets.is_empty(client, name)
+
+    return {
+        kind: [
+            blank(kind, name=name, state="absent", is_surplus=True) for name in sorted(names) if is_surplus(kind, name)
+        ]
+        for kind, names in existing.items()
+    }
+
+
+def plan(document: Document, found: dict[str, dict[str, State]]) -> list[Change]:
+    """The changes in the order in which they can be made: objects before what needs them, removals the other way."""
+    puts, removals = [], []
+    for kind, items in document.items():
+        for item in items:
+            have = found[kind].get(item["name"])
+            if is_present(item):
+                want = KINDS[kind].wanted(item, have)
+                if have != want:
+                    puts.append(Change(kind, item, have, want))
+            elif have is not None:
+                removals.append(Change(kind, item, have, None))
+    return puts + removals[::-1]
+
+
+def holders(policy: str, client: Client, changes: list[Change]) -> list[str]:
+    """Who still has the policy attached when the changes are made."""
+    planned = {(change.kind, change.item["name"]): change.want for change in changes}
+    found = []
+    for kind, names in client.attached.items():
+        for name, policies in names.items():
+            want = planned.get((kind, name), {"policies": policies})
+            if want is not None and policy in want.get("policies", policies):
+                found.append(f"{kind} {name}")
+    return sorted(found)
+
+
+def possible(changes: list[Change], client: Client) -> list[Change]:
+    """The changes without the policies that are surplus but still needed; MinioError for a removal that must fail."""
+    kept = []
+    for change in changes:
+        name = change.item["name"]
+        if change.kind == "policy" and change.want is None and (who := holders(name, client, changes)):
+            if change.item.get("is_surplus"):
+                continue
+            raise MinioError(f"policy {name}: it is attached to {', '.join(who)}; detach it there first")
+        is_to_be_empty = change.kind == "bucket" and change.want is None and not change.item["force"]
+        if is_to_be_empty and not buckets.is_empty(client, name):
+            raise MinioError(f"bucket {name}: it is not empty; force: true deletes it with all that is in it")
+        kept.append(change)
+    return kept
+
+
+def apply(client: Client, change: Change) -> Change:
+    """Makes the change; what it was in the end, with keys that were generated."""
+    with client.one_line(change.label, change.item.get("policy") or change.item.get("anonymous_policy")):
+        if change.want is None:
+            KINDS[change.kind].remove(client, change.item, change.have or {})
+            forget_credentials(change.item)
+            return change
+        change = change._replace(item=keep_credentials(change.item))
+        KINDS[change.kind].put(client, change.item, change.have, change.want)
+        return change
+
+
+# --- Keys that are made rather than given
+
+
+def with_credentials(account: Item) -> Item:
+    """The service account with name and secret from its file, or with words in their place until they are made."""
+    if account["credentials_file"] is None:
+        return account
+    file = Path(account["credentials_file"])
+    try:
+        keys = json.loads(file.read_text())
+        keys = {"name": keys["access_key"], "secret": keys["secret_key"]}
+    except FileNotFoundError:
+        keys = {"name": account["name"] or GENERATED, "secret": GENERATED}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise MinioError(f"credentials_file {file}: it is no readable JSON with access_key and secret_key") from None
+    if account["name"] not in (None, keys["name"]):
+        raise MinioError(f"service account {account['name']}: credentials_file {file} is of {keys['name']}")
+    return account | keys
+
+
+def keep_credentials(item: Item) -> Item:
+    """The item with generated keys in its file, which comes before the account, so that no killed run loses them."""
+    if item.get("secret") != GENERATED:
+        return item
+    name = item["name"] if item["name"] != GENERATED else _random(KEY_LENGTH)
+    secret, file = _random(SECRET_LENGTH), Path(item["credentials_file"])
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:  # mode 0600
+            json.dump({"access_key": name, "secret_key": secret}, new)
+            new.flush()
+            os.fsync(new.fileno())
+        Path(new.name).replace(file)
+    except OSError as error:
+        raise MinioError(f"credentials_file {file}: {error.strerror}") from None
+    return item | {"name": name, "secret": secret}
+
+
+def forget_credentials(item: Item) -> None:
+    if item.get("credentials_file"):
+        Path(item["credentials_file"]).unlink(missing_ok=True)
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(KEY_CHARACTERS) for _ in range(length))
+
+
+# --- What a server has
+
+
+def inspect(client: Client, subjects: Iterable[str]) -> dict[str, Any]:
+    """The states of all objects of these kinds, by the plurals of their names, and C(server)."""
+    existing: dict[str, Callable[[], Iterable[str]]] = {
+        "policy": lambda: client.policies,
+        "bucket": lambda: client.buckets,
+        "user": lambda: client.users,
+        "group": lambda: client.groups,
+        "service_account": lambda: (key for keys in client.access_keys.values() for key in keys),
+    }
+    # Speaking of every setting, whatever it says, has each of them read.
+    everything: dict[str, Item] = {
+        "bucket": dict.fromkeys(buckets.ASPECTS, "read"),
+        "user": {"policies": [], "groups": []},
+        "group": {"policies": [], "members": []},
+        "service_account": {"expires": accounts.NEVER, "description": ""},
+    }
+    found: dict[str, Any] = {}
+    for kind, functions in KINDS.items():
+        if functions.plural in subjects:
+            items = [blank(kind, name=name, **everything.get(kind, {})) for name in sorted(existing[kind]())]
+            found[functions.plural] = functions.found(client, items)
+    if "server" in subjects:
+        info = json.loads(client.admin.info())
+        backend = info["backend"]
+        found["server"] = {
+            "version": info["servers"][0]["version"],
+            "deployment_id": info["deploymentID"],
+            "pools": len(backend["totalSets"]),
+            "drives": {"online": backend["onlineDisks"], "offline": backend["offlineDisks"]},
+        }
+    return found
+
+
+# --- A module's whole work
+
+
+def converge(
+    connection: dict[str, Any], document: Document, check_mode: bool, prune: bool = False, kept: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Compares, and applies unless in check mode: the result to exit with."""
+    document = {kind: list(document.get(kind, [])) for kind in KINDS}
+    document["service_account"] = [with_credentials(account) for account in document["service_account"]]
+    validate(document)
+    found: dict[str, dict[str, State]] = {kind: {} for kind in document}
+    warnings: list[str] = []
+    client = None
+    try:
+        client = Client(connection)
+        with client.one_line("reading"):
+            if prune:
+                extra = surplus(document, client, kept)
+                document = {kind: items + extra[kind] for kind, items in document.items()}
+            require_references(document, client)
+            warnings = list(unknown_buckets(document, client))
+            found |= {kind: KINDS[kind].found(client, items) for kind, items in document.items() if items}
+    except NotRunningError:
+        if not check_mode:
+            raise
+        client = None
+    changes = plan(document, found)
+    if client:
+        with client.one_line("reading"):
+            changes = possible(changes, client)
+        if not check_mode:
+            changes = [apply(client, change) for change in changes]
+    return {
+        "changed": bool(changes),
+        "changes": [change.label for change in changes],
+        "diff": {
+            "before": {change.label: change.have for change in changes if change.have is not None},
+            "after": {change.label: change.want for change in changes if change.want is not None},
+        },
+        "warnings": warnings,
+    }
+
+
+def run_module(kind: str) -> None:
+    """The module for one object of a kind."""
+    options = KINDS[kind].options
+    module = AnsibleModule(
+        argument_spec=options | CONNECTION_OPTIONS, supports_check_mode=True, **RESTRICTIONS.get(kind, {})
+    )
+    exit_with(module, {kind: [{name: module.params[name] for name in options}]})
+
+
+def exit_with(module: AnsibleModule, document: Document, **settings: Any) -> None:
+    connection = {name: module.params[name] for name in CONNECTION_OPTIONS}
+    try:
+        result = converge(connection, document, module.check_mode, **settings)
+    except MinioError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)

@@ -1,0 +1,83 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: minio_group
+short_description: A group of users of a MinIO server
+description:
+  - Creates, changes or removes a group.
+  - What is left out stays as it is. A disabled group stays disabled unless O(enabled) says otherwise.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+extends_documentation_fragment:
+  - mlfleet.stack.minio
+options:
+  name:
+    description: Name of the group.
+    type: str
+    required: true
+  members:
+    description: Exactly the users in the group. When left out, they are left alone.
+    type: list
+    elements: str
+  policies:
+    description: Policies attached to the group. When left out, attachments are left alone.
+    type: list
+    elements: str
+  policies_mode:
+    description: Whether other policies are detached (V(exact)) or kept (V(append)).
+    type: str
+    choices: [exact, append]
+    default: exact
+  enabled:
+    description: Whether the group gives its members its policies. A new one does unless this says otherwise.
+    type: bool
+  state:
+    description: Whether the group is to exist. Its members stay.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    description: Predicts exactly what a run would change; all of it where no server runs or the library is missing.
+    support: full
+  diff_mode:
+    description: Shows the state before and after of what differs, without secrets.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Let a team read
+  mlfleet.stack.minio_group:
+    endpoint: http://127.0.0.1:9000
+    access_key: "{{ topology_minio_root_user }}"
+    secret_key: "{{ topology_secret_minio_root }}"
+    name: vision
+    members: [ada, grace]
+    policies: [team-readonly]
+  vars:
+    ansible_python_interpreter: /opt/mlfleet/tools/bin/python
+"""
+
+RETURN = r"""
+changes:
+  description: What was created, changed or removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [group vision]
+"""
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import run_module
+
+
+def main() -> None:
+    run_module("group")
+
+
+if __name__ == "__main__":
+    main()

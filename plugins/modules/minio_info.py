@@ -1,0 +1,94 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: minio_info
+short_description: What a MinIO server has, secrets left out
+description:
+  - Tells the policies, buckets, users, groups and service accounts of a server as M(mlfleet.stack.minio_access)
+    compares them, and the state of the server itself.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+extends_documentation_fragment:
+  - mlfleet.stack.minio
+options:
+  gather:
+    description: What to tell.
+    type: list
+    elements: str
+    choices: [policies, buckets, users, groups, service_accounts, server]
+    default: [policies, buckets, users, groups, service_accounts, server]
+attributes:
+  check_mode:
+    description: It changes nothing anyway.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: See who may do what
+  mlfleet.stack.minio_info:
+    endpoint: http://127.0.0.1:9000
+    access_key: "{{ topology_minio_root_user }}"
+    secret_key: "{{ topology_secret_minio_root }}"
+    gather: [policies, users, groups]
+  register: __minio_found
+  vars:
+    ansible_python_interpreter: /opt/mlfleet/tools/bin/python
+"""
+
+RETURN = r"""
+policies:
+  description: Each canned policy by its name, MinIO's own included.
+  returned: when gathered
+  type: dict
+buckets:
+  description:
+    - Each bucket by its name, with C(versioning), C(object_lock), C(retention), C(quota) in bytes, C(lifecycle),
+      C(encryption), C(tags) and C(anonymous).
+  returned: when gathered
+  type: dict
+users:
+  description: Each user but root by its name, with C(status), C(policies) and C(groups).
+  returned: when gathered
+  type: dict
+  sample: {"mlflow": {"status": "enabled", "policies": ["mlflow-tracking-readwrite"], "groups": []}}
+groups:
+  description: Each group by its name, with C(status), C(policies) and C(members).
+  returned: when gathered
+  type: dict
+service_accounts:
+  description:
+    - Each service account by its access key, with C(parent), C(status), C(policy), C(expires) and C(description).
+  returned: when gathered
+  type: dict
+server:
+  description:
+    - The server's C(version), C(deployment_id), number of C(pools), and C(drives) that are C(online) and C(offline).
+  returned: when gathered
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import CONNECTION_OPTIONS, Client, MinioError
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import inspect
+
+
+def main() -> None:
+    subjects = ["policies", "buckets", "users", "groups", "service_accounts", "server"]
+    gather = {"type": "list", "elements": "str", "choices": subjects, "default": subjects}
+    module = AnsibleModule(argument_spec=CONNECTION_OPTIONS | {"gather": gather}, supports_check_mode=True)
+    try:
+        client = Client(module.params)
+        with client.one_line("reading"):
+            found = inspect(client, module.params["gather"])
+    except MinioError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: minio_policy
+short_description: A canned policy of a MinIO server
+description:
+  - Creates, changes or removes a canned policy.
+  - Policies are compared by what they mean. The order of statements, actions and resources, or a single value in
+    place of a list, makes no difference.
+  - The policy is checked before anything is changed, and what is wrong is told with its path, such as
+    C(Statement[1].Effect). Names of actions and condition keys are known to the server alone, which refuses
+    unknown ones when the policy is applied.
+  - A policy that names a bucket which does not exist gives a warning.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+extends_documentation_fragment:
+  - mlfleet.stack.minio
+options:
+  name:
+    description: Name of the policy.
+    type: str
+    required: true
+  policy:
+    description:
+      - The policy, with C(Version) and C(Statement), as a dictionary or as JSON. Needed unless it is to be
+        absent.
+    type: dict
+  state:
+    description: Whether the policy is to exist. One that is still attached is not removed; the error says to whom.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    description: Predicts exactly what a run would change; all of it where no server runs or the library is missing.
+    support: full
+  diff_mode:
+    description: Shows the state before and after of what differs, without secrets.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Let a team read its artifacts
+  mlfleet.stack.minio_policy:
+    endpoint: http://127.0.0.1:9000
+    access_key: "{{ topology_minio_root_user }}"
+    secret_key: "{{ topology_secret_minio_root }}"
+    name: team-readonly
+    policy:
+      Version: "2012-10-17"
+      Statement:
+        - {Effect: Allow, Action: "s3:GetObject", Resource: "arn:aws:s3:::team/artifacts/*"}
+  vars:
+    ansible_python_interpreter: /opt/mlfleet/tools/bin/python
+"""
+
+RETURN = r"""
+changes:
+  description: What was created, changed or removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [policy team-readonly]
+"""
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import run_module
+
+
+def main() -> None:
+    run_module("policy")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: minio_user
+short_description: A user of a MinIO server
+description:
+  - Creates, changes or removes a user.
+  - What is left out stays as it is. A disabled user stays disabled unless O(enabled) says otherwise.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+extends_documentation_fragment:
+  - mlfleet.stack.minio
+options:
+  name:
+    description: Name of the user, its access key.
+    type: str
+    required: true
+  secret:
+    description:
+      - Its secret key, 8 to 40 characters. Needed to make the user.
+      - As the server does not tell it, no secret is ever shown.
+    type: str
+  update_secret:
+    description:
+      - When an existing user gets O(secret). V(when_wrong) signs in with it to find out; that of a disabled user
+        cannot be compared, so it is set when the user is enabled.
+      - V(always) gives it each time, and so reports a change each time. V(on_create) leaves that of an existing
+        user alone.
+    type: str
+    choices: [when_wrong, always, on_create]
+    default: when_wrong
+  policies:
+    description:
+      - Policies attached to the user itself. When left out, attachments are left alone.
+      - MinIO cannot change those of a disabled user, so they are set when the user is enabled.
+    type: list
+    elements: str
+  policies_mode:
+    description: Whether other policies are detached (V(exact)) or kept (V(append)).
+    type: str
+    choices: [exact, append]
+    default: exact
+  enabled:
+    description: Whether the user can sign in. A new one can unless this says otherwise.
+    type: bool
+  groups:
+    description: Exactly the groups that the user is a member of. When left out, membership is left alone.
+    type: list
+    elements: str
+  state:
+    description: Whether the user is to exist. Its service accounts go with it.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    description: Predicts exactly what a run would change; all of it where no server runs or the library is missing.
+    support: full
+  diff_mode:
+    description: Shows the state before and after of what differs, without secrets.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Let a service read
+  mlfleet.stack.minio_user:
+    endpoint: http://127.0.0.1:9000
+    access_key: "{{ topology_minio_root_user }}"
+    secret_key: "{{ topology_secret_minio_root }}"
+    name: reader
+    secret: "{{ vault_reader_secret }}"
+    policies: [team-readonly]
+  vars:
+    ansible_python_interpreter: /opt/mlfleet/tools/bin/python
+"""
+
+RETURN = r"""
+changes:
+  description: What was created, changed or removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [user reader]
+"""
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import run_module
+
+
+def main() -> None:
+    run_module("user")
+
+
+if __name__ == "__main__":
+    main()

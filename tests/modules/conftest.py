@@ -1,0 +1,160 @@
+"""A real MinIO on the loopback, and the modules run as Ansible runs them: a program of their own, JSON in and out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import boto3
+import pytest
+import requests
+from botocore.config import Config
+from minio import MinioAdmin
+from minio.credentials import StaticProvider
+
+ROOT = Path(__file__).parents[2]
+COLLECTIONS = ROOT / ".ansible/collections"
+sys.path.insert(0, str(COLLECTIONS))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def role(tmp_path_factory):
+    """What the role minio has for its hosts: C(program) and C(policies)."""
+    answer = tmp_path_factory.mktemp("role") / "answer.json"
+    playbook = Path(__file__).with_name("role_minio.yml")
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(playbook), "-e", f"answer={answer}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return SimpleNamespace(**json.loads(answer.read_text()))
+
+
+class Minio:
+    """The server, its root account, and clients that share no code with the modules."""
+
+    def __init__(self, program: str, directory: Path) -> None:
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.root, self.secret = "root-of-tests", secrets.token_hex(16)
+        key = base64.b64encode(secrets.token_bytes(32)).decode()
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),
+            "MINIO_ROOT_USER": self.root,
+            "MINIO_ROOT_PASSWORD": self.secret,
+            "MINIO_KMS_SECRET_KEY": f"key-of-tests:{key}",
+            "MINIO_BROWSER": "off",
+            "MINIO_CI_CD": "1",  # drives on the root file system
+        }
+        command = [program, "server", str(directory / "d{1...4}"), "--address", f"127.0.0.1:{self.port}"]
+        self.log = (directory / "log").open("w")
+        self.process = subprocess.Popen(command, env=self.environment, stdout=self.log, stderr=self.log)
+        self.admin = MinioAdmin(
+            endpoint=f"127.0.0.1:{self.port}", credentials=StaticProvider(self.root, self.secret), secure=False
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                if requests.get(f"{self.endpoint}/minio/health/cluster").ok and self.admin.policy_list():
+                    return
+            except requests.ConnectionError:
+                pass
+            time.sleep(0.2)
+        raise TimeoutError((directory / "log").read_text())
+
+    def s3(self, user: str | None = None, secret: str | None = None):
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=user or self.root,
+            aws_secret_access_key=secret or self.secret,
+            region_name="us-east-1",
+            config=Config(retries={"max_attempts": 1}),
+        )
+
+    def users(self):
+        return json.loads(self.admin.user_list())
+
+    def policies(self):
+        return json.loads(self.admin.policy_list())
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=20)
+        self.log.close()
+
+
+@pytest.fixture(scope="module")
+def minio(role, tmp_path_factory):
+    server = Minio(role.program, tmp_path_factory.mktemp("minio"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def run(minio):
+    """Runs a module; gives its result, and asserts that no secret is in it."""
+
+    def run(module, check=False, *, fails=False, **options):
+        connection = {"endpoint": minio.endpoint, "access_key": minio.root, "secret_key": minio.secret}
+        arguments = connection | options | {"_ansible_check_mode": check, "_ansible_diff": True}
+        done = subprocess.run(
+            [sys.executable, COLLECTIONS / f"ansible_collections/mlfleet/stack/plugins/modules/{module}.py"],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": str(COLLECTIONS)},
+        )
+        assert done.stdout, done.stderr
+        result = json.loads(done.stdout)
+        shown = {key: value for key, value in result.items() if key != "invocation"}
+        for secret in {minio.secret, *_values(options, "secret")}:
+            assert secret not in json.dumps(shown)
+        assert bool(result.get("failed")) == fails, result
+        return SimpleNamespace(**result)
+
+    return run
+
+
+def _values(data, key):
+    if isinstance(data, dict):
+        for name, value in data.items():
+            if name == key and isinstance(value, str):
+                yield value
+            yield from _values(value, key)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _values(value, key)
+
+
+@pytest.fixture
+def converges(run):
+    """Checks, runs and runs again: what is predicted is done, and is done once. Gives the result of the run."""
+
+    def converges(module, is_unchanged, **options):
+        before = is_unchanged()
+        predicted = run(module, check=True, **options)
+        assert predicted.changed, "a check that predicts nothing"
+        assert is_unchanged() == before, "check mode has changed something"
+        result = run(module, **options)
+        assert result.changed
+        assert result.diff == predicted.diff
+        again = run(module, **options)
+        assert not again.changed, again.diff
+        return result
+
+    return converges
