@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.filter.topology import addresses
+
 ACTIONS = {
     "get": ["s3:GetObject"],
     "put": ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
@@ -31,11 +33,21 @@ def as_policy(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": item["name"], "policy": {"Version": "2012-10-17", "Statement": statements}}
 
 
-def pool_endpoints(pool: Mapping[str, Any], addresses: Mapping[str, str], scheme: str, port: int) -> list[str]:
-    """What MinIO calls the endpoints of a pool: each host's drives, by the address at which its peers know it."""
-    return [f"{scheme}://{addresses[host]}:{port}{volume}" for host in pool["hosts"] for volume in pool["volumes"]]
+def pool_endpoints(
+    pool: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]], scheme: str, port: int
+) -> dict[str, list[str]]:
+    """A pool as MinIO's configuration file has it: each host's drives, at the address by which its peers know it."""
+    hosts = addresses(pool["hosts"], hostvars)
+    if len(hosts) == 1:
+        return {"args": list(pool["volumes"])}
+    return {"args": [f"{scheme}://{host}:{port}{volume}" for host in hosts for volume in pool["volumes"]]}
+
+
+def directory_of(path: str, user: str) -> dict[str, str]:
+    """A directory of a service's user alone, as config_files takes it."""
+    return {"path": path, "state": "directory", "owner": user, "group": user, "mode": "0750"}
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"as_policy": as_policy, "pool_endpoints": pool_endpoints}
+        return {"as_policy": as_policy, "pool_endpoints": pool_endpoints, "directory_of": directory_of}

@@ -200,7 +200,20 @@ def addresses(values: Values) -> Iterator[str]:
         yield "topology_address: IPv6 addresses are not supported; give a name or an IPv4 address"
 
 
-CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (addresses, database_names, ports)
+def pools(values: Values) -> Iterator[str]:
+    """Each host of MinIO's is in a pool, and each of its volumes in one."""
+    hosts, declared = values.get("topology_minio_hosts"), values.get("minio_pools")
+    if not isinstance(hosts, list) or not isinstance(declared, list):
+        return
+    drives = [(host, volume) for pool in declared for host in pool["hosts"] for volume in pool["volumes"]]
+    members = {host for host, _volume in drives}
+    yield from (f"minio_pools: {host} is not in group minio" for host in sorted(members - set(hosts)))
+    yield from (f"minio_pools: {host} of group minio is in no pool" for host in sorted(set(hosts) - members))
+    for host, volume in sorted({drive for drive in drives if drives.count(drive) > 1}):
+        yield f"minio_pools: {volume} on {host} is declared twice"
+
+
+CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (addresses, database_names, pools, ports)
 
 
 def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:

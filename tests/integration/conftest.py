@@ -61,8 +61,8 @@ class Lab:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def up(self) -> None:
-        self.command("mlfleet", "lab", "up", self.name, "--like", "inventories/single")
+    def up(self, like: str = "inventories/single") -> None:
+        self.command("mlfleet", "lab", "up", self.name, "--like", like)
 
     def down(self) -> None:
         self.command("mlfleet", "lab", "down", self.name)
@@ -74,8 +74,8 @@ class Lab:
         vault = self.command("ansible-vault", "view", f"{self.name}/group_vars/all/vault.yml")
         return yaml.safe_load(vault.stdout)
 
-    def ssh(self, command: str, **options: object) -> str:
-        return self.command("mlfleet", "lab", "ssh", "-i", self.name, "testbed", "--", command, **options).stdout
+    def ssh(self, command: str, host: str = "testbed", **options: object) -> str:
+        return self.command("mlfleet", "lab", "ssh", "-i", self.name, host, "--", command, **options).stdout
 
     def playbook(self, *words: str, playbook: str = "site.yml", environment: dict[str, str] | None = None) -> Run:
         command = ["ansible-playbook", playbook, "-i", self.name, *words]

@@ -185,6 +185,16 @@ def test_services_of_a_host_have_ports_of_their_own():
     ]
 
 
+def test_each_drive_of_minio_is_in_one_pool():
+    pools = [{"hosts": ["s1", "s2"], "volumes": ["/d"]}, {"hosts": ["s2", "x"], "volumes": ["/d", "/e"]}]
+    values = {"topology_minio_hosts": ["s1", "s2", "s3"], "minio_pools": pools}
+    assert list(preflight.pools(values)) == [
+        "minio_pools: x is not in group minio",
+        "minio_pools: s3 of group minio is in no pool",
+        "minio_pools: /d on s2 is declared twice",
+    ]
+
+
 def test_ipv6_address_is_refused():
     [line] = examine({"topology_address": {"type": "str"}}, topology_address="fd00::1").lines
     assert line == "topology_address: IPv6 addresses are not supported; give a name or an IPv4 address"

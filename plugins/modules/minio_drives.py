@@ -1,0 +1,171 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: minio_drives
+short_description: Refuses a layout of MinIO's drives that their data does not have
+description:
+  - Reads what MinIO has written on the drives of a host, and fails when the declared pools would give them another
+    number or order. MinIO would not start with that, or lose sight of objects.
+  - It changes nothing.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  host:
+    description: This host, as it is named in O(pools).
+    type: str
+    required: true
+  pools:
+    description: The declared pools.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      hosts:
+        description: Hosts of the pool, in their order.
+        type: list
+        elements: str
+        required: true
+      volumes:
+        description: Directories on each host, in their order.
+        type: list
+        elements: path
+        required: true
+  config:
+    description: MinIO's configuration file from the last run, in JSON, which tells the pools that there were.
+    type: path
+  pool_removal_allowed:
+    description: Whether there may be fewer pools than in O(config).
+    type: bool
+    default: false
+  root_drives_allowed:
+    description: Whether drives of several hosts may be on the root file system, which MinIO refuses to use otherwise.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: It changes nothing anyway.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Compare the drives with what they hold
+  mlfleet.stack.minio_drives:
+    host: "{{ inventory_hostname }}"
+    pools:
+      - hosts: [store1, store2, store3, store4]
+        volumes: [/srv/drive1, /srv/drive2]
+"""
+
+RETURN = r"""
+formatted:
+  description: The drives of this host that MinIO has taken into use.
+  returned: success
+  type: list
+  elements: str
+  sample: [/srv/drive1]
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+FORMAT = ".minio.sys/format.json"
+SET_SIZES = range(2, 17)
+
+
+def position(pool: dict[str, Any], host: str, volume: str) -> int:
+    """The drive's place in its pool: MinIO takes the first drive of each host, then the second of each."""
+    return pool["volumes"].index(volume) * len(pool["hosts"]) + pool["hosts"].index(host)
+
+
+def found_position(text: str) -> tuple[int, int]:
+    """Place and number of drives of the pool, as MinIO has written it on the drive."""
+    erasure = json.loads(text)["xl"]
+    drives = [drive for drives_of_set in erasure["sets"] for drive in drives_of_set]
+    return drives.index(erasure["this"]), len(drives)
+
+
+def is_on_root(volume: Path) -> bool:
+    existing = next(path for path in (volume, *volume.parents) if path.exists())
+    return existing.stat().st_dev == Path("/").stat().st_dev
+
+
+def layout_problems(pool: dict[str, Any], host: str, formats: dict[str, str]) -> Iterator[str]:
+    """Where the drives of a host are not as declared. C(formats) has what is written on those that are in use."""
+    count = len(pool["hosts"]) * len(pool["volumes"])
+    if count > 1 and not any(count % size == 0 for size in SET_SIZES):
+        yield f"a pool of {count} drives cannot be divided into sets of 2 to 16; add or leave out a host or a volume"
+    for volume, text in formats.items():
+        try:
+            place, total = found_position(text)
+        except (ValueError, KeyError, TypeError):
+            yield f"{volume}: {FORMAT} is not MinIO's; restore it, or empty the drive to have it healed"
+            continue
+        if total != count:
+            yield (
+                f"{volume}: it belongs to a pool of {total} drives with data, and is declared in one of {count}; "
+                "declare the former hosts and volumes, and add a second pool to minio_pools to grow"
+            )
+        elif place != position(pool, host, volume):
+            yield (
+                f"{volume}: it is drive {place + 1} of its pool, and is declared as drive "
+                f"{position(pool, host, volume) + 1}; keep the order of hosts and volumes in minio_pools"
+            )
+
+
+def former_pools(config: Path) -> int:
+    lines = config.read_text().splitlines() if config.exists() else []
+    text = "\n".join(line for line in lines if not line.startswith("#"))
+    return len(json.loads(text)["pools"]) if text.strip() else 0
+
+
+def problems(options: dict[str, Any]) -> Iterator[str]:
+    host, declared = options["host"], options["pools"]
+    for pool in (pool for pool in declared if host in pool["hosts"]):
+        files = {volume: Path(volume, FORMAT) for volume in pool["volumes"]}
+        formats = {volume: file.read_text() for volume, file in files.items() if file.exists()}
+        yield from layout_problems(pool, host, formats)
+        if len(pool["hosts"]) > 1 and not options["root_drives_allowed"]:
+            for volume in filter(is_on_root, map(Path, pool["volumes"])):
+                yield f"{volume}: it is on the root file system, which MinIO refuses to use; mount a drive there"
+    former = former_pools(Path(options["config"])) if options["config"] else 0
+    if former > len(declared) and not options["pool_removal_allowed"]:
+        yield (
+            f"there were {former} pools and {len(declared)} are declared; a pool that goes takes its objects along: "
+            "run mc admin decommission first, then set minio_pool_removal_allowed"
+        )
+
+
+def main() -> None:
+    pool_options = {
+        "hosts": {"type": "list", "elements": "str", "required": True},
+        "volumes": {"type": "list", "elements": "path", "required": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "host": {"type": "str", "required": True},
+            "pools": {"type": "list", "elements": "dict", "required": True, "options": pool_options},
+            "config": {"type": "path"},
+            "pool_removal_allowed": {"type": "bool", "default": False},
+            "root_drives_allowed": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    found = list(problems(module.params))
+    if found:
+        module.fail_json(msg="\n".join(found))
+    mine = (pool for pool in module.params["pools"] if module.params["host"] in pool["hosts"])
+    volumes = {volume for pool in mine for volume in pool["volumes"]}
+    module.exit_json(changed=False, formatted=sorted(volume for volume in volumes if Path(volume, FORMAT).exists()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""MinIO on four hosts with two drives each: it outlives a host, a rolling restart and a wrong layout, and grows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+
+import boto3
+import pytest
+import yaml
+from botocore.config import Config
+
+from .conftest import ROOT, Lab
+
+STORES = ["store1", "store2", "store3", "store4"]
+APPLICATION = "store1"  # runs everything else too
+BUCKET = "mlflow-tracking"
+
+
+@pytest.fixture(scope="module")
+def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An inventory to imitate: the testbed on the first of four hosts, MinIO on all."""
+    path = tmp_path_factory.mktemp("inventories") / "stores"
+    (path / "group_vars/all").mkdir(parents=True)
+    everything = {
+        group: {"hosts": {APPLICATION: None}} for group in ("postgres", "redis", "mlflow", "restapi", "nginx")
+    }
+    groups = everything | {
+        "minio": {"hosts": dict.fromkeys(STORES)},
+        "workers": {"children": {"worker_tensorflow_cpu": {"hosts": {APPLICATION: None}}}},
+    }
+    (path / "hosts.yml").write_text(
+        yaml.safe_dump({"all": {"hosts": {host: {} for host in STORES}, "children": groups}}, sort_keys=False)
+    )
+    settings = {
+        "minio_volumes": ["/srv/drive1", "/srv/drive2"],
+        "minio_root_drives_allowed": True,
+        "minio_parity": 3,
+        "restapi_gunicorn_workers": 2,
+        "mlflow_workers": 2,
+    }
+    (path / "group_vars/all/main.yml").write_text(yaml.safe_dump(settings))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def stores(inventory: str) -> Iterator[Lab]:
+    lab = Lab(ROOT / ".cache/integration/stores")
+    lab.down() if lab.inventory.exists() else None
+    lab.up(like=inventory)
+    try:
+        lab.init()
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def s3(stores: Lab):
+    """The clients' way, through nginx, without another try when a request fails."""
+    hosts = yaml.safe_load((stores.inventory / "lab.yml").read_text())["all"]["hosts"]
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://{hosts[APPLICATION]['ansible_host']}:39000",
+        aws_access_key_id="dioptra-admin",
+        aws_secret_access_key=stores.secrets()["topology_secret_minio_root"],
+        region_name="us-east-1",
+        config=Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=60),
+    )
+
+
+def server(stores: Lab) -> dict:
+    """What the server says of itself."""
+    options = {
+        "endpoint": "http://127.0.0.1:9000",
+        "access_key": "dioptra-admin",
+        "secret_key": "{{ topology_secret_minio_root }}",
+        "gather": ["server"],
+    }
+    python = "ansible_python_interpreter=/opt/mlfleet/tools/bin/python"
+    done = stores.command(
+        "ansible",
+        APPLICATION,
+        "-i",
+        stores.name,
+        "-b",
+        "-e",
+        python,
+        "-m",
+        "mlfleet.stack.minio_info",
+        "-a",
+        json.dumps(options),
+        env={**os.environ, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "json"},
+    )
+    return json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"][APPLICATION]["server"]
+
+
+class Writer(threading.Thread):
+    """Writes and reads objects until it is told to stop; remembers what it wrote and what failed."""
+
+    def __init__(self, s3) -> None:
+        super().__init__()
+        self.s3, self.over = s3, threading.Event()
+        self.written: dict[str, str] = {}
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            body, key = secrets.token_bytes(200_000), f"artifacts/rolling/{len(self.written)}"
+            try:
+                self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+                self.written[key] = hashlib.sha256(body).hexdigest()
+                self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+            except Exception as error:
+                self.failures.append(f"{key}: {error}")
+
+    def stop(self) -> None:
+        self.over.set()
+        self.join()
+
+    def read_back(self) -> None:
+        for key, digest in self.written.items():
+            found = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+            assert hashlib.sha256(found).hexdigest() == digest, key
+
+
+def test_four_hosts_become_one_pool(stores: Lab) -> None:
+    stores.converge()
+    again = stores.converge()
+    assert again.count("changed") == 0, again.output
+    assert stores.converge("--check").count("changed") == 0
+
+
+def test_job_runs(stores: Lab) -> None:
+    stores.verify()
+
+
+def test_changed_layout_is_refused(stores: Lab) -> None:
+    for volumes in (["/srv/drive1"], ["/srv/drive2", "/srv/drive1"]):
+        run = stores.playbook(
+            "--limit", "minio", "-e", yaml.safe_dump({"minio_volumes": volumes}, default_flow_style=True)
+        )
+        assert run.code != 0 and run.count("changed") == 0
+        assert "it belongs to a pool of 8 drives" in run.output or "is declared as drive" in run.output
+
+
+def test_reads_and_writes_go_on_without_one_host(stores: Lab, s3) -> None:
+    stores.ssh("sudo systemctl stop minio", host="store3")
+    writer = Writer(s3)
+    writer.start()
+    threading.Event().wait(10)
+    writer.stop()
+    stores.ssh("sudo systemctl start minio", host="store3")
+    assert writer.failures == []
+    assert len(writer.written) > 10
+    writer.read_back()
+
+
+def test_rolling_restart_fails_no_request(stores: Lab, s3) -> None:
+    writer = Writer(s3)
+    writer.start()
+    run = stores.playbook(playbook="playbooks/restart_minio.yml")
+    writer.stop()
+    assert run.code == 0, run.output[-4000:]
+    assert run.count("changed") == len(STORES)
+    print(f"{len(writer.written)} objects written in the rolling restart, {len(writer.failures)} requests failed")
+    assert writer.failures == []
+    writer.read_back()
+
+
+def test_second_pool_is_added_and_cannot_vanish(stores: Lab, s3) -> None:
+    key, body = "artifacts/before-the-second-pool", secrets.token_bytes(100_000)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+    first = {"hosts": STORES, "volumes": ["/srv/drive1", "/srv/drive2"]}
+    second = {"hosts": STORES, "volumes": ["/srv/drive3", "/srv/drive4"]}
+    stores.converge("--limit", "minio", "-e", json.dumps({"minio_pools": [first, second]}))
+    assert server(stores)["pools"] == 2
+    assert server(stores)["drives"] == {"online": 16, "offline": 0}
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == body
+    run = stores.playbook("--limit", "minio")
+    assert run.code != 0 and run.count("changed") == 0
+    assert "there were 2 pools and 1 are declared" in run.output
