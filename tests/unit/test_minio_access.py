@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.minio import MinioEr
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import KINDS, blank
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio_buckets import bytes_of
 
+ROOT = Path(__file__).parents[2]
 READ = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": ["arn:aws:s3:::b/*"]}
 LIST = {
     "Effect": "Allow",
@@ -244,6 +246,22 @@ def test_admin_errors_are_explained():
     error._body = json.dumps({"Code": "XMinioMalformedIAMPolicy", "Message": "unsupported action"})
     assert minio.explain(error) == ("XMinioMalformedIAMPolicy", "unsupported action")
     assert minio.explain(ValueError("odd")) == ("", "odd")
+
+
+def test_lists_of_the_role_are_those_of_the_module():
+    spec = yaml.safe_load((ROOT / "roles/minio/meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    for functions in KINDS.values():
+        options = spec[f"minio_{functions.plural}_extra"]["options"]
+        assert _types(options) == _types(functions.options)
+
+
+def _types(options):
+    return {
+        name: (option["type"], option.get("choices"), option.get("no_log", False), _types(option.get("options", {})))
+        for name, option in options.items()
+    }
 
 
 def test_document_is_described_as_its_parts_are():

@@ -1,6 +1,7 @@
 """Each service may do with artifacts what it needs, and nothing else."""
 
 import io
+import json
 import uuid
 
 import pytest
@@ -21,8 +22,10 @@ USERS = {
 def client(forward, secret):
     """A connection as one of the users, or as nobody."""
 
-    def connect(user=None, password=None):
-        keys = {"access_key": USERS[user], "secret_key": password or secret(f"minio_{user}")} if user else {}
+    def connect(user=None, password=None, access_key=None):
+        keys = {}
+        if user or access_key:
+            keys = {"access_key": access_key or USERS[user], "secret_key": password or secret(f"minio_{user}")}
         return Minio(f"127.0.0.1:{forward(9000)}", secure=False, region="us-east-1", **keys)
 
     return connect
@@ -37,8 +40,8 @@ def artifact(client):
     client("root").remove_object(BUCKET, name)
 
 
-def put(as_user, name):
-    as_user.put_object(BUCKET, name, io.BytesIO(b"bytes"), 5)
+def put(as_user, name, bucket=BUCKET):
+    as_user.put_object(bucket, name, io.BytesIO(b"bytes"), 5)
 
 
 def get(as_user, name):
@@ -97,3 +100,19 @@ def test_console_answers(forward):
 @pytest.mark.parametrize("port", [9000, 9001])
 def test_only_the_loopback_listens(listens_on, port):
     assert listens_on(port) == {"127.0.0.1"}
+
+
+def test_extra_objects_are_there(client, host):
+    keys = json.loads(host.file("/root/team.json").content_string)
+    reader = client(access_key=keys["access_key"], password=keys["secret_key"])
+    put(client("root"), "object", "team")
+    assert reader.get_object("team", "object").data == b"bytes"
+    client("root").remove_object("team", "object")
+    with is_denied():
+        put(reader, "object", "team")
+    assert host.file("/root/team.json").mode == 0o600
+
+
+def test_drives_are_those_declared(host):
+    for drive in range(1, 5):
+        assert host.file(f"/srv/drive{drive}/.minio.sys/format.json").exists
