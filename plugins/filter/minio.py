@@ -34,13 +34,21 @@ def as_policy(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pool_endpoints(
-    pool: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]], scheme: str, port: int
-) -> dict[str, list[str]]:
-    """A pool as MinIO's configuration file has it: each host's drives, at the address by which its peers know it."""
-    hosts = addresses(pool["hosts"], hostvars)
-    if len(hosts) == 1:
-        return {"args": list(pool["volumes"])}
-    return {"args": [f"{scheme}://{host}:{port}{volume}" for host in hosts for volume in pool["volumes"]]}
+    pools: list[Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]], scheme: str, port: int
+) -> list[dict[str, list[str]]]:
+    """The pools as MinIO's configuration file has them: each drive at the address by which its host's peers know it."""
+    if len({host for pool in pools for host in pool["hosts"]}) == 1:
+        return [{"args": list(pool["volumes"])} for pool in pools]
+    return [
+        {
+            "args": [
+                f"{scheme}://{host}:{port}{volume}"
+                for host in addresses(pool["hosts"], hostvars)
+                for volume in pool["volumes"]
+            ]
+        }
+        for pool in pools
+    ]
 
 
 def directory_of(path: str, user: str) -> dict[str, str]:

@@ -45,6 +45,10 @@ def with_state(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def is_present(item: Item) -> bool:
+    return item["state"] == "present"
+
+
 class MinioError(Exception):
     """One line for the user."""
 
@@ -68,7 +72,7 @@ class Client:
         self.endpoint, self.access_key = options["endpoint"], options["access_key"]
         self._secret_key, timeout = options["secret_key"], options["timeout_seconds"]
         url = urlsplit(self.endpoint)
-        if url.scheme not in ("http", "https") or not url.netloc or url.path.strip("/"):
+        if url.scheme not in ("http", "https") or not url.netloc or url.path.strip("/") or "@" in url.netloc:
             raise MinioError(f"endpoint {self.endpoint!r}: it is to be http:// or https://, a host and a port")
         if "MinioAdmin" not in globals():
             raise NotRunningError("the Python library minio is not installed for the interpreter that runs this module")
@@ -83,8 +87,11 @@ class Client:
                 ca_certs=options["ca_file"],
             ),
         }
-        self.s3 = Minio(access_key=self.access_key, secret_key=self._secret_key, **self._where)
-        self.admin = MinioAdmin(credentials=StaticProvider(self.access_key, self._secret_key), **self._where)
+        try:
+            self.s3 = Minio(access_key=self.access_key, secret_key=self._secret_key, **self._where)
+            self.admin = MinioAdmin(credentials=StaticProvider(self.access_key, self._secret_key), **self._where)
+        except ValueError as error:
+            raise MinioError(f"endpoint {self.endpoint!r}, access_key and secret_key: {error}") from None
 
     def knows_secret(self, user: str, secret: str) -> bool:
         """Whether the user can sign in with this secret; what the user may do then does not matter."""

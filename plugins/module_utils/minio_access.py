@@ -33,6 +33,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
     MinioError,
     NotRunningError,
     State,
+    is_present,
     with_state,
 )
 
@@ -50,7 +51,10 @@ NAMES = {
     ),
     "user": (re.compile(r"[^\s,=/]{3,128}"), "3 to 128 characters without spaces, commas, slashes and equal signs"),
     "group": (re.compile(r"[^\s,=/]{1,128}"), "1 to 128 characters without spaces, commas, slashes and equal signs"),
-    "service_account": (re.compile(r"[^\s,=/]{3,20}"), "3 to 20 characters without spaces, commas and equal signs"),
+    "service_account": (
+        re.compile(r"[^\s,=/]{3,20}"),
+        "3 to 20 characters without blanks, commas, slashes and equal signs",
+    ),
 }
 
 
@@ -69,7 +73,7 @@ def wanted_policy(item: Item, have: State | None) -> State:
 
 
 def put_policy(client: Client, item: Item, have: State | None, want: State) -> None:
-    client.admin.policy_add(item["name"], policy=item["policy"])
+    client.admin.policy_add(item["name"], policy=want)
 
 
 def remove_policy(client: Client, item: Item, have: State) -> None:
@@ -134,10 +138,6 @@ def label(kind: str, name: str | None) -> str:
     return f"{kind.replace('_', ' ')} {name}"
 
 
-def is_present(item: Item) -> bool:
-    return item["state"] == "present"
-
-
 # --- What is wrong with a document, whatever the server has
 
 
@@ -154,6 +154,10 @@ def validate(document: Document) -> None:
         for item in filter(is_present, items):
             for problem in VALIDATORS[kind](item):
                 raise MinioError(f"{label(kind, item['name'])}: {problem}")
+    files = [account["credentials_file"] for account in document["service_account"] if account["credentials_file"]]
+    for file in files:
+        if files.count(file) > 1:
+            raise MinioError(f"credentials_file {file}: two service accounts cannot share it")
     for problem in _memberships(document):
         raise MinioError(problem)
 
@@ -167,7 +171,10 @@ def _policy_problems(item: Item) -> Iterator[str]:
 
 def _bucket_problems(item: Item) -> Iterator[str]:
     if item["quota"] is not None:
-        buckets.bytes_of(item["quota"])
+        try:
+            buckets.bytes_of(item["quota"])
+        except MinioError as error:
+            yield str(error)
     if item["object_lock"] and item["versioning"] is False:
         yield "object_lock keeps versions; leave versioning out or make it true"
     retention = item["retention"]
@@ -184,8 +191,12 @@ def _bucket_problems(item: Item) -> Iterator[str]:
     for rule in rules:
         if [other["id"] for other in rules].count(rule["id"]) > 1:
             yield f"lifecycle {rule['id']}: declared twice"
-        if not any(rule[key] for key in rule if key.startswith(("expire", "noncurrent"))):
+        limits = {key: rule[key] for key in rule if key.startswith(("expire", "noncurrent")) and rule[key]}
+        if not limits:
             yield f"lifecycle {rule['id']}: it expires nothing; give one of expire_days, noncurrent_expire_days …"
+        yield from (f"lifecycle {rule['id']}: {key} is to be 1 or more" for key, days in limits.items() if days < 0)
+        if {"expire_days", "expire_delete_markers"} <= limits.keys():
+            yield f"lifecycle {rule['id']}: expire_days and expire_delete_markers are for two rules"
 
 
 def _secret_problems(item: Item) -> Iterator[str]:
@@ -238,6 +249,12 @@ def require_references(document: Document, client: Client) -> None:
         if missing and (missing := missing - (set(existing[kind]()) - gone[kind])):
             raise MinioError(f"{who}: {kind} {min(missing)!r} does not exist; declare it in {KINDS[kind].plural}")
 
+    for account in filter(is_present, document["service_account"] if gone["user"] else []):
+        if (parent := _parent(client, account["name"])) in gone["user"]:
+            raise MinioError(
+                f"user {parent}: it cannot go while its service account {account['name']} is declared; "
+                f"declare the user, or {account['name']} as absent"
+            )
     for user in filter(is_present, document["user"]):
         require("policy", user["policies"] or [], label("user", user["name"]))
         require("group", user["groups"] or [], label("user", user["name"]))
@@ -248,6 +265,10 @@ def require_references(document: Document, client: Client) -> None:
         require("user", group["members"] or [], label("group", group["name"]))
     for account in filter(is_present, document["service_account"]):
         require("user", [account["parent"]] if account["parent"] else [], label("service_account", account["name"]))
+
+
+def _parent(client: Client, service_account: str) -> str | None:
+    return next((user for user, keys in client.access_keys.items() if service_account in keys), None)
 
 
 def unknown_buckets(document: Document, client: Client) -> Iterator[str]:
@@ -276,24 +297,29 @@ class Change(NamedTuple):
 def surplus(document: Document, client: Client, kept: Iterable[str]) -> Document:
     """What the server has and the document does not list, as items to remove; empty buckets only."""
     patterns = list(kept)
+    declared = {kind: {item["name"] for item in items} for kind, items in document.items()}
+
+    def is_surplus(kind: str, name: str) -> bool:
+        return name not in declared[kind] and not any(fnmatchcase(label(kind, name), pattern) for pattern in patterns)
+
+    # A user takes its service accounts along.
+    needed = {
+        user
+        for user, keys in client.access_keys.items()
+        if any(key == client.access_key or not is_surplus("service_account", key) for key in keys)
+    }
     existing: dict[str, Iterable[str]] = {
         "policy": set(client.policies) - BUILT_IN_POLICIES,
         "bucket": client.buckets,
-        "user": set(client.users) - {client.access_key},
+        "user": set(client.users) - needed - {client.access_key},
         "group": client.groups,
         "service_account": {key for keys in client.access_keys.values() for key in keys} - {client.access_key},
     }
-
-    def is_surplus(kind: str, name: str) -> bool:
-        if name in {item["name"] for item in document[kind]}:
-            return False
-        if any(fnmatchcase(label(kind, name), pattern) for pattern in patterns):
-            return False
-        return kind != "bucket" or buckets.is_empty(client, name)
-
     return {
         kind: [
-            blank(kind, name=name, state="absent", is_surplus=True) for name in sorted(names) if is_surplus(kind, name)
+            blank(kind, name=name, state="absent", is_surplus=True)
+            for name in sorted(names)
+            if is_surplus(kind, name) and (kind != "bucket" or buckets.is_empty(client, name))
         ]
         for kind, names in existing.items()
     }
@@ -305,6 +331,8 @@ def plan(document: Document, found: dict[str, dict[str, State]]) -> list[Change]
     for kind, items in document.items():
         for item in items:
             have = found[kind].get(item["name"])
+            if not is_present(item) and have is None and has_credentials(item):
+                have = {"credentials_file": item["credentials_file"]}
             if is_present(item):
                 want = KINDS[kind].wanted(item, have)
                 if have != want:
@@ -346,7 +374,9 @@ def apply(client: Client, change: Change) -> Change:
     """Makes the change; what it was in the end, with keys that were generated."""
     with client.one_line(change.label, change.item.get("policy") or change.item.get("anonymous_policy")):
         if change.want is None:
-            KINDS[change.kind].remove(client, change.item, change.have or {})
+            have = change.have or {}
+            if have.keys() != {"credentials_file"}:
+                KINDS[change.kind].remove(client, change.item, have)
             forget_credentials(change.item)
             return change
         change = change._replace(item=keep_credentials(change.item))
@@ -366,6 +396,8 @@ def with_credentials(account: Item) -> Item:
         keys = json.loads(file.read_text())
         keys = {"name": keys["access_key"], "secret": keys["secret_key"]}
     except FileNotFoundError:
+        if is_present(account) and not file.parent.is_dir():
+            raise MinioError(f"credentials_file {file}: its directory does not exist; make it first") from None
         keys = {"name": account["name"] or GENERATED, "secret": GENERATED}
     except (OSError, ValueError, KeyError, TypeError):
         raise MinioError(f"credentials_file {file}: it is no readable JSON with access_key and secret_key") from None
@@ -391,13 +423,26 @@ def keep_credentials(item: Item) -> Item:
     return item | {"name": name, "secret": secret}
 
 
+def has_credentials(item: Item) -> bool:
+    return bool(item.get("credentials_file")) and Path(item["credentials_file"]).exists()
+
+
 def forget_credentials(item: Item) -> None:
-    if item.get("credentials_file"):
-        Path(item["credentials_file"]).unlink(missing_ok=True)
+    if has_credentials(item):
+        try:
+            Path(item["credentials_file"]).unlink()
+        except OSError as error:
+            raise MinioError(f"credentials_file {item['credentials_file']}: {error.strerror}") from None
 
 
 def _random(length: int) -> str:
     return "".join(secrets.choice(KEY_CHARACTERS) for _ in range(length))
+
+
+def has_ended(account: Item, found: dict[str, dict[str, State]]) -> bool:
+    """Whether the account ended as declared: the server forgets such accounts, and takes no end that is past."""
+    is_there = account["name"] in found["service_account"]
+    return is_present(account) and not is_there and account["expires"] is not None and accounts.is_past(account)
 
 
 # --- What a server has
@@ -462,6 +507,11 @@ def converge(
         if not check_mode:
             raise
         client = None
+    over = [account for account in document["service_account"] if has_ended(account, found)]
+    document["service_account"] = [account for account in document["service_account"] if account not in over]
+    warnings += [
+        f"service account {item['name']}: it has ended; give it another end, or declare it absent" for item in over
+    ]
     changes = plan(document, found)
     if client:
         with client.one_line("reading"):

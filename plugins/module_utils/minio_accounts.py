@@ -202,7 +202,7 @@ def end_of(item: Item) -> str:
     if item["expires"] == NEVER:
         return NEVER
     try:
-        end = datetime.fromisoformat(item["expires"].replace("Z", "+00:00"))
+        end = datetime.fromisoformat(item["expires"])
     except ValueError:
         raise MinioError(
             f"service account {item['name']}: expires {item['expires']!r} is to be {NEVER} or like 2027-01-31T12:00:00Z"
@@ -211,10 +211,15 @@ def end_of(item: Item) -> str:
     return end.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def is_past(item: Item) -> bool:
+    end = end_of(item)
+    return end != NEVER and datetime.fromisoformat(end) < datetime.now(UTC)
+
+
 def _require_possible_end(item: Item, end: str) -> None:
     if end != NEVER:
         shortest, longest = EXPIRY_BOUNDS
-        left = datetime.fromisoformat(end.replace("Z", "+00:00")) - datetime.now(UTC)
+        left = datetime.fromisoformat(end) - datetime.now(UTC)
         if not shortest <= left <= longest:
             raise MinioError(
                 f"service account {item['name']}: expires {end} is to be between 15 minutes and 365 days from now"
@@ -225,13 +230,14 @@ def found_service_accounts(client: Client, items: list[Item]) -> dict[str, State
     found = {}
     for item in items:
         name = item["name"]
-        try:
-            info = json.loads(client.admin.get_service_account(name))
-        except MinioAdminException as error:
-            if explain(error)[0] != "XMinioInvalidIAMCredentials":
-                raise
-            continue
-        found[name] = service_account_state(client, info, item)
+        with client.one_line(f"reading service account {name}"):
+            try:
+                info = json.loads(client.admin.get_service_account(name))
+            except MinioAdminException as error:
+                if explain(error)[0] != "XMinioInvalidIAMCredentials":
+                    raise
+                continue
+            found[name] = service_account_state(client, info, item)
     return found
 
 
@@ -240,7 +246,7 @@ def service_account_state(client: Client, info: dict[str, Any], item: Item) -> S
     status = "enabled" if info["accountStatus"] == "on" else "disabled"
     policy = AS_PARENT if info["impliedPolicy"] else canonical(json.loads(info["policy"]))
     end = info.get("expiration") or NEVER
-    has_ended = end != NEVER and datetime.fromisoformat(end.replace("Z", "+00:00")) < datetime.now(UTC)
+    has_ended = end != NEVER and datetime.fromisoformat(end) < datetime.now(UTC)
     state = _secret_state(client, item, can_sign_in=status == "enabled" and not has_ended)
     state |= {"parent": info["parentUser"], "status": status, "policy": policy}
     if item["expires"] is not None:

@@ -12,7 +12,14 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio import Client, Item, MinioError, State, with_state
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
+    Client,
+    Item,
+    MinioError,
+    State,
+    is_present,
+    with_state,
+)
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio_policy import ANONYMOUS_ACTIONS, anonymous, canonical
 
 with contextlib.suppress(ImportError):
@@ -108,12 +115,21 @@ def _want_object_lock(item: Item, have: bool | None) -> bool:
 
 def _read_retention(client: Client, bucket: str) -> State:
     config = _read_lock_config(client, bucket)
-    if config is None or config.mode is None:
+    if config is None:
+        return {"mode": "none, without object lock"}
+    if config.mode is None:
         return {"mode": "none"}
     return {"mode": config.mode.lower(), config.duration_unit.lower(): config.duration}
 
 
 def _want_retention(item: Item, have: State | None) -> State:
+    can_lock = item["object_lock"] if have is None else have["mode"] != "none, without object lock"
+    if not can_lock:
+        if item["retention"]["mode"] != "none":
+            raise MinioError(
+                f"bucket {item['name']}: retention wants object_lock, which is given only when the bucket is made"
+            )
+        return have or {"mode": "none"}
     return {key: value for key, value in item["retention"].items() if value is not None}
 
 
@@ -170,6 +186,7 @@ def _want_lifecycle(item: Item, have: list[State] | None) -> list[State]:
     return sorted(
         (
             {key: value for key, value in rule.items() if value or key in ("id", "enabled")}
+            | ({"tags": _as_texts(rule["tags"])} if rule.get("tags") else {})
             for rule in item["lifecycle"]
         ),
         key=lambda rule: rule["id"],
@@ -229,9 +246,13 @@ def _write_encryption(client: Client, bucket: str, want: str) -> None:
     client.s3.set_bucket_encryption(bucket_name=bucket, config=SSEConfig(rule))
 
 
+def _as_texts(values: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in values.items()}
+
+
 def _tags(values: dict[str, Any]) -> Any:
     tags = Tags.new_bucket_tags()
-    tags.update({key: str(value) for key, value in values.items()})
+    tags.update(_as_texts(values))
     return tags
 
 
@@ -240,7 +261,7 @@ def _read_tags(client: Client, bucket: str) -> dict[str, str]:
 
 
 def _want_tags(item: Item, have: dict[str, str] | None) -> dict[str, str]:
-    return {key: str(value) for key, value in item["tags"].items()}
+    return _as_texts(item["tags"])
 
 
 def _write_tags(client: Client, bucket: str, want: dict[str, str]) -> None:
@@ -322,11 +343,15 @@ def is_empty(client: Client, bucket: str) -> bool:
 
 
 def found_buckets(client: Client, items: list[Item]) -> dict[str, State]:
-    return {
-        item["name"]: read_bucket(client, item["name"], _declared_aspects(item))
-        for item in items
-        if item["name"] in client.buckets
-    }
+    found = {}
+    for item in items:
+        name = item["name"]
+        if name in client.buckets:
+            with client.one_line(f"reading bucket {name}"):
+                found[name] = read_bucket(client, name, _declared_aspects(item))
+                if item["versioning"] is False and is_present(item) and _read_object_lock(client, name):
+                    raise MinioError(f"bucket {name}: with object lock it keeps versions; leave versioning out")
+    return found
 
 
 def wanted_bucket(item: Item, have: State | None) -> State:

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 VERSION = "2012-10-17"
@@ -18,6 +19,7 @@ POLICY_KEYS = {"Version", "Id", "ID", "Statement"}
 STATEMENT_KEYS = {"Sid", "Effect", "Action", "Resource", "NotResource", "Condition"}
 LISTS = ("Action", "Resource", "NotResource")
 ADDRESS_OPERATORS = ("IpAddress", "NotIpAddress")
+DATE_OPERATOR = re.compile(r"(\w+:)?Date\w+")
 ACTION = re.compile(r"\*|(s3|admin|kms|sts):[A-Za-z*?]+")
 S3_ARN = "arn:aws:s3:::"
 RESOURCE = re.compile(rf"\*|{S3_ARN}[^/].*|arn:minio:kms:::[^/\\.]+", re.DOTALL)
@@ -56,10 +58,11 @@ def _texts(values: Any) -> list[str]:
 
 def _condition_values(operator: str, values: Any) -> list[str]:
     texts = _texts(values)
-    if operator.rpartition(":")[2] not in ADDRESS_OPERATORS:
-        return texts
-    with contextlib.suppress(ValueError):  # the server says what is wrong with such an address
-        return sorted({str(ipaddress.ip_network(text, strict=False)) for text in texts})
+    with contextlib.suppress(ValueError):  # the server says what is wrong with such an address or date
+        if operator.rpartition(":")[2] in ADDRESS_OPERATORS:
+            return sorted({str(ipaddress.ip_network(text, strict=False)) for text in texts})
+        if DATE_OPERATOR.fullmatch(operator):
+            return sorted({datetime.fromisoformat(text).isoformat().replace("+00:00", "Z") for text in texts})
     return texts
 
 
@@ -69,6 +72,8 @@ def canonical(policy: Mapping[str, Any]) -> dict[str, Any]:
     for statement in statements(policy):
         entry = {key: value for key, value in statement.items() if value}
         entry.update({key: _texts(entry[key]) for key in LISTS if key in entry})
+        # MinIO tells the resource * as **.
+        entry.update({key: ["*"] for key in LISTS[1:] if entry.get(key) == ["**"]})
         if "Principal" in entry:
             principal = entry["Principal"]
             entry["Principal"] = _texts(principal.get("AWS", []) if isinstance(principal, Mapping) else principal)

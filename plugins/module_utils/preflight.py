@@ -209,6 +209,11 @@ def pools(values: Values) -> Iterator[str]:
     members = {host for host, _volume in drives}
     yield from (f"minio_pools: {host} is not in group minio" for host in sorted(members - set(hosts)))
     yield from (f"minio_pools: {host} of group minio is in no pool" for host in sorted(set(hosts) - members))
+    parity = values.get("minio_parity") or 0
+    for pool in declared:
+        count = min(16, len(pool["hosts"]) * len(pool["volumes"]))  # drives of the largest erasure set
+        if parity > count // 2:
+            yield f"minio_parity: {parity} drives cannot be lost of {count}; at most half of a set, {count // 2}"
     for host, volume in sorted({drive for drive in drives if drives.count(drive) > 1}):
         yield f"minio_pools: {volume} on {host} is declared twice"
 
@@ -221,7 +226,8 @@ def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
     wanted: dict[Any, dict[str, None]] = {}
     for service in services:
         for name, port in values.items():
-            if name.startswith(f"topology_{service}_") and name.endswith("_port") and service != "nginx":
+            is_used = values.get(f"{name.removesuffix('_port')}_enabled", True)
+            if name.startswith(f"topology_{service}_") and name.endswith("_port") and service != "nginx" and is_used:
                 wanted.setdefault(port, {})[name] = None
     for _option, site in _entries(values, "nginx_sites"):
         if site.get("backends") != []:

@@ -38,8 +38,8 @@ options:
   config:
     description: MinIO's configuration file from the last run, in JSON, which tells the pools that there were.
     type: path
-  pool_removal_allowed:
-    description: Whether there may be fewer pools than in O(config).
+  layout_change_allowed:
+    description: Whether the pools may differ from those in O(config).
     type: bool
     default: false
   root_drives_allowed:
@@ -74,6 +74,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -121,10 +122,29 @@ def layout_problems(pool: dict[str, Any], host: str, formats: dict[str, str]) ->
             )
 
 
-def former_pools(config: Path) -> int:
+def shape(endpoints: list[str]) -> tuple[int, list[str]]:
+    """Number of hosts and the volumes on each, of a pool as it stands in MinIO's configuration file."""
+    parts = [urlsplit(endpoint) for endpoint in endpoints]
+    return len({part.netloc for part in parts}), list(dict.fromkeys(part.path for part in parts))
+
+
+def former_shapes(config: Path) -> list[tuple[int, list[str]]]:
     lines = config.read_text().splitlines() if config.exists() else []
     text = "\n".join(line for line in lines if not line.startswith("#"))
-    return len(json.loads(text)["pools"]) if text.strip() else 0
+    return [shape(pool["args"]) for pool in json.loads(text)["pools"]] if text.strip() else []
+
+
+def lost_pools(former: list[tuple[int, list[str]]], declared: list[dict[str, Any]]) -> Iterator[str]:
+    """Pools of the last run that are not declared as they were; further ones may follow them."""
+    now = [(len(pool["hosts"]), pool["volumes"]) for pool in declared]
+    for index, was in enumerate(former):
+        if index >= len(now) or now[index] != was:
+            hosts, volumes = was
+            yield (
+                f"pool {index + 1} had {', '.join(volumes)} on {hosts} host{'s' if hosts > 1 else ''}, and is declared "
+                "otherwise, so that its objects would be out of sight; declare it as it was and add a pool, or, after "
+                "mc admin decommission or when the drives were moved, set minio_layout_change_allowed"
+            )
 
 
 def problems(options: dict[str, Any]) -> Iterator[str]:
@@ -136,12 +156,8 @@ def problems(options: dict[str, Any]) -> Iterator[str]:
         if len(pool["hosts"]) > 1 and not options["root_drives_allowed"]:
             for volume in filter(is_on_root, map(Path, pool["volumes"])):
                 yield f"{volume}: it is on the root file system, which MinIO refuses to use; mount a drive there"
-    former = former_pools(Path(options["config"])) if options["config"] else 0
-    if former > len(declared) and not options["pool_removal_allowed"]:
-        yield (
-            f"there were {former} pools and {len(declared)} are declared; a pool that goes takes its objects along: "
-            "run mc admin decommission first, then set minio_pool_removal_allowed"
-        )
+    if options["config"] and not options["layout_change_allowed"]:
+        yield from lost_pools(former_shapes(Path(options["config"])), declared)
 
 
 def main() -> None:
@@ -154,7 +170,7 @@ def main() -> None:
             "host": {"type": "str", "required": True},
             "pools": {"type": "list", "elements": "dict", "required": True, "options": pool_options},
             "config": {"type": "path"},
-            "pool_removal_allowed": {"type": "bool", "default": False},
+            "layout_change_allowed": {"type": "bool", "default": False},
             "root_drives_allowed": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

@@ -102,6 +102,13 @@ def test_policy_written_another_way_is_unchanged(minio, name, run):
     assert not run("minio_policy", name=name, policy={"Version": "2012-10-17", "Statement": other}).changed
 
 
+def test_policy_for_everything_and_in_short_form_is_unchanged_again(minio, name, converges):
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    dated = {"DateGreaterThan": {"aws:CurrentTime": "2026-01-01T00:00:00+00:00"}}
+    short = {"Version": "2012-10-17", "Statement": statement | {"Condition": dated}}
+    converges("minio_policy", lambda: name in minio.policies(), name=name, policy=short)
+
+
 def test_attached_policy_stays_and_its_holders_are_named(minio, policy, user, run):
     minio.admin.attach_policy([policy], user=user)
     minio.admin.group_add(f"{user}-group", [user])
@@ -187,6 +194,21 @@ def test_object_lock_and_retention(minio, name, converges, run):
     assert "only when the bucket is made" in run("minio_bucket", True, fails=True, name=f"{name}-open", **locked).msg
 
 
+def test_retention_without_object_lock_is_refused_before_the_bucket_is_made(minio, name, run):
+    options = {"name": name, "retention": {"mode": "governance", "days": 1}}
+    for check in (True, False):
+        assert "retention wants object_lock" in run("minio_bucket", check, fails=True, **options).msg
+    minio.s3().create_bucket(Bucket=name)
+    assert "retention wants object_lock" in run("minio_bucket", True, fails=True, **options).msg
+    assert not run("minio_bucket", name=name, retention={"mode": "none"}).changed
+
+
+def test_locked_bucket_keeps_its_versions(minio, name, run):
+    minio.s3().create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    for check in (True, False):
+        assert "it keeps versions" in run("minio_bucket", check, fails=True, name=name, versioning=False).msg
+
+
 def test_quota(minio, name, converges, run):
     minio.s3().create_bucket(Bucket=name)
 
@@ -217,13 +239,13 @@ def test_lifecycle(minio, name, converges, run):
         {"id": "old", "prefix": "results/", "expire_days": 30, "tags": {"keep": "no", "team": "a"}},
         {"id": "markers", "expire_delete_markers": True},
         {"id": "versions", "noncurrent_expire_days": 7, "noncurrent_keep_versions": 3, "enabled": False},
-        {"id": "tagged", "tags": {"keep": "no"}, "expire_days": 1},
+        {"id": "tagged", "tags": {"year": 2026}, "expire_days": 1},
     ]
     converges("minio_bucket", state, name=name, lifecycle=rules)
     markers, old, tagged, versions = state()
     assert markers["Expiration"] == {"ExpiredObjectDeleteMarker": True}
     assert old["Expiration"] == {"Days": 30} and old["Filter"]["And"]["Prefix"] == "results/"
-    assert tagged["Filter"] == {"Tag": {"Key": "keep", "Value": "no"}}
+    assert tagged["Filter"] == {"Tag": {"Key": "year", "Value": "2026"}}
     assert versions["NoncurrentVersionExpiration"] == {"NoncurrentDays": 7, "NewerNoncurrentVersions": 3}
     assert versions["Status"] == "Disabled"
     assert not run("minio_bucket", name=name, lifecycle=rules[::-1]).changed
@@ -521,6 +543,12 @@ def test_service_account_with_generated_keys(minio, user, run, tmp_path):
     assert run("minio_service_account", credentials_file=str(file), state="absent").changed
     assert not file.exists()
     assert not run("minio_service_account", credentials_file=str(file), state="absent").changed
+    run("minio_service_account", **options)
+    minio.admin.delete_service_account(json.loads(file.read_text())["access_key"])
+    assert run("minio_service_account", credentials_file=str(file), state="absent").changed
+    assert not file.exists()
+    nowhere = options | {"credentials_file": str(tmp_path / "nowhere/keys.json")}
+    assert "its directory does not exist" in run("minio_service_account", True, fails=True, **nowhere).msg
 
 
 def test_service_account_of_root(minio, name, run):
@@ -546,8 +574,14 @@ def test_wrong_service_account_is_one_line(name, run, options, message):
 
 
 def test_end_that_the_server_would_refuse_is_told_before(minio, name, user, run):
-    options = {"name": f"{name}-svc", "parent": user, "secret": SECRET, "expires": "2020-01-01"}
+    options = {"name": f"{name}-svc", "parent": user, "secret": SECRET, "expires": "2099-01-01"}
     assert "between 15 minutes and 365 days" in run("minio_service_account", True, fails=True, **options).msg
+
+
+def test_ended_account_is_a_warning(minio, name, user, run):
+    options = {"name": f"{name}-svc", "parent": user, "secret": SECRET, "expires": "2020-01-01"}
+    result = run("minio_service_account", **options)
+    assert not result.changed and "it has ended" in result.warnings[0]["event"]["msg"]
 
 
 # --- The connection

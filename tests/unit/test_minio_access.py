@@ -144,6 +144,13 @@ def test_what_is_no_quota(quota):
         ("bucket", {"name": "abc", "retention": {"mode": "governance", "days": None, "years": None}}, "days or years"),
         ("bucket", {"name": "abc", "anonymous": "public", "anonymous_policy": POLICY}, "exclude each other"),
         ("bucket", {"name": "abc", "lifecycle": [{"id": "r", "expire_days": None}]}, "lifecycle r: it expires nothing"),
+        ("bucket", {"name": "abc", "lifecycle": [{"id": "r", "expire_days": -1}]}, "expire_days is to be 1 or more"),
+        (
+            "bucket",
+            {"name": "abc", "lifecycle": [{"id": "r", "expire_days": 1, "expire_delete_markers": True}]},
+            "are for two rules",
+        ),
+        ("bucket", {"name": "abc", "quota": "1 gb"}, "bucket abc: quota '1 gb'"),
         ("policy", {"name": "a,b"}, "policy 'a,b'"),
         ("policy", {"name": "p"}, "policy p: policy is missing"),
         ("user", {**USER, "secret": "short"}, "user mlflow: its secret is to have 8 to 40 characters"),
@@ -225,6 +232,24 @@ def test_surplus_leaves_what_nobody_may_miss():
         "group": ["stray"],
         "service_account": ["key1"],
     }
+
+
+def test_surplus_user_stays_for_an_account_of_its_own_that_stays():
+    has = {
+        "users": {"alice": {}, "bob": {}, "carol": {}},
+        "access_keys": {"alice": ["key"], "bob": ["ci"], "carol": ["x"]},
+    }
+    declared = document(service_account=[{"name": "key"}])
+    surplus = minio_access.surplus(declared, server(**has), ["service account ci"])
+    assert [item["name"] for item in surplus["user"]] == ["carol"]
+    signed_in = server(**has, access_key="x")
+    assert "carol" not in {item["name"] for item in minio_access.surplus(declared, signed_in, [])["user"]}
+
+
+def test_user_of_a_declared_service_account_cannot_go():
+    declared = document(user=[{"name": "alice", "state": "absent"}], service_account=[{"name": "key"}])
+    with pytest.raises(MinioError, match="user alice: it cannot go while its service account key is declared"):
+        minio_access.require_references(declared, server(access_keys={"alice": ["key"]}))
 
 
 def test_policy_that_is_detached_in_the_same_run_can_go():

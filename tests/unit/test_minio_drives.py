@@ -27,11 +27,24 @@ def problems(formats, **changes):
 
 
 def test_endpoints_are_the_drives_at_their_hosts_addresses():
-    assert pool_endpoints(pool(), HOSTS, "http", 9000)["args"] == [
-        "http://10.0.0.1:9000/a",
-        "http://10.0.0.1:9000/b",
-        "http://store2:9000/a",
-        "http://store2:9000/b",
+    pools = [pool(), pool(["h1"], ["/c"])]
+    assert pool_endpoints(pools, HOSTS, "http", 9000) == [
+        {
+            "args": [
+                "http://10.0.0.1:9000/a",
+                "http://10.0.0.1:9000/b",
+                "http://store2:9000/a",
+                "http://store2:9000/b",
+            ]
+        },
+        {"args": ["http://10.0.0.1:9000/c"]},
+    ]
+
+
+def test_endpoints_of_one_host_are_its_directories():
+    assert pool_endpoints([pool(["h1"]), pool(["h1"], ["/c"])], HOSTS, "http", 1) == [
+        {"args": ["/a", "/b"]},
+        {"args": ["/c"]},
     ]
 
 
@@ -61,23 +74,37 @@ def test_other_layout_is_refused(formats, changes, problem):
     assert problems(formats, **changes)[0].startswith(problem)
 
 
-def test_pool_may_not_vanish(tmp_path):
+@pytest.mark.parametrize(
+    "declared",
+    [
+        [pool(["h1"], ["/other"])],
+        [pool(["h1"], ["/a", "/b"])],
+        [pool(["h1"], ["/c"]), pool(["h1"], ["/a"])],
+    ],
+)
+def test_pool_may_not_vanish_or_move(declared):
+    [problem, *_] = minio_drives.lost_pools([(1, ["/a"])], declared)
+    assert problem.startswith("pool 1 had /a on 1 host, and is declared otherwise")
+
+
+def test_further_pool_may_follow_and_addresses_may_change(tmp_path):
     config = tmp_path / "config.yaml"
-    config.write_text('# Made by mlfleet\n{"version": "v2", "pools": [{"args": []}, {"args": []}]}\n')
-    options = {
-        "host": "h1",
-        "pools": [pool(["h1"], [str(tmp_path)])],
-        "config": str(config),
-        "root_drives_allowed": False,
-        "pool_removal_allowed": False,
-    }
-    [problem] = minio_drives.problems(options)
-    assert problem.startswith("there were 2 pools and 1 are declared")
-    assert not list(minio_drives.problems(options | {"pool_removal_allowed": True}))
+    config.write_text(
+        '# Made by mlfleet\n{"pools": [{"args": ["http://x:1/a", "http://x:1/b", "http://y:1/a", "http://y:1/b"]}]}'
+    )
+    former = minio_drives.former_shapes(config)
+    assert former == [(2, ["/a", "/b"])]
+    assert not list(minio_drives.lost_pools(former, [pool(), pool(volumes=["/c"])]))
+    assert minio_drives.former_shapes(tmp_path / "nothing") == []
 
 
 def test_distributed_drives_are_not_on_the_root_file_system():
-    options = {"host": "h1", "pools": [pool(volumes=["/nonexistent/a"])], "config": None, "pool_removal_allowed": False}
+    options = {
+        "host": "h1",
+        "pools": [pool(volumes=["/nonexistent/a"])],
+        "config": None,
+        "layout_change_allowed": False,
+    }
     [problem] = minio_drives.problems(options | {"root_drives_allowed": False})
     assert problem.startswith("/nonexistent/a: it is on the root file system")
     assert not list(minio_drives.problems(options | {"root_drives_allowed": True}))
