@@ -43,7 +43,7 @@ options:
     type: bool
     default: false
   root_drives_allowed:
-    description: Whether drives of several hosts may be on the root file system, which MinIO refuses to use otherwise.
+    description: Whether a pool of several drives may have some on the root file system, which MinIO refuses otherwise.
     type: bool
     default: false
 attributes:
@@ -153,7 +153,7 @@ def problems(options: dict[str, Any]) -> Iterator[str]:
         files = {volume: Path(volume, FORMAT) for volume in pool["volumes"]}
         formats = {volume: file.read_text() for volume, file in files.items() if file.exists()}
         yield from layout_problems(pool, host, formats)
-        if len(pool["hosts"]) > 1 and not options["root_drives_allowed"]:
+        if len(pool["hosts"]) * len(pool["volumes"]) > 1 and not options["root_drives_allowed"]:
             for volume in filter(is_on_root, map(Path, pool["volumes"])):
                 yield f"{volume}: it is on the root file system, which MinIO refuses to use; mount a drive there"
     if options["config"] and not options["layout_change_allowed"]:

@@ -133,7 +133,8 @@ def tidy(run):
 def test_document_is_applied_in_one_run(minio, converges):
     converges("minio_access", lambda: (set(minio.policies()), minio.users()), **DOCUMENT)
     assert minio.users()["writer"]["policyName"].split(",") == ["read", "write"]
-    minio.s3("reader", SECRET).list_buckets()
+    minio.s3().put_object(Bucket="results", Key="x", Body=b"bytes")
+    assert minio.s3("reader", SECRET).get_object(Bucket="results", Key="x")["Body"].read() == b"bytes"
     with pytest.raises(ClientError, match="AccessDenied"):
         minio.s3("nightly-key", SECRET).get_object(Bucket="results", Key="x")
 

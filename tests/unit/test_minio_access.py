@@ -235,10 +235,8 @@ def test_surplus_leaves_what_nobody_may_miss():
 
 
 def test_surplus_user_stays_for_an_account_of_its_own_that_stays():
-    has = {
-        "users": {"alice": {}, "bob": {}, "carol": {}},
-        "access_keys": {"alice": ["key"], "bob": ["ci"], "carol": ["x"]},
-    }
+    keys = {"alice": ["key"], "bob": ["ci"], "carol": ["x"]}
+    has = {"users": {key: {} for key in keys}, "access_keys": keys}
     declared = document(service_account=[{"name": "key"}])
     surplus = minio_access.surplus(declared, server(**has), ["service account ci"])
     assert [item["name"] for item in surplus["user"]] == ["carol"]
