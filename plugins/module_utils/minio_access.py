@@ -436,7 +436,7 @@ def forget_credentials(item: Item) -> None:
 
 
 def _random(length: int) -> str:
-    return "".join(secrets.choice(KEY_CHARACTERS) for _ in range(length))
+    return "".join(secrets.choice(KEY_CHARACTERS) for _index in range(length))
 
 
 def has_ended(account: Item, found: dict[str, dict[str, State]]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
@@ -241,7 +241,7 @@ def _write_encryption(client: Client, bucket: str, want: str) -> None:
     if want == "none":
         client.s3.delete_bucket_encryption(bucket_name=bucket)
         return
-    method, _, key = want.partition(" ")
+    method, _blank, key = want.partition(" ")
     rule = Rule.new_sse_kms_rule(key) if method == "sse-kms" else Rule.new_sse_s3_rule()
     client.s3.set_bucket_encryption(bucket_name=bucket, config=SSEConfig(rule))
 
@@ -334,12 +334,8 @@ def _declared_aspects(item: Item) -> dict[str, Aspect]:
     }
 
 
-def read_bucket(client: Client, bucket: str, aspects: Iterable[str] = ASPECTS) -> State:
-    return {name: ASPECTS[name].read(client, bucket) for name in aspects}
-
-
 def is_empty(client: Client, bucket: str) -> bool:
-    return not any(True for _ in client.s3.list_objects(bucket_name=bucket, recursive=True, include_version=True))
+    return next(iter(client.s3.list_objects(bucket_name=bucket, recursive=True, include_version=True)), None) is None
 
 
 def found_buckets(client: Client, items: list[Item]) -> dict[str, State]:
@@ -348,7 +344,7 @@ def found_buckets(client: Client, items: list[Item]) -> dict[str, State]:
         name = item["name"]
         if name in client.buckets:
             with client.one_line(f"reading bucket {name}"):
-                found[name] = read_bucket(client, name, _declared_aspects(item))
+                found[name] = {key: aspect.read(client, name) for key, aspect in _declared_aspects(item).items()}
                 if item["versioning"] is False and is_present(item) and _read_object_lock(client, name):
                     raise MinioError(f"bucket {name}: with object lock it keeps versions; leave versioning out")
     return found
