@@ -258,7 +258,9 @@ def test_policy_that_is_detached_in_the_same_run_can_go():
     assert minio_access.holders("rw", client, [detached]) == ["user mlflow"]
 
 
-@pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "ftp://host", "http://host:9000/path"])
+@pytest.mark.parametrize(
+    "endpoint", ["127.0.0.1:9000", "ftp://host", "http://host:9000/path", "http://h:abc", "http://u:p@h:1"]
+)
 def test_endpoint_is_a_url(endpoint):
     with pytest.raises(MinioError, match="endpoint"):
         minio.Client(CONNECTION | {"endpoint": endpoint})
