@@ -63,6 +63,7 @@ class Command(Enum):
     ADD_USER = "add-user"
     ADD_SERVICE_ACCOUNT = "add-service-account"
     LIST_ACCESS_KEYS = "list-access-keys-bulk"
+    STORAGE_INFO = "storageinfo"
 
 
 class Client:
@@ -156,6 +157,19 @@ class Client:
             user: [account["accessKey"] for account in found.get("serviceAccounts") or []]
             for user, found in keys.items()
         }
+
+    def names(self, kind: str) -> set[str]:
+        """The names of all objects of a kind; root is no user here."""
+        if kind == "service_account":
+            return {key for keys in self.access_keys.values() for key in keys}
+        plurals = {"policy": "policies", "bucket": "buckets", "user": "users", "group": "groups"}
+        return set(getattr(self, plurals[kind]))
+
+    def drives(self) -> dict[str, int]:
+        """How many drives of the whole deployment this server sees as online, and how many not."""
+        answer = self.admin._url_open(method="GET", command=Command.STORAGE_INFO)
+        states = [drive.get("state") for drive in json.loads(answer.data)["Disks"]]
+        return {"online": states.count("ok"), "offline": len(states) - states.count("ok")}
 
     @contextlib.contextmanager
     def one_line(self, doing: str, policy: Any = None):

@@ -178,8 +178,8 @@ def _bucket_problems(item: Item) -> Iterator[str]:
     if item["object_lock"] and item["versioning"] is False:
         yield "object_lock keeps versions; leave versioning out or make it true"
     retention = item["retention"]
-    if retention and retention["mode"] != "none" and (retention["days"] is None) == (retention["years"] is None):
-        yield "retention: either days or years is needed"
+    if retention and bool(retention["days"]) + bool(retention["years"]) != (retention["mode"] != "none"):
+        yield "retention: either days or years is needed, and neither with mode none"
     if (item["encryption"] == "sse-kms") != (item["encryption_key"] is not None):
         yield "encryption_key goes with encryption sse-kms, and only with that"
     if item["anonymous"] and item["anonymous_policy"]:
@@ -236,18 +236,17 @@ def _memberships(document: Document) -> Iterator[str]:
 
 def require_references(document: Document, client: Client) -> None:
     """MinioError for the first policy, user or group that is named but will not be there."""
-    existing: dict[str, Callable[[], Iterable[str]]] = {
-        "policy": lambda: client.policies,
-        "user": lambda: client.access_keys,
-        "group": lambda: client.groups,
-    }
     declared = {kind: {item["name"] for item in items if is_present(item)} for kind, items in document.items()}
     gone = {kind: {item["name"] for item in items if not is_present(item)} for kind, items in document.items()}
 
     def require(kind: str, names: Iterable[str], who: str) -> None:
-        missing = set(names) - declared[kind]
-        if missing and (missing := missing - (set(existing[kind]()) - gone[kind])):
-            raise MinioError(f"{who}: {kind} {min(missing)!r} does not exist; declare it in {KINDS[kind].plural}")
+        undeclared = set(names) - declared[kind]
+        if not undeclared:
+            return
+        existing = set(client.access_keys) if kind == "user" else client.names(kind)
+        for name in sorted(undeclared - (existing - gone[kind])):
+            fault = "is to be removed" if name in existing else "does not exist"
+            raise MinioError(f"{who}: {kind} {name!r} {fault}; declare it in {KINDS[kind].plural}")
 
     for account in filter(is_present, document["service_account"] if gone["user"] else []):
         if (parent := _parent(client, account["name"])) in gone["user"]:
@@ -308,20 +307,14 @@ def surplus(document: Document, client: Client, kept: Iterable[str]) -> Document
         for user, keys in client.access_keys.items()
         if any(key == client.access_key or not is_surplus("service_account", key) for key in keys)
     }
-    existing: dict[str, Iterable[str]] = {
-        "policy": set(client.policies) - BUILT_IN_POLICIES,
-        "bucket": client.buckets,
-        "user": set(client.users) - needed - {client.access_key},
-        "group": client.groups,
-        "service_account": {key for keys in client.access_keys.values() for key in keys} - {client.access_key},
-    }
+    spared = {"policy": BUILT_IN_POLICIES, "user": needed | {client.access_key}, "service_account": {client.access_key}}
     return {
         kind: [
             blank(kind, name=name, state="absent", is_surplus=True)
-            for name in sorted(names)
+            for name in sorted(client.names(kind) - spared.get(kind, set()))
             if is_surplus(kind, name) and (kind != "bucket" or buckets.is_empty(client, name))
         ]
-        for kind, names in existing.items()
+        for kind in document
     }
 
 
@@ -450,13 +443,6 @@ def has_ended(account: Item, found: dict[str, dict[str, State]]) -> bool:
 
 def inspect(client: Client, subjects: Iterable[str]) -> dict[str, Any]:
     """The states of all objects of these kinds, by the plurals of their names, and C(server)."""
-    existing: dict[str, Callable[[], Iterable[str]]] = {
-        "policy": lambda: client.policies,
-        "bucket": lambda: client.buckets,
-        "user": lambda: client.users,
-        "group": lambda: client.groups,
-        "service_account": lambda: (key for keys in client.access_keys.values() for key in keys),
-    }
     # Speaking of every setting, whatever it says, has each of them read.
     everything: dict[str, Item] = {
         "bucket": dict.fromkeys(buckets.ASPECTS, "read"),
@@ -467,16 +453,15 @@ def inspect(client: Client, subjects: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind, functions in KINDS.items():
         if functions.plural in subjects:
-            items = [blank(kind, name=name, **everything.get(kind, {})) for name in sorted(existing[kind]())]
+            items = [blank(kind, name=name, **everything.get(kind, {})) for name in sorted(client.names(kind))]
             found[functions.plural] = functions.found(client, items)
     if "server" in subjects:
         info = json.loads(client.admin.info())
-        backend = info["backend"]
         found["server"] = {
             "version": info["servers"][0]["version"],
             "deployment_id": info["deploymentID"],
-            "pools": len(backend["totalSets"]),
-            "drives": {"online": backend["onlineDisks"], "offline": backend["offlineDisks"]},
+            "pools": len(info["backend"]["totalSets"]),
+            "drives": client.drives(),
         }
     return found
 

@@ -25,6 +25,7 @@ SECRET_LENGTHS = range(16, 41)
 # What PostgreSQL takes without surprise; the hyphen because the documents name a database mlflow-tracking.
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 PORTS = range(1, 65536)
+SET_SIZES = range(2, 17)  # drives of an erasure set of MinIO
 
 Values = Mapping[str, Any]
 
@@ -211,14 +212,27 @@ def pools(values: Values) -> Iterator[str]:
     yield from (f"minio_pools: {host} of group minio is in no pool" for host in sorted(set(hosts) - members))
     parity = values.get("minio_parity") or 0
     for pool in declared:
-        count = min(16, len(pool["hosts"]) * len(pool["volumes"]))  # drives of the largest erasure set
-        if parity > count // 2:
-            yield f"minio_parity: {parity} drives cannot be lost of {count}; at most half of a set, {count // 2}"
+        count = len(pool["hosts"]) * len(pool["volumes"])
+        # MinIO makes the largest sets that divide a pool evenly.
+        largest = max((size for size in SET_SIZES if count % size == 0), default=1)
+        if count > 1 and largest == 1:
+            yield f"minio_pools: {count} drives cannot be divided into sets of 2 to 16; use another number"
+        elif parity > largest // 2:
+            yield f"minio_parity: {parity} drives cannot be lost of {largest}; at most half of a set, {largest // 2}"
+        if count == 1 and len(declared) > 1:
+            yield "minio_pools: a pool of one drive cannot be extended by another"
     for host, volume in sorted({drive for drive in drives if drives.count(drive) > 1}):
         yield f"minio_pools: {volume} on {host} is declared twice"
 
 
-CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (addresses, database_names, pools, ports)
+def site_routes(values: Values) -> Iterator[str]:
+    for option, site in _entries(values, "nginx_sites"):
+        for route in site.get("routes") or []:
+            if not (route.get("upstream") or route.get("redirect") or site.get("servers")):
+                yield f"{option}: {site.get('name')} {route.get('path')} has neither upstream nor redirect nor servers"
+
+
+CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (addresses, database_names, pools, ports, site_routes)
 
 
 def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:

@@ -79,7 +79,6 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 
 FORMAT = ".minio.sys/format.json"
-SET_SIZES = range(2, 17)
 
 
 def position(pool: dict[str, Any], host: str, volume: str) -> int:
@@ -102,8 +101,6 @@ def is_on_root(volume: Path) -> bool:
 def layout_problems(pool: dict[str, Any], host: str, formats: dict[str, str]) -> Iterator[str]:
     """Where the drives of a host are not as declared. C(formats) has what is written on those that are in use."""
     count = len(pool["hosts"]) * len(pool["volumes"])
-    if count > 1 and not any(count % size == 0 for size in SET_SIZES):
-        yield f"a pool of {count} drives cannot be divided into sets of 2 to 16; add or leave out a host or a volume"
     for volume, text in formats.items():
         try:
             place, total = found_position(text)

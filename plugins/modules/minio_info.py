@@ -67,7 +67,8 @@ service_accounts:
   type: dict
 server:
   description:
-    - The server's C(version), C(deployment_id), number of C(pools), and C(drives) that are C(online) and C(offline).
+    - The server's C(version), C(deployment_id), number of C(pools), and the C(drives) of the whole deployment that it
+      sees as C(online) and C(offline).
   returned: when gathered
   type: dict
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -33,8 +32,11 @@ def document(**items):
 
 
 def server(**has):
-    nothing = {"policies": {}, "buckets": set(), "users": {}, "groups": set(), "access_keys": {}, "access_key": "root"}
-    return SimpleNamespace(attached={"user": {}, "group": {}}, **(nothing | has))
+    """A client of a server that has this and nothing else."""
+    client = minio.Client(CONNECTION)
+    nothing = {"policies": {}, "buckets": set(), "users": {}, "groups": set(), "access_keys": {}}
+    vars(client).update(nothing | {"attached": {"user": {}, "group": {}}} | has)
+    return client
 
 
 def test_policy_in_other_order_is_unchanged():
@@ -191,6 +193,12 @@ def test_contradicting_membership_is_told():
 def test_what_is_named_has_to_exist(items, message):
     with pytest.raises(MinioError, match=message):
         minio_access.require_references(document(**items), server())
+
+
+def test_what_is_named_may_not_be_removed():
+    items, client = document(user=[USER], policy=[{"name": "rw", "state": "absent"}]), server(policies={"rw": {}})
+    with pytest.raises(MinioError, match="user mlflow: policy 'rw' is to be removed; declare it in policies"):
+        minio_access.require_references(items, client)
 
 
 def test_what_is_declared_or_there_can_be_named():

@@ -193,8 +193,33 @@ def test_each_drive_of_minio_is_in_one_pool():
         "minio_pools: s3 of group minio is in no pool",
         "minio_pools: /d on s2 is declared twice",
     ]
-    few = {"topology_minio_hosts": ["s1", "s2"], "minio_pools": pools[:1], "minio_parity": 2}
-    assert list(preflight.pools(few)) == ["minio_parity: 2 drives cannot be lost of 2; at most half of a set, 1"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "volumes", "parity", "line"),
+    [
+        (2, 1, 2, "minio_parity: 2 drives cannot be lost of 2; at most half of a set, 1"),
+        (5, 4, 8, "minio_parity: 8 drives cannot be lost of 10; at most half of a set, 5"),
+        (17, 1, 0, "minio_pools: 17 drives cannot be divided into sets of 2 to 16; use another number"),
+    ],
+)
+def test_parity_and_drives_make_sets(hosts, volumes, parity, line):
+    names = [f"s{index}" for index in range(hosts)]
+    pool = {"hosts": names, "volumes": [f"/d{index}" for index in range(volumes)]}
+    values = {"topology_minio_hosts": names, "minio_pools": [pool], "minio_parity": parity}
+    assert list(preflight.pools(values)) == [line]
+
+
+def test_one_drive_cannot_be_extended():
+    pools = [{"hosts": ["s1"], "volumes": ["/a"]}, {"hosts": ["s1"], "volumes": ["/b", "/c"]}]
+    [line] = preflight.pools({"topology_minio_hosts": ["s1"], "minio_pools": pools})
+    assert line == "minio_pools: a pool of one drive cannot be extended by another"
+
+
+def test_route_leads_somewhere():
+    site = {"name": "mine", "routes": [{"path": "/"}, {"path": "/x", "redirect": "/"}]}
+    [line] = preflight.site_routes({"nginx_sites_extra": [site, site | {"servers": ["h:1"]}]})
+    assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor servers"
 
 
 def test_ipv6_address_is_refused():
