@@ -529,4 +529,6 @@ def exit_with(module: AnsibleModule, document: Document, **settings: Any) -> Non
         result = converge(connection, document, module.check_mode, **settings)
     except MinioError as error:
         module.fail_json(msg=str(error))
+    for warning in result.pop("warnings"):
+        module.warn(warning)
     module.exit_json(**result)
