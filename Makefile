@@ -10,7 +10,7 @@ SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test clean venv engine lint unit sanity collection modules molecule integration kill-test fault-test bench constraints docs
+.PHONY: demo test clean venv engine lint unit sanity collection modules molecule integration kill-test bench constraints docs
 
 demo: venv engine
 	@$(STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
@@ -47,15 +47,11 @@ molecule:
 	@for scenario in $(SCENARIOS); do $(STAGE) "molecule test -s $$scenario" molecule test -s $$scenario || exit 1; done
 
 integration:
-	@pytest tests/integration -m "not kill and not fault"
+	@pytest tests/integration -m "not kill"
 
 # Kills a fresh converge at ten moments, each on a new host; takes most of an hour.
 kill-test: venv engine
 	@pytest tests/integration -m kill
-
-# Stops and restarts MinIO hosts while a client writes; asks much of a slow machine.
-fault-test: venv engine
-	@pytest tests/integration/test_distributed_minio.py -s
 
 bench: venv engine
 	@scripts/bench

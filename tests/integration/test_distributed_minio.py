@@ -146,7 +146,6 @@ def test_changed_layout_is_refused(stores: Lab) -> None:
         assert "pool 1 had /srv/drive1, /srv/drive2 on 4 hosts, and is declared" in " ".join(run.output.split())
 
 
-@pytest.mark.fault
 def test_reads_and_writes_go_on_without_one_host(stores: Lab, s3) -> None:
     stores.ssh("sudo systemctl stop minio", host="store3")
     writer = Writer(s3)
@@ -163,7 +162,6 @@ def test_reads_and_writes_go_on_without_one_host(stores: Lab, s3) -> None:
     writer.read_back()
 
 
-@pytest.mark.fault
 def test_rolling_restart_fails_no_request(stores: Lab, s3) -> None:
     writer = Writer(s3)
     writer.start()
