@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from mlfleet.authority import Authority
 from mlfleet.lab import CA_DIRECTORY, Lab, docker_client, ssh_command
 from mlfleet.lab_image import RELEASES
 from mlfleet.lab_inventory import LabInventory
@@ -54,7 +56,7 @@ def init(
     inventory: Annotated[Path, typer.Argument(help="Directory such as inventories/prod.")],
     show: Annotated[str | None, typer.Option(metavar="NAME", help="Print this secret instead of making any.")] = None,
 ) -> None:
-    """Make the secrets that INVENTORY lacks; what is there is never touched."""
+    """Make the secrets and the certificate authority that INVENTORY lacks; what is there is never touched."""
     vault = Vault(repository_root(), inventory)
     if show is not None:
         typer.echo(vault.show(show))
@@ -63,6 +65,40 @@ def init(
     for name in created:
         console.print(f"created {name}")
     console.print(f"{len(created)} secrets added to {vault.path}" if created else f"nothing missing in {vault.path}")
+    authority = Authority(vault)
+    if authority.create_missing():
+        console.print(f"created the certificate authority {authority.path('ca.crt')}")
+
+
+class Step(StrEnum):
+    """A step in the replacement of an authority."""
+
+    NEXT = "next"
+    PROMOTE = "promote"
+    RETIRE = "retire"
+    FINISH = "finish"
+
+
+@app.command()
+def ca(
+    inventory: Annotated[Path, typer.Argument(help="Directory such as inventories/prod.")],
+    step: Annotated[
+        Step | None, typer.Argument(help="Make the next one, have it issue, trust it alone, and end.")
+    ] = None,
+) -> None:
+    """Show INVENTORY's certificate authority, or take a step to replace it; playbooks/rotate_ca.yml takes all."""
+    authority = Authority(Vault(repository_root(), inventory))
+    if step is None:
+        console.print(authority.state())
+        return
+    steps = {
+        Step.NEXT: authority.next,
+        Step.PROMOTE: authority.promote,
+        Step.RETIRE: authority.retire,
+        Step.FINISH: authority.finish,
+    }
+    changed = steps[step]()
+    console.print(authority.state() + ("" if changed else "; nothing changed"))
 
 
 @lab_app.command()

@@ -84,6 +84,10 @@ class Vault:
         self._check(values, (full,))
         return str(values[full])
 
+    def encrypt(self, content: bytes) -> bytes:
+        """Return *content* as a file that Ansible opens with the same password."""
+        return bytes(self._library().encrypt(content))
+
     def _password(self) -> bytes:
         given = os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE", "")
         # The project's own script only reads the file below, or answers with a placeholder that must not lock a vault.
@@ -123,9 +127,9 @@ class Vault:
             ) from error
 
     def _write(self, text: str) -> None:
-        library = self._library()
+        encrypted = self.encrypt(text.encode())
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, library.encrypt(text.encode()), mode=0o600)
+        write_atomically(self.path, encrypted, mode=0o600)
 
     def _parse(self, text: str) -> dict[str, object]:
         try:
