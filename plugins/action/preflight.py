@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.plugins.action import ActionBase
-from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils import authority, preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
 
 ROLES_DIR = Path(__file__).parents[2] / "roles"
@@ -69,12 +69,24 @@ class ActionModule(ActionBase):
         }
         required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}
         maxima = {role: maximum for role, maximum in declared("maximum_hosts").items() if role in speaks_for}
+        certificates = self._certificate_lines(roles, resolve, task_vars, inventory) if found.is_faultless else []
         return [
             *preflight.secret_lines(missing, malformed, inventory),
             *preflight.empty_groups(required, groups, inventory),
             *preflight.crowded_groups(maxima, groups),
-            *(f"{host}: {line}" for line in found.lines),
+            *(f"{host}: {line}" for line in [*found.lines, *certificates]),
         ]
+
+    @staticmethod
+    def _certificate_lines(
+        roles: list[Role], resolve: Callable[[Role, str], Any], task_vars: dict[str, Any], inventory: str
+    ) -> list[str]:
+        topology = next((role for role in roles if role.name == "topology"), None)
+        if topology is None or "topology_tls_mode" not in topology.options:
+            return []
+        services = [role.name for role in roles if f"topology_{role.name}_tls_mode" in topology.options]
+        directory = Path(task_vars.get("inventory_dir") or Path.cwd())
+        return list(authority.problems(lambda name: resolve(topology, name), services, directory, inventory))
 
     def _facts_lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
         versions = self._declared("python_versions", roles, self._resolver(roles, task_vars))

@@ -213,8 +213,11 @@ def validate(changes: list[Change], check_mode: bool) -> None:
             _run_validator(change, copy, check_mode)
 
 
-def apply(changes: list[Change]) -> None:
-    """Make the changes; each step leaves behind how to undo it, until the last one has succeeded."""
+def apply(changes: list[Change], confirm: Callable[[], None] = lambda: None) -> None:
+    """Make the changes; each step leaves behind how to undo it, until the last one has succeeded.
+
+    C(confirm) is the last step: what it raises undoes all.
+    """
     former: list[str] = []
     with ExitStack() as undo:
         for change in changes:
@@ -234,6 +237,7 @@ def apply(changes: list[Change]) -> None:
         for change in changes:
             if change.after.kind == "absent":
                 former.append(_set_aside(change.path, undo))
+        confirm()
         undo.pop_all()
     for path in former:
         _remove(path)

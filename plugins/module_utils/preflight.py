@@ -59,6 +59,10 @@ class Findings:
     malformed_secrets: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
+    @property
+    def is_faultless(self) -> bool:
+        return not (self.missing_secrets or self.malformed_secrets or self.lines)
+
 
 # --- roles -----------------------------------------------------------------------------------------------------------
 
@@ -245,7 +249,8 @@ def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
                 wanted.setdefault(port, {})[name] = None
     for _option, site in _entries(values, "nginx_sites"):
         if site.get("backends") != []:
-            wanted.setdefault(site.get("port"), {})[f"nginx site {site.get('name')}"] = None
+            for port in dict.fromkeys((site.get("port"), site.get("http_port"))):
+                wanted.setdefault(port, {})[f"nginx site {site.get('name')}"] = None
     for port, names in wanted.items():
         if port is not None and len(names) > 1:
             yield f"port {port} is wanted by {' and by '.join(names)}; give each a port of its own"

@@ -88,11 +88,11 @@ class Http:
                 response = error
             with response:
                 status, text = response.status, response.read().decode(errors="replace")
-        except ssl.SSLError as error:
-            raise HttpError(f"{self.url}: {error}") from error
         except OSError as error:
             reason = error.reason if isinstance(error, URLError) else error
-            kind = HttpError if isinstance(reason, ssl.SSLError) else NotRunningError
+            # A service that speaks plain HTTP is one whose TLS has not been switched on yet.
+            is_trusted = not isinstance(reason, ssl.SSLError) or reason.reason == "WRONG_VERSION_NUMBER"
+            kind = NotRunningError if is_trusted else HttpError
             raise kind(f"{self.url} does not answer: {reason}") from error
         if status in GATEWAY_ERRORS:
             raise NotRunningError(f"{self.url} does not answer: its proxy says {status}")

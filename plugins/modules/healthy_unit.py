@@ -34,6 +34,10 @@ options:
     description: Whether this run changed one of the files, which in check mode cannot be seen in their times.
     type: bool
     default: false
+  reload:
+    description: Whether the unit takes up changed files by a reload, which drops no connection.
+    type: bool
+    default: false
   probe:
     description: How to ask whether the service is healthy; without it a running unit is.
     type: dict
@@ -59,6 +63,16 @@ options:
       expect:
         description: Regular expression that the answer of O(probe.tcp) has to match.
         type: str
+      tls:
+        description: Whether O(probe.send) goes through TLS.
+        type: bool
+        default: false
+      client_certificate:
+        description: Path of a certificate to show with O(probe.tls).
+        type: path
+      client_key:
+        description: Path of its key.
+        type: path
       log:
         description: Regular expression that the unit's log has to match after a start that this module made.
         type: str
@@ -101,6 +115,7 @@ actions:
 
 import re
 import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -108,47 +123,11 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit, UnitError, command, units
 
-PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,InactiveExitTimestampMonotonic"
 PROBE_SECONDS = 5
 PAUSE_SECONDS = 0.5
 LOG_LINES = 25
-
-
-class UnhealthyError(Exception):
-    """A unit that did not start or does not answer."""
-
-
-def command(*words: str, timeout: float | None = None) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout)
-    if done.returncode != 0:
-        raise UnhealthyError((done.stderr or done.stdout).strip())
-    return done.stdout
-
-
-class Unit:
-    """A systemd unit as it is now."""
-
-    def __init__(self, properties: dict[str, str]) -> None:
-        self.id = properties["Id"]
-        self.is_known = properties["LoadState"] != "not-found"
-        self.state = properties["ActiveState"]
-        self.is_enabled = properties["UnitFileState"] in ("enabled", "static", "generated")
-        self.needs_daemon_reload = properties["NeedDaemonReload"] == "yes"
-        started_seconds = int(properties["InactiveExitTimestampMonotonic"] or 0) / 1e6
-        age_seconds = time.clock_gettime(time.CLOCK_MONOTONIC) - started_seconds
-        self.started_at = time.time() - age_seconds
-
-    @property
-    def is_running(self) -> bool:
-        return self.state in ("active", "reloading")
-
-
-def units(names: list[str]) -> list[Unit]:
-    """The units of these names, in their order."""
-    shown = command("systemctl", "show", f"--property={PROPERTIES}", "--", *names)
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
-    return [Unit(block) for block in blocks]
 
 
 def instances(template: str) -> list[str]:
@@ -164,12 +143,12 @@ def newest(files: list[str]) -> float:
     return max((Path(file).stat().st_mtime for file in files if Path(file).exists()), default=0)
 
 
-def plan(unit: Unit, files: list[str], restart: bool) -> str:
+def plan(unit: Unit, files: list[str], restart: bool, reload: bool) -> str:
     """What has to be done to the unit; nothing is an empty text."""
     if not unit.is_running:
         return "started, for it did not run"
-    if restart or newest(files) > unit.started_at:
-        return "restarted, for a file it reads has changed"
+    if restart or newest(files) > (unit.loaded_at if reload else unit.started_at):
+        return f"{'reloaded' if reload else 'restarted'}, for a file it reads has changed"
     if not unit.is_enabled:
         return "enabled, for it would not have come back with the host"
     return ""
@@ -191,8 +170,7 @@ def ask(probe: dict, unit: str, started: bool, since: float) -> str:
             host, _colon, port = probe["tcp"].rpartition(":")
             with socket.create_connection((host, int(port)), timeout=PROBE_SECONDS) as connection:
                 if probe.get("send"):
-                    connection.sendall(f"{probe['send']}\r\n".encode())
-                    answer_text = connection.recv(4096).decode(errors="replace")
+                    answer_text = exchange(connection, probe)
                     if not re.search(probe.get("expect") or "", answer_text):
                         return f"{probe['tcp']} answered {answer_text.strip()!r}"
         if probe.get("log") and started and not re.search(probe["log"], log(unit, since)):
@@ -202,23 +180,36 @@ def ask(probe: dict, unit: str, started: bool, since: float) -> str:
     return ""
 
 
+def exchange(connection: socket.socket, probe: dict) -> str:
+    """What the service answers to a line. Who it is, ssl_toggle has asked."""
+    if probe.get("tls"):
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        if probe.get("client_certificate"):
+            context.load_cert_chain(probe["client_certificate"], probe["client_key"])
+        connection = context.wrap_socket(connection)
+    connection.sendall(f"{probe['send']}\r\n".encode())
+    return connection.recv(4096).decode(errors="replace")
+
+
 def log(unit: str, since: float, lines: int = 1000) -> str:
     words = ("journalctl", f"--unit={unit}", f"--since=@{int(since)}", f"--lines={lines}", "--no-pager", "--output=cat")
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: int) -> None:
-    """Asks until the unit is healthy; UnhealthyError when it stopped or the time is over."""
+    """Asks until the unit is healthy; UnitError when it stopped or the time is over."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         state = units([unit])[0].state
         if state in ("failed", "inactive"):
-            raise UnhealthyError("it stopped")
+            raise UnitError("it stopped")
         wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
         if not wrong:
             return
         if time.monotonic() > deadline:
-            raise UnhealthyError(f"not healthy within {timeout_seconds} s: {wrong}")
+            raise UnitError(f"not healthy within {timeout_seconds} s: {wrong}")
         time.sleep(PAUSE_SECONDS)
 
 
@@ -227,8 +218,8 @@ def start(unit: Unit, timeout_seconds: int) -> None:
         command("systemctl", "reset-failed", unit.id)
     try:
         command("systemctl", "restart", unit.id, timeout=timeout_seconds)
-    except subprocess.TimeoutExpired:
-        raise UnhealthyError(f"did not start within {timeout_seconds} s") from None
+    except UnitError as error:
+        raise UnitError(f"did not start: {error}") from None
 
 
 def prepare(current: list[Unit], surplus: list[str], options: dict) -> None:
@@ -238,8 +229,8 @@ def prepare(current: list[Unit], surplus: list[str], options: dict) -> None:
     if surplus:
         try:
             command("systemctl", "disable", "--now", *surplus, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise UnhealthyError(f"{', '.join(surplus)} did not stop in time") from None
+        except UnitError as error:
+            raise UnitError(f"{', '.join(surplus)} did not stop: {error}") from None
     if disabled := [unit.id for unit in current if not unit.is_enabled]:
         command("systemctl", "enable", "--quiet", *disabled)
 
@@ -252,6 +243,9 @@ def main() -> None:
         "tcp": {"type": "str"},
         "send": {"type": "str"},
         "expect": {"type": "str"},
+        "tls": {"type": "bool", "default": False},
+        "client_certificate": {"type": "path"},
+        "client_key": {"type": "path", "no_log": False},
         "log": {"type": "str"},
     }
     module = AnsibleModule(
@@ -260,6 +254,7 @@ def main() -> None:
             "template": {"type": "str"},
             "files": {"type": "list", "elements": "path", "default": []},
             "restart": {"type": "bool", "default": False},
+            "reload": {"type": "bool", "default": False},
             "probe": {"type": "dict", "default": {}, "options": probe_options},
             "timeout_seconds": {"type": "int", "default": 90},
             "stop_timeout_seconds": {"type": "int", "default": 90},
@@ -268,7 +263,7 @@ def main() -> None:
     )
     options = module.params
     current = units(options["names"]) if options["names"] else []
-    planned = {unit.id: plan(unit, options["files"], options["restart"]) for unit in current}
+    planned = {unit.id: plan(unit, options["files"], options["restart"], options["reload"]) for unit in current}
     if options["template"]:
         listed = {unit.id for unit in current}
         surplus = [name for name in instances(options["template"]) if name not in listed]
@@ -280,15 +275,17 @@ def main() -> None:
         failed = []
         try:
             prepare(current, [name for name, action in actions.items() if action.startswith("stopped")], options)
-        except UnhealthyError as error:
+        except UnitError as error:
             module.fail_json(msg=str(error))
         for unit in current:
             started = planned[unit.id].startswith(("started", "restarted"))
             try:
                 if started:
                     start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
+                elif planned[unit.id].startswith("reloaded"):
+                    command("systemctl", "reload", unit.id, timeout=options["timeout_seconds"])
                 wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
-            except UnhealthyError as error:
+            except UnitError as error:
                 failed.append(f"{unit.id}: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}")
         if failed:
             module.fail_json(msg="\n".join(failed))

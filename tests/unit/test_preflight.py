@@ -356,3 +356,11 @@ def test_a_whole_inventory_is_validated_without_a_connection(play):
         assert f"{host}: role redis: argument redis_port: " in output
         assert f"{host}: role redis: argument redis_gap: " in output and "'nowhere' is undefined" in output
     assert "h3: role" not in output and SECRET not in output
+
+
+def test_port_that_leads_to_https_is_a_port_of_the_host() -> None:
+    sites = [{"name": "a", "port": 443, "http_port": 80}, {"name": "b", "port": 80}]
+    (line,) = preflight.overlapping_ports({"nginx_sites_extra": sites}, [])
+    assert "port 80 is wanted by nginx site a and by nginx site b" in line
+    same = [{"name": "a", "port": 80, "http_port": 80}]
+    assert list(preflight.overlapping_ports({"nginx_sites_extra": same}, [])) == []

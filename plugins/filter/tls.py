@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What follows from a service's TLS mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.mlfleet.stack.plugins.module_utils import authority
+from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
+
+
+def uses_tls(mode: Any) -> bool:
+    """Whether this mode is one with TLS; an unquoted C(off) is a boolean in YAML."""
+    return mode in ("internal", "provided")
+
+
+def scheme(mode: Any) -> str:
+    """The scheme of a service's URLs."""
+    return "https" if uses_tls(mode) else "http"
+
+
+def tls_pair(mode: Any, service: str, pairs: Mapping[str, Mapping[str, str]], directory: str) -> dict[str, str]:
+    """Certificate and key of a service as ssl_toggle takes them: texts that were given, or the host's files."""
+    if not uses_tls(mode):
+        return {}
+    if mode == "provided":
+        given = pairs.get(service) or pairs["host"]
+        return {{"key": "key_text"}.get(part, part): text for part, text in given.items()}
+    return {"certificate": f"{directory}/host.crt", "key": f"{directory}/host.key"}
+
+
+def listener(site: Mapping[str, Any], default_address: str, port: int | None = None) -> str:
+    """Where a site of nginx listens."""
+    return f"{site.get('listen_address', default_address)}:{port or site['port']}"
+
+
+def authority_texts(sources: Iterable[str], directory: str) -> list[str]:
+    """The authorities' certificates that ca_bundle would install, each as a text."""
+    try:
+        found = authority.collect(sources, Path(directory), lambda path: Path(path).read_bytes())
+    except CertificateError as error:
+        raise AnsibleFilterError(str(error)) from None
+    return [each.pem for each in found]
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {
+            "uses_tls": uses_tls,
+            "scheme": scheme,
+            "tls_pair": tls_pair,
+            "authority_texts": authority_texts,
+            "listener": listener,
+        }

@@ -1,0 +1,227 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The deployment's own certificate authority, and those of others that hosts trust; on the controller only.
+
+C(mlfleet init) makes the authority, in the inventory's directory C(ca): C(ca.crt) and, encrypted, C(ca.key). While it
+is being replaced there is a C(next.crt) or C(former.crt) too, which hosts trust as well.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils import certificates
+from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Certificate, CertificateError, Pem
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError:
+    pass  # certificates.IMPORT_ERROR has it
+
+CERTIFICATE, KEY = "ca.crt", "ca.key"
+SUFFIXES = (".crt", ".pem")
+COMMON_NAME_LENGTH = 64
+# Clocks differ, and a certificate that was issued a moment ago has to be valid everywhere.
+BACKDATED = timedelta(hours=1)
+
+
+def issue(authority_pem: Pem, key_pem: Pem, names: Iterable[str], days: float) -> tuple[str, str]:
+    """A new certificate for a host of these names, as server and as client, and its new key."""
+    issuer = certificates.authority(authority_pem)
+    issuer.require_validity()
+    if certificates.public_key(key_pem) != issuer.public_key:
+        raise CertificateError(f"{key_pem.origin}: is not the key of {authority_pem.origin}")
+    parent = x509.load_pem_x509_certificate(issuer.pem.encode())
+    signer = serialization.load_pem_private_key(key_pem.text.encode(), password=None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    alternatives = [_general_name(name) for name in names]
+    common_name = next((str(name.value) for name in alternatives), "host")[:COMMON_NAME_LENGTH]
+    now = certificates.utc_now()
+    found = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+        .issuer_name(parent.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(max(now - BACKDATED, issuer.not_before))
+        .not_valid_after(min(now + timedelta(days=days), issuer.not_after))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(_key_usage(), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(parent.public_key()), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return (
+        found.public_bytes(pem).decode(),
+        key.private_bytes(pem, private, serialization.NoEncryption()).decode(),
+    )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        return x509.DNSName(name)
+    except ValueError:
+        raise CertificateError(
+            f"{name!r} cannot be in a certificate: it is neither an address nor an ASCII name"
+        ) from None
+
+
+def _key_usage() -> x509.KeyUsage:
+    names = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign")
+    others = (*names, "crl_sign", "encipher_only", "decipher_only")
+    return x509.KeyUsage(digital_signature=True, **dict.fromkeys(others, False))
+
+
+def why_renew(found: Certificate | None, issuer: Certificate, names: Iterable[str], renew_days: float) -> str:
+    """Why a host needs another certificate than the one found, or nothing."""
+    if found is None:
+        return "there is none that its key fits, with owner and mode as they were made"
+    if set(found.names) != {str(_general_name(name).value) for name in names}:
+        return "its names have changed"
+    if not _is_signed_by(found, issuer):
+        return "it is not of the authority that now issues"
+    # An authority that ends soon cannot give more days than it has.
+    if found.days_left() < renew_days and found.not_after < issuer.not_after:
+        return f"it ends in less than {renew_days:g} days"
+    return ""
+
+
+def _is_signed_by(found: Certificate, issuer: Certificate) -> bool:
+    try:
+        x509.load_pem_x509_certificate(found.pem.encode()).verify_directly_issued_by(
+            x509.load_pem_x509_certificate(issuer.pem.encode())
+        )
+    except Exception:  # the library has an error of its own for each way in which this fails
+        return False
+    return True
+
+
+# --- others' authorities ---------------------------------------------------------------------------------------------
+
+
+def collect(sources: Iterable[str], directory: Path, read: Callable[[str], bytes]) -> list[Certificate]:
+    """The authority of each source: a text, a file, or every C(*.crt) and C(*.pem) of a directory.
+
+    Each holds one certificate. A path is relative to the directory given.
+    """
+    found: dict[str, Certificate] = {}
+    for number, source in enumerate(sources, start=1):
+        for pem in _texts(source, number, directory, read):
+            authority = certificates.authority(pem)
+            authority.require_validity()
+            found.setdefault(authority.fingerprint, authority)
+    return list(found.values())
+
+
+def _texts(source: str, number: int, directory: Path, read: Callable[[str], bytes]) -> list[Pem]:
+    if certificates.SIGN_OF_TEXT in source:
+        return [certificates.text_of(source.encode(), f"the text at place {number}")]
+    path = directory / source
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    elif path.is_file():
+        files = [path]
+    else:
+        raise CertificateError(f"{path}: does not exist")
+    return [certificates.text_of(read(str(file)), str(file)) for file in files]
+
+
+# --- an inventory's declarations -------------------------------------------------------------------------------------
+
+
+def problems(get: Callable[[str], Any], services: Iterable[str], directory: Path, inventory: str) -> Iterator[str]:
+    """What is wrong with the certificates that a host's services are to use. C(get) gives a setting of topology's."""
+    modes = {"host": get("topology_tls_mode")} | {service: get(f"topology_{service}_tls_mode") for service in services}
+    if "internal" in modes.values():
+        own = Path(get("topology_tls_authority_dir"))
+        if missing := [str(own / name) for name in (CERTIFICATE, KEY) if not (own / name).is_file()]:
+            yield f"the deployment's authority is missing: {', '.join(missing)} – run: mlfleet init {inventory}"  # noqa: RUF001
+            return
+    try:
+        trusted = collect(get("topology_ca_sources"), directory, lambda path: Path(path).read_bytes())
+    except CertificateError as error:
+        yield f"topology_ca_certificates_extra: {error}"
+        return
+    yield from _mixtures(modes, get)
+    if get("topology_tls_valid_days") <= get("topology_tls_renew_days"):
+        yield "topology_tls_valid_days: has to be more than topology_tls_renew_days, or each run renews"
+    pairs = get("topology_tls_pairs")
+    for service in (service for service, mode in modes.items() if mode == "provided"):
+        name = service if service in pairs else "host"
+        if not isinstance(pairs.get(name), Mapping):
+            choice = "host" if service == "host" else f"{service} or host"
+            yield f"topology_tls_pairs: has no certificate and key for {choice}, which mode provided needs"
+            continue
+        try:
+            authorities = [Pem(found.origin, found.pem) for found in trusted] + _of_this_machine()
+            _require_pair(f"topology_tls_pairs.{name}", pairs[name], authorities, _names(service, get))
+        except CertificateError as error:
+            yield str(error)
+
+
+def _mixtures(modes: Mapping[str, Any], get: Callable[[str], Any]) -> Iterator[str]:
+    """Modes that do not go together: a host has one certificate, which REST API and MLflow show, and clients too."""
+    of_host = modes["host"]
+    for service, mode in modes.items():
+        setting = f"topology_{service}_tls_mode"
+        if (mode, of_host) == ("internal", "provided"):
+            yield f"{setting}: internal does not go with topology_tls_mode provided; set that to internal"
+        has_own = service in get("topology_tls_pairs") or of_host != "provided"
+        if service in ("restapi", "mlflow") and mode == "provided" and has_own:
+            yield f"{setting}: provided needs topology_tls_mode provided, and shows the pair of host"
+    if get("topology_tls_client_certificates") and of_host != "internal":
+        yield "topology_tls_client_certificates: needs topology_tls_mode internal, whose certificates clients show"
+
+
+def _names(service: str, get: Callable[[str], Any]) -> list[str]:
+    """By which names the clients of a service know it; nginx is a client of three."""
+    if service == "host":
+        return []
+    if service == "nginx":
+        balancer = [get("topology_minio_balancer")] if get("topology_minio_is_balanced") else []
+        return [*get("topology_nginx_server_names"), *balancer]
+    names = [get(f"topology_{service}_host")]
+    if service in ("minio", "mlflow", "restapi") and get("topology_nginx_hosts"):
+        names.append(name := get(f"topology_{service}_tls_name"))
+        if _is_address(name):
+            raise CertificateError(
+                f"topology_{service}_tls_name: nginx cannot verify the address {name}; give a name of the certificate"
+            )
+    return names
+
+
+def _is_address(name: str) -> bool:
+    return isinstance(_general_name(name), x509.IPAddress)
+
+
+def _require_pair(origin: str, given: Mapping[str, str], authorities: list[Pem], names: list[str]) -> None:
+    for part in ("certificate", "key"):
+        if not given.get(part):
+            raise CertificateError(f"{origin}: has no {part}")
+    texts = {part: certificates.text_of(str(text).encode(), f"{origin}.{part}") for part, text in given.items() if text}
+    certificates.pair(texts["certificate"], texts["key"], texts.get("chain"), authorities, names)
+
+
+def _of_this_machine() -> list[Pem]:
+    """The authorities that the controller trusts, as a host that is to trust the same public ones."""
+    path = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+    return [certificates.read(path)] if Path(path).is_file() else []

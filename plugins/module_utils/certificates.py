@@ -1,0 +1,289 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Certificates and keys as people hand them over: read them, and say in one line what is wrong with them.
+
+Runs on the controller and on hosts, whose Debian has version 38 of the library cryptography.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    IMPORT_ERROR = None
+except ImportError:
+    IMPORT_ERROR = traceback.format_exc()
+
+BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----\n?", re.DOTALL)
+SIGN_OF_TEXT = "-----BEGIN "
+
+
+class CertificateError(Exception):
+    """One line: which file or value, and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Pem:
+    """A text and where it came from: a path, or the name of an option."""
+
+    origin: str
+    text: str
+
+    def blocks(self, kind: str) -> list[str]:
+        return [match.group() for match in BLOCK.finditer(self.text) if match.group(1).endswith(kind)]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a certificate says."""
+
+    origin: str
+    pem: str
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    is_authority: bool
+    fingerprint: str
+    public_key: bytes
+
+    def __str__(self) -> str:
+        """As diffs show it."""
+        lines = [f"subject: {self.subject}", f"issuer: {self.issuer}"]
+        lines += [f"names: {', '.join(self.names)}"] if self.names else []
+        lines += [f"valid: {self.not_before:%Y-%m-%d %H:%M} to {self.not_after:%Y-%m-%d %H:%M} UTC"]
+        return "\n".join([*lines, f"fingerprint: {self.fingerprint}", ""])
+
+    def days_left(self, now: datetime | None = None) -> float:
+        return (self.not_after - (now or utc_now())) / timedelta(days=1)
+
+    def require_validity(self, minimum_days: float = 0) -> None:
+        if self.not_before > utc_now():
+            raise CertificateError(f"{self.origin}: not valid before {self.not_before:%Y-%m-%d %H:%M} UTC")
+        if self.days_left() <= 0:
+            raise CertificateError(f"{self.origin}: expired on {self.not_after:%Y-%m-%d %H:%M} UTC")
+        if self.days_left() < minimum_days:
+            raise CertificateError(
+                f"{self.origin}: expires on {self.not_after:%Y-%m-%d %H:%M} UTC, in less than {minimum_days:g} days"
+            )
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)  # noqa: UP017
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(path: str, what: str = "certificate") -> Pem:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}") from error
+    return text_of(content, path, what)
+
+
+def text_of(content: bytes, origin: str, what: str = "certificate") -> Pem:
+    """The content as PEM text."""
+    if not content.strip():
+        raise CertificateError(f"{origin}: is empty")
+    if content[:1] == b"\x30":
+        option = "x509" if what == "certificate" else "pkey"
+        raise CertificateError(f"{origin}: is DER, not PEM; convert it with: openssl {option} -inform der")
+    text = content.decode(errors="replace")  # comments may be in any encoding
+    if SIGN_OF_TEXT not in text:
+        raise CertificateError(f"{origin}: holds no PEM text")
+    return Pem(origin, text)
+
+
+def certificate(pem: Pem) -> Certificate:
+    """The one certificate of this text."""
+    if pem.blocks("PRIVATE KEY"):
+        raise CertificateError(f"{pem.origin}: holds a private key; a certificate alone belongs there")
+    found = certificates(pem)
+    if len(found) != 1:
+        raise CertificateError(f"{pem.origin}: holds {len(found)} certificates; one alone belongs there")
+    return found[0]
+
+
+def certificates(pem: Pem) -> list[Certificate]:
+    """All certificates of this text; none is a fault."""
+    blocks = pem.blocks("CERTIFICATE")
+    if not blocks:
+        raise CertificateError(f"{pem.origin}: holds no certificate")
+    return [_parsed(pem.origin, block) for block in blocks]
+
+
+def authority(pem: Pem) -> Certificate:
+    """The one certificate of this text, which has to be an authority's."""
+    found = certificate(pem)
+    if not found.is_authority:
+        raise CertificateError(f"{pem.origin}: is no certificate of an authority (CA) but of {found.subject}")
+    return found
+
+
+def public_key(pem: Pem) -> bytes:
+    """The public half of the one private key of this text, in a form that can be compared."""
+    blocks = pem.blocks("PRIVATE KEY")
+    if len(blocks) != 1:
+        raise CertificateError(f"{pem.origin}: holds {len(blocks) or 'no'} private keys; one belongs there")
+    try:
+        key = load_pem_private_key(blocks[0].encode(), password=None)
+    except TypeError:
+        raise CertificateError(f"{pem.origin}: is a key with a pass phrase, which a service cannot enter") from None
+    except Exception:  # the library's errors of this call share no base class
+        raise CertificateError(f"{pem.origin}: is no private key that can be read") from None
+    return _comparable(key.public_key())
+
+
+def _parsed(origin: str, block: str) -> Certificate:
+    try:
+        found = x509.load_pem_x509_certificate(block.encode())
+        constraints = _extension(found, x509.BasicConstraints)
+        alternatives = _extension(found, x509.SubjectAlternativeName) or []
+    except ValueError as error:
+        raise CertificateError(f"{origin}: is no certificate that can be read: {error}") from error
+    return Certificate(
+        origin=origin,
+        pem=block if block.endswith("\n") else f"{block}\n",
+        subject=found.subject.rfc4514_string(),
+        issuer=found.issuer.rfc4514_string(),
+        names=tuple(str(name.value) for name in alternatives),
+        not_before=_utc(found, "not_valid_before"),
+        not_after=_utc(found, "not_valid_after"),
+        is_authority=bool(constraints and constraints.ca),
+        fingerprint=found.fingerprint(hashes.SHA256()).hex(),
+        public_key=_comparable(found.public_key()),
+    )
+
+
+def _utc(found: Any, name: str) -> datetime:
+    """The old library has only times without a zone, and the new one warns of them."""
+    if hasattr(found, f"{name}_utc"):
+        return getattr(found, f"{name}_utc")
+    return getattr(found, name).replace(tzinfo=timezone.utc)  # noqa: UP017
+
+
+def _extension(found: Any, kind: Any) -> Any:
+    try:
+        return found.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _comparable(key: Any) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+# --- a pair ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a service shows, and the key that proves it."""
+
+    certificate: Certificate
+    chain: tuple[Certificate, ...]
+    key: str
+
+    @property
+    def full_chain(self) -> str:
+        return "".join(found.pem for found in (self.certificate, *self.chain))
+
+
+def pair(
+    certificate_pem: Pem,
+    key_pem: Pem,
+    chain_pem: Pem | None,
+    authorities: Iterable[Pem],
+    names: Iterable[str] = (),
+    minimum_days: float = 0,
+) -> Pair:
+    """The pair, when OpenSSL accepts it as the server of each of these names."""
+    leaf = certificate(certificate_pem)
+    chain = tuple(certificates(chain_pem)) if chain_pem else ()
+    for link in (leaf, *chain):
+        link.require_validity(minimum_days)
+    for link in chain:
+        if not link.is_authority:
+            raise CertificateError(f"{link.origin}: holds the certificate of {link.subject}, which is no authority")
+    if public_key(key_pem) != leaf.public_key:
+        raise CertificateError(f"{key_pem.origin}: is not the key of {leaf.origin}")
+    result = Pair(leaf, chain, key_pem.blocks("PRIVATE KEY")[0])
+    trusted = list(authorities)
+    for name in names or [""]:
+        _require_trust(result, trusted, name)
+    return result
+
+
+def _require_trust(shown: Pair, authorities: list[Pem], name: str) -> None:
+    """Greet the pair as a client would who trusts these authorities."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = bool(name)
+    try:
+        client.load_verify_locations(
+            cadata="".join(block for pem in authorities for block in pem.blocks("CERTIFICATE"))
+        )
+    except (ssl.SSLError, ValueError) as error:
+        origins = ", ".join(pem.origin for pem in authorities) or "authorities"
+        raise CertificateError(f"{origins}: holds no authority that OpenSSL can read: {error}") from error
+    if not client.cert_store_stats()["x509_ca"]:
+        raise CertificateError(f"{', '.join(pem.origin for pem in authorities)}: holds no authority's certificate")
+    origin = shown.certificate.origin
+    # A file without a name: OpenSSL wants one, and a key is not to outlive this process.
+    with open(os.memfd_create("pair"), "w") as file:  # noqa: PTH123
+        file.write(shown.key + shown.full_chain)
+        file.flush()
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            server.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+        except ssl.SSLError as error:
+            raise CertificateError(f"{origin}: OpenSSL refuses it and its key: {error.reason}") from error
+    try:
+        _greet(client, server, name)
+    except ssl.SSLCertVerificationError as error:
+        raise CertificateError(f"{origin}: {_explained(error, shown, authorities, name)}") from error
+    except ssl.SSLError as error:
+        raise CertificateError(f"{origin}: OpenSSL refuses it: {error.reason}") from error
+
+
+def _greet(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
+    """A handshake in memory."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [
+        client.wrap_bio(to_client, to_server, server_hostname=name or None),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    while sides:
+        for side in list(sides):
+            try:
+                side.do_handshake()
+                sides.remove(side)
+            except ssl.SSLWantReadError:
+                continue
+
+
+def _explained(error: ssl.SSLCertVerificationError, shown: Pair, authorities: list[Pem], name: str) -> str:
+    message = error.verify_message
+    if "ismatch" in message:
+        return f"is not valid for {name}, only for {', '.join(shown.certificate.names) or 'no name'}"
+    if "issuer" in message or "self-signed" in message or "self signed" in message or "first certificate" in message:
+        trusted = ", ".join(pem.origin for pem in authorities)
+        last = (shown.certificate, *shown.chain)[-1]
+        return f"its chain does not lead to an authority of {trusted}; the certificate of {last.issuer} is missing"
+    return message

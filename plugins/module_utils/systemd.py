@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What systemd says of its units."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,"
+    "InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic"
+)
+
+
+class UnitError(Exception):
+    """A unit that did not do as it was told, or does not answer."""
+
+
+def command(*words: str, timeout: float | None = None) -> str:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise UnitError(f"{' '.join(words)} did not end within {timeout:.0f} s") from None
+    if done.returncode != 0:
+        raise UnitError((done.stderr or done.stdout).strip())
+    return done.stdout
+
+
+def since_epoch(monotonic_microseconds: str) -> float:
+    """A time of systemd's in seconds since the epoch."""
+    age_seconds = time.clock_gettime(time.CLOCK_MONOTONIC) - int(monotonic_microseconds or 0) / 1e6
+    return time.time() - age_seconds
+
+
+class Unit:
+    """A systemd unit as it is now."""
+
+    def __init__(self, properties: dict[str, str]) -> None:
+        self.id = properties["Id"]
+        self.is_known = properties["LoadState"] != "not-found"
+        self.state = properties["ActiveState"]
+        self.is_enabled = properties["UnitFileState"] in ("enabled", "static", "generated")
+        self.needs_daemon_reload = properties["NeedDaemonReload"] == "yes"
+        self.started_at = since_epoch(properties["InactiveExitTimestampMonotonic"])
+        # A running unit changes its state only to reload.
+        self.loaded_at = since_epoch(properties["StateChangeTimestampMonotonic"])
+
+    @property
+    def is_running(self) -> bool:
+        return self.state in ("active", "reloading")
+
+
+def units(names: list[str]) -> list[Unit]:
+    """The units of these names, in their order."""
+    shown = command("systemctl", "show", f"--property={PROPERTIES}", "--", *names)
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
+    return [Unit(block) for block in blocks]

@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ca_bundle
+short_description: Have a host trust certificate authorities
+description:
+  - Puts certificates into Debian's trust store, and so into C(/etc/ssl/certs/ca-certificates.crt), the one bundle for
+    programs that do not ask the store, such as Python's requests and boto3.
+  - Each source is checked on the controller first. It has to be a single certificate of an authority in PEM form, valid
+    today, and nothing else.
+  - Removes what it installed before and is no longer listed, and nothing else.
+version_added: 0.1.0
+author:
+  - The mlfleet authors (@mlfleet)
+requirements:
+  - cryptography (Python library, on the controller and the host; Debian's python3-cryptography)
+options:
+  sources:
+    description:
+      - What to trust. A file on the controller, a directory of which every C(*.crt) and C(*.pem) counts, or a text.
+      - A path is absolute, or relative to the inventory's directory.
+    type: list
+    elements: str
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Reports what a run would change.
+  diff_mode:
+    support: full
+    description: Shows subject, validity and fingerprint of each authority that comes or goes.
+notes:
+  - The bundle is replaced as a whole, so that no program ever reads half of it.
+seealso:
+  - module: mlfleet.stack.host_certificate
+"""
+
+EXAMPLES = r"""
+- name: Trust the company's authority and those of two partners
+  mlfleet.stack.ca_bundle:
+    sources:
+      - files/company.crt
+      - files/partners
+"""
+
+RETURN = r"""
+bundle:
+  description: Path of the bundle on the host.
+  returned: success
+  type: str
+  sample: /etc/ssl/certs/ca-certificates.crt
+"""
+
+import re
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.mlfleet.stack.plugins.module_utils import certificates, files
+from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError, Pem
+
+STORE = Path("/etc/ssl/certs")
+BUNDLE = STORE / "ca-certificates.crt"
+OURS = Path("/usr/local/share/ca-certificates/mlfleet")
+PREFIX = "mlfleet-"
+
+
+def name_of(authority: certificates.Certificate) -> str:
+    """After its subject, and unmistakable."""
+    subject = re.sub("[^a-z0-9]+", "-", authority.subject.lower().partition("cn=")[2]).strip("-")
+    return f"{PREFIX}{subject[:40] or 'authority'}-{authority.fingerprint[:12]}.crt"
+
+
+def lacks(wanted: list[certificates.Certificate]) -> bool:
+    """Whether a program that reads the bundle would miss one of them."""
+    bundle = Pem(str(BUNDLE), BUNDLE.read_text(errors="replace") if BUNDLE.exists() else "")
+    held = {"".join(block.split()) for block in bundle.blocks("CERTIFICATE")}
+    return any("".join(authority.pem.split()) not in held for authority in wanted)
+
+
+def orphans() -> list[Path]:
+    """Links in the store to a certificate of ours that is gone, and links to those."""
+    links = [path for path in STORE.iterdir() if path.is_symlink() and not path.exists()] if STORE.is_dir() else []
+    return [path for path in links if path.readlink().name.startswith(PREFIX)]
+
+
+def diff(changes: list[files.Change]) -> list[dict[str, str]]:
+    """Certificates as what they say, and the directory as it is."""
+    entries = []
+    for change in changes:
+        texts = {"before": f"{change.before}\n", "after": f"{change.after}\n"}
+        if change.item.state != "directory":
+            found = Path(change.path)
+            before = found.read_bytes() if found.is_file() else b""
+            texts = {"before": described(before), "after": described(change.after.content)}
+        entries.append({"before_header": change.path, "after_header": change.path, **texts})
+    return entries
+
+
+def described(content: bytes) -> str:
+    if not content:
+        return ""
+    try:
+        return str(certificates.certificate(certificates.text_of(content, "former")))
+    except CertificateError as error:
+        return f"{error}\n"
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"sources": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True
+    )
+    if certificates.IMPORT_ERROR:
+        if module.check_mode:  # of a host that is to get the library in this run
+            module.exit_json(changed=True, bundle=str(BUNDLE))
+        module.fail_json(msg=missing_required_lib("cryptography"), exception=certificates.IMPORT_ERROR)
+    try:
+        wanted = [certificates.authority(Pem("sources", text)) for text in module.params["sources"]]
+        items = [files.Item(str(OURS), "directory", mode="0755", purge=True)]
+        items += [files.Item(str(OURS / name_of(authority)), content=authority.pem) for authority in wanted]
+        changes = [change for change in files.plan(items) if change.needed]
+        is_stale = bool(changes) or lacks(wanted) or bool(orphans())
+        shown_changes = diff(changes)
+        if is_stale and not module.check_mode:
+            files.apply(changes)
+            # Orphans go last: they are how a run that comes after a killed one knows.
+            code, _output, error = module.run_command(["update-ca-certificates"])
+            if code != 0 or lacks(wanted):
+                module.fail_json(msg=f"update-ca-certificates did not install them: {error.strip()}")
+            for path in orphans():
+                path.unlink()
+    except (CertificateError, files.FilesError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=is_stale, bundle=str(BUNDLE), diff=shown_changes)
+
+
+if __name__ == "__main__":
+    main()
