@@ -42,6 +42,12 @@ def secret(inventory: str) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
+def authority(inventory: str) -> str:
+    """Path of the deployment's own authority."""
+    return str(Path(inventory, "ca/ca.crt"))
+
+
+@pytest.fixture(scope="session")
 def play(inventory: str) -> Callable[..., dict[str, int]]:
     """Runs the scenario's converge playbook, or site.yml; returns the recap's counts over all hosts."""
     own = Path(SCENARIO or ROOT, "converge.yml")
@@ -54,6 +60,14 @@ def play(inventory: str) -> Callable[..., dict[str, int]]:
         return {column: sum(int(n) for name, n in counts if name == column) for column, _count in counts}
 
     return run
+
+
+@pytest.fixture
+def without_tls(play: Callable[..., dict[str, int]]) -> Iterator[None]:
+    """The host with TLS switched off; on again afterwards."""
+    assert play("--extra-vars", "topology_tls_mode=off")["changed"] > 0
+    yield
+    assert play()["changed"] > 0
 
 
 @pytest.fixture(scope="session")
@@ -123,9 +137,12 @@ def dioptra(forward: Callable[[int], int], secret: Callable[[str], str]) -> Call
 
 
 @pytest.fixture(scope="module")
-def registered_workers(forward: Callable[[int], int], secret: Callable[[str], str]) -> Callable[[str], list[bytes]]:
+def registered_workers(
+    forward: Callable[[int], int], secret: Callable[[str], str], authority: str
+) -> Callable[[str], list[bytes]]:
     """The RQ workers that wait for jobs of a queue."""
-    server = redis.Redis(port=forward(6379), username="restapi", password=secret("redis_restapi"))
+    tls = {"ssl": True, "ssl_ca_certs": authority}
+    server = redis.Redis(port=forward(6379), username="restapi", password=secret("redis_restapi"), **tls)
     return lambda queue: [key for key in server.smembers("rq:workers") if server.hget(key, "queues") == queue.encode()]
 
 

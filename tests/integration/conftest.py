@@ -87,8 +87,8 @@ class Lab:
         assert run.code == 0, run.output[-6000:]
         return run
 
-    def verify(self) -> Run:
-        run = self.playbook(playbook="playbooks/verify.yml")
+    def verify(self, *words: str) -> Run:
+        run = self.playbook(*words, playbook="playbooks/verify.yml")
         assert run.code == 0, run.output[-6000:]
         assert "finished" in run.output
         return run
@@ -108,10 +108,10 @@ class Lab:
         assert process.wait() == -signal.SIGKILL
 
 
-@pytest.fixture(scope="module")
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """An empty host, with secrets."""
-    lab = Lab(ROOT / ".cache/integration" / request.module.__name__.replace("_", "-"))
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """A host with secrets, empty at first; the modules of tests share it in their order."""
+    lab = Lab(ROOT / ".cache/integration/testbed")
     lab.down() if lab.inventory.exists() else None
     lab.up()
     try:

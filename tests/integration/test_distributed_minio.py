@@ -1,4 +1,5 @@
-"""MinIO on four hosts with two drives each: it outlives a host, a rolling restart and a wrong layout, and grows."""
+"""A testbed over four hosts: nobody on their network hears a secret; MinIO on all of them outlives a host, a rolling
+restart and a wrong layout, and grows."""
 
 from __future__ import annotations
 
@@ -6,12 +7,18 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
+import shlex
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import boto3
+import docker
 import pytest
 import yaml
 from botocore.config import Config
@@ -19,7 +26,8 @@ from botocore.config import Config
 from .conftest import ROOT, Lab
 
 STORES = ["store1", "store2", "store3", "store4"]
-APPLICATION = "store1"  # runs everything else too
+APPLICATION = "store1"  # where people and workers are
+ELSEWHERE = {"postgres": "store2", "redis": "store2", "mlflow": "store3", "restapi": "store4"}
 BUCKET = "mlflow-tracking"
 
 
@@ -28,10 +36,9 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An inventory to imitate: the testbed on the first of four hosts, MinIO on all."""
     path = tmp_path_factory.mktemp("inventories") / "stores"
     (path / "group_vars/all").mkdir(parents=True)
-    everything = {
-        group: {"hosts": {APPLICATION: None}} for group in ("postgres", "redis", "mlflow", "restapi", "nginx")
-    }
-    groups = everything | {
+    groups = {group: {"hosts": {host: None}} for group, host in ELSEWHERE.items()}
+    groups |= {
+        "nginx": {"hosts": {APPLICATION: None}},
         "minio": {"hosts": dict.fromkeys(STORES)},
         "workers": {"children": {"worker_tensorflow_cpu": {"hosts": {APPLICATION: None}}}},
     }
@@ -42,6 +49,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
         "minio_volumes": ["/srv/drive1", "/srv/drive2"],
         "minio_root_drives_allowed": True,
         "nginx_listen_address": "0.0.0.0",  # the test comes from outside
+        "topology_tls_client_certificates": True,
         "restapi_gunicorn_workers": 2,
         "mlflow_workers": 2,
     }
@@ -67,7 +75,8 @@ def s3(stores: Lab):
     hosts = yaml.safe_load((stores.inventory / "lab.yml").read_text())["all"]["hosts"]
     return boto3.client(
         "s3",
-        endpoint_url=f"http://{hosts[APPLICATION]['ansible_host']}:39000",
+        endpoint_url=f"https://{hosts[APPLICATION]['ansible_host']}:39000",
+        verify=str(stores.inventory.resolve() / "ca/ca.crt"),
         aws_access_key_id="dioptra-admin",
         aws_secret_access_key=stores.secrets()["topology_secret_minio_root"],
         region_name="us-east-1",
@@ -78,7 +87,8 @@ def s3(stores: Lab):
 def server(stores: Lab, host: str = APPLICATION) -> dict:
     """What the server on this host says of itself and sees of the others."""
     options = {
-        "endpoint": "http://127.0.0.1:9000",
+        "endpoint": "https://127.0.0.1:9000",
+        "ca_file": "/etc/ssl/certs/ca-certificates.crt",
         "access_key": "dioptra-admin",
         "secret_key": "{{ topology_secret_minio_root }}",
         "gather": ["server"],
@@ -133,8 +143,102 @@ def test_four_hosts_become_one_pool(stores: Lab) -> None:
     assert stores.converge("--check").count("changed") == 0
 
 
-def test_job_runs(stores: Lab) -> None:
-    stores.verify()
+@contextmanager
+def capture(stores: Lab, path: Path) -> Iterator[None]:
+    """Keeps every frame on the lab's network in a file, by a container that can see them."""
+    client = docker.from_env()
+    (network,) = client.networks.list(filters={"label": f"mlfleet.lab={stores.inventory.name}"})
+    image = client.containers.list(filters={"label": f"mlfleet.lab={stores.inventory.name}"})[0].image
+    container = client.containers.run(
+        image,
+        ["python3", "-c", CAPTURE, f"br-{network.id[:12]}"],
+        detach=True,
+        network_mode="host",
+        cap_add=["NET_RAW", "NET_ADMIN"],
+        init=True,
+        volumes={str(path): {"bind": "/capture", "mode": "rw"}},
+        labels={"mlfleet.lab": stores.inventory.name + "-capture"},
+    )
+    try:
+        while not (path / "frames").exists():
+            time.sleep(0.2)
+        yield
+    finally:
+        container.stop()
+        assert container.logs().decode().splitlines() == ["0 frames lost"]
+        container.remove()
+
+
+CAPTURE = """
+import signal, socket, struct, sys
+
+def end(*_arguments):
+    raise SystemExit
+
+signal.signal(signal.SIGTERM, end)
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
+wire.setsockopt(socket.SOL_SOCKET, 33, 256 * 2**20)  # SO_RCVBUFFORCE
+wire.bind((sys.argv[1], 0))
+# A bridge shows what its hosts say to each other only when it is asked for everything.
+everything = struct.pack("iHH8s", socket.if_nametoindex(sys.argv[1]), 1, 0, b"")  # PACKET_MR_PROMISC
+wire.setsockopt(263, 1, everything)  # SOL_PACKET, PACKET_ADD_MEMBERSHIP
+with open("/capture/frames", "wb") as file:
+    try:
+        while True:
+            frame = wire.recv(2**18)
+            file.write(struct.pack("I", len(frame)) + frame)
+    finally:
+        wire.setblocking(False)
+        print(struct.unpack("II", wire.getsockopt(263, 6, 8))[1], "frames lost")  # PACKET_STATISTICS
+"""
+
+
+def tcp_ports(heard: bytes) -> set[int]:
+    """The ports that frames with TCP over IPv4 went to."""
+    ports, start = set(), 0
+    while start < len(heard):
+        (length,) = struct.unpack_from("I", heard, start)
+        frame = heard[start + 4 : start + 4 + length]
+        if frame[12:14] == b"\x08\x00" and frame[23] == 6:
+            header = 4 * (frame[14] & 15)
+            ports.add(int.from_bytes(frame[14 + header + 2 : 14 + header + 4]))
+        start += 4 + length
+    return ports
+
+
+def test_nobody_on_the_network_hears_a_secret(stores: Lab, tmp_path: Path) -> None:
+    with capture(stores, tmp_path):
+        stores.verify()
+        stores.converge("--tags", "redis,postgres,minio,mlflow,restapi,nginx")
+    heard = (tmp_path / "frames").read_bytes()
+    ports = tcp_ports(heard)
+    assert ports >= {5432, 6379, 5000, 5001, 9000}, ports
+    words = {"PING": b"\r\nPING\r\n", "SELECT": b"SELECT ", "Authorization": b"uthorization:", "HTTP": b" HTTP/1.1\r\n"}
+    words |= {name: value.encode() for name, value in stores.secrets().items()}
+    print(f"{len(heard) / 1e6:.1f} MB heard, {len(words)} words searched")
+    assert [name for name, word in words.items() if word in heard] == []
+
+
+GREET_REDIS = """
+import socket, ssl, sys
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+if len(sys.argv) > 2:
+    context.load_cert_chain("/etc/mlfleet/tls/host.crt", "/etc/mlfleet/tls/host.key")
+with context.wrap_socket(socket.create_connection((sys.argv[1], 6379), timeout=10)) as redis:
+    redis.sendall(b"PING\\r\\n")
+    print(redis.recv(100))
+"""
+
+
+def test_client_has_to_show_a_certificate(stores: Lab) -> None:
+    hosts = yaml.safe_load((stores.inventory / "lab.yml").read_text())["all"]["hosts"]
+    address = hosts[ELSEWHERE["redis"]]["ansible_host"]
+    greet = f"sudo python3 -c {shlex.quote(GREET_REDIS)} {address}"
+    assert "NOAUTH" in stores.ssh(f"{greet} with-certificate", host=APPLICATION)
+    refused = stores.ssh(f"{greet} 2>&1 || true", host=APPLICATION)
+    assert "NOAUTH" not in refused and re.search("EOF|CERTIFICATE_REQUIRED|reset", refused), refused
 
 
 def test_changed_layout_is_refused(stores: Lab) -> None:

@@ -8,6 +8,8 @@ import pytest
 import requests
 from minio import Minio
 from minio.error import S3Error
+from urllib3 import PoolManager
+from urllib3.exceptions import SSLError
 
 BUCKET = "mlflow-tracking"
 USERS = {
@@ -19,14 +21,15 @@ USERS = {
 
 
 @pytest.fixture
-def client(forward, secret):
+def client(forward, secret, authority):
     """A connection as one of the users, or as nobody."""
 
-    def connect(user=None, password=None, access_key=None):
+    def connect(user=None, password=None, access_key=None, secure=True):
         keys = {}
         if user or access_key:
             keys = {"access_key": access_key or USERS[user], "secret_key": password or secret(f"minio_{user}")}
-        return Minio(f"127.0.0.1:{forward(9000)}", secure=False, region="us-east-1", **keys)
+        http = PoolManager(ca_certs=authority, retries=False, timeout=10)
+        return Minio(f"127.0.0.1:{forward(9000)}", secure=secure, region="us-east-1", http_client=http, **keys)
 
     return connect
 
@@ -91,8 +94,16 @@ def test_wrong_password_is_refused(client, artifact):
         get(client("mlflow", "wrong-password"), artifact)
 
 
-def test_console_answers(forward):
-    answer = requests.get(f"http://127.0.0.1:{forward(9001)}/")
+def test_object_stays_when_tls_is_switched(request, client, artifact):
+    request.getfixturevalue("without_tls")
+    name = artifact
+    assert client("worker", secure=False).get_object(BUCKET, name).data == b"bytes"
+    with pytest.raises(SSLError):
+        get(client("worker"), name)
+
+
+def test_console_answers(forward, authority):
+    answer = requests.get(f"https://127.0.0.1:{forward(9001)}/", verify=authority)
     assert answer.status_code == 200
     assert "MinIO Console" in answer.text
 

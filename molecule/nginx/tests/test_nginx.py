@@ -5,7 +5,7 @@ import requests
 
 PORT = 8080
 BACKEND = 8081
-SIGN_OF_DEPLOYMENT = f"grep -q :{PORT} /etc/nginx/nginx.conf"
+SIGN_OF_DEPLOYMENT = "test -e /etc/nginx/mlfleet-tls/example.conf"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -19,9 +19,14 @@ def _backend(host):
 
 
 @pytest.fixture
-def ask(forward):
-    url = f"http://127.0.0.1:{forward(PORT)}"
-    return lambda path, method="GET", **options: requests.request(method, url + path, allow_redirects=False, **options)
+def ask(forward, authority):
+    """Asks as a browser that trusts the deployment's authority, and follows no redirection."""
+
+    def request(path, method="GET", scheme="https", **options):
+        url = f"{scheme}://127.0.0.1:{forward(PORT)}{path}"
+        return requests.request(method, url, allow_redirects=False, verify=authority, **options)
+
+    return request
 
 
 def test_route_leads_to_its_upstream(ask):
@@ -57,6 +62,33 @@ def test_declared_user_signs_in(ask, secret):
 def test_larger_body_than_declared_is_refused(ask):
     assert ask("/open/", "POST", data=b"x" * 2**20).status_code != 413
     assert ask("/open/", "POST", data=b"x" * (2**20 + 1)).status_code == 413
+
+
+def test_plain_request_is_sent_to_the_host_that_it_asked_for(ask):
+    answer = ask("/open/?a=b", scheme="http", headers={"Host": f"testbed.example.org:{PORT}"})
+    assert answer.status_code == 308
+    assert answer.headers["Location"] == f"https://testbed.example.org:{PORT}/open/?a=b"
+
+
+def test_browsers_are_told_to_stay(ask):
+    for path in ("/open/", "/other"):
+        headers = ask(path).headers
+        assert headers["Strict-Transport-Security"] == "max-age=31536000"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_sign_in_is_limited(ask):
+    answers = {ask("/limited/").status_code for _number in range(40)}
+    assert answers == {200, 429}
+
+
+def test_pages_stay_when_tls_is_switched(request, ask):
+    request.getfixturevalue("without_tls")
+    answer = ask("/open/", scheme="http")
+    assert answer.status_code == 200
+    assert "Strict-Transport-Security" not in answer.headers
+    with pytest.raises(requests.exceptions.SSLError):
+        ask("/open/")
 
 
 def test_version_is_not_told(ask):

@@ -11,14 +11,15 @@ STRANGERS = [(database, owner) for database in OWNERS for owner in OWNERS.values
 
 
 @pytest.fixture
-def connect(forward, secret):
+def connect(forward, secret, authority):
     """A connection over TCP, with the declared password unless another is given."""
 
     @contextlib.contextmanager
-    def open_as(user, database, password=None):
+    def open_as(user, database, password=None, sslmode="verify-full"):
         password = password or secret(f"postgres_{user}")
+        tls = {"sslmode": sslmode, "sslrootcert": authority}
         connection = psycopg2.connect(
-            host="127.0.0.1", port=forward(PORT), user=user, dbname=database, password=password
+            host="127.0.0.1", port=forward(PORT), user=user, dbname=database, password=password, **tls
         )
         with contextlib.closing(connection), connection.cursor() as cursor:
             yield cursor  # closed without a commit, so that nothing remains
@@ -70,6 +71,26 @@ def test_passwords_are_kept_as_scram_verifiers(sql):
     kept = "SELECT count(*), count(*) FILTER (WHERE rolpassword LIKE 'SCRAM-SHA-256$%') FROM pg_authid"
     found, scram = sql("postgres", f"{kept} WHERE rolcanlogin AND rolname <> 'postgres'").split("|")
     assert found == scram == str(len(OWNERS))
+
+
+def test_plain_connection_is_refused(connect):
+    with (
+        pytest.raises(psycopg2.OperationalError, match="no encryption"),
+        connect("mlflow", "mlflow-tracking", sslmode="disable"),
+    ):
+        pass
+
+
+def test_data_stays_when_tls_is_switched(request, connect, sql):
+    sql("mlflow-tracking", "CREATE TABLE molecule (answer int); INSERT INTO molecule VALUES (42)")
+    sql("mlflow-tracking", "GRANT SELECT ON molecule TO mlflow")
+    request.addfinalizer(lambda: sql("mlflow-tracking", "DROP TABLE molecule"))
+    request.getfixturevalue("without_tls")
+    with connect("mlflow", "mlflow-tracking", sslmode="disable") as cursor:
+        cursor.execute("SELECT * FROM molecule")
+        assert cursor.fetchall() == [(42,)]
+    with pytest.raises(psycopg2.OperationalError, match="does not support SSL"), connect("mlflow", "mlflow-tracking"):
+        pass
 
 
 def test_only_the_loopback_listens(listens_on):

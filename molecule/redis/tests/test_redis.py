@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from redis import Redis
 from redis.backoff import ConstantBackoff, NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 
 PORT = 6379
@@ -14,8 +14,13 @@ USERS = ["restapi", "worker"]
 
 
 @pytest.fixture
-def connect(forward):
-    return partial(Redis, port=forward(PORT), retry=Retry(NoBackoff(), 0))
+def plain(forward):
+    return partial(Redis, port=forward(PORT), retry=Retry(NoBackoff(), 0), socket_timeout=5)
+
+
+@pytest.fixture
+def connect(plain, authority):
+    return partial(plain, ssl=True, ssl_ca_certs=authority)
 
 
 @pytest.fixture
@@ -70,6 +75,19 @@ def test_writes_survive_a_crash(client, key, host):
     host.check_output("systemctl kill --signal=KILL redis-server")
     host.check_output("systemctl restart redis-server")
     assert client("worker").rpop(key) == b"job"
+
+
+def test_plain_connection_is_refused(plain):
+    with pytest.raises(RedisError, match=r"(?i)closed|reset"):
+        plain().ping()
+
+
+def test_queue_stays_when_tls_is_switched(request, client, connect, plain, key, secret):
+    client("restapi").lpush(key, "job")
+    request.getfixturevalue("without_tls")
+    assert plain(username="worker", password=secret("redis_worker")).lrange(key, 0, -1) == [b"job"]
+    with pytest.raises(RedisError, match=r"(?i)time|ssl"):
+        connect().ping()
 
 
 def test_only_the_loopback_listens(listens_on):
