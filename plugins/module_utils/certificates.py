@@ -151,6 +151,16 @@ def public_key(pem: Pem) -> bytes:
     return _comparable(key.public_key())
 
 
+def described(content: bytes) -> str:
+    """The first certificate of a file as diffs show it; nothing for no file."""
+    if not content:
+        return ""
+    try:
+        return str(certificates(text_of(content, "former"))[0])
+    except CertificateError as error:
+        return f"{error}\n"
+
+
 def _parsed(origin: str, block: str) -> Certificate:
     try:
         found = x509.load_pem_x509_certificate(block.encode())

@@ -95,18 +95,9 @@ def diff(changes: list[files.Change]) -> list[dict[str, str]]:
         if change.item.state != "directory":
             found = Path(change.path)
             before = found.read_bytes() if found.is_file() else b""
-            texts = {"before": described(before), "after": described(change.after.content)}
+            texts = {"before": certificates.described(before), "after": certificates.described(change.after.content)}
         entries.append({"before_header": change.path, "after_header": change.path, **texts})
     return entries
-
-
-def described(content: bytes) -> str:
-    if not content:
-        return ""
-    try:
-        return str(certificates.certificate(certificates.text_of(content, "former")))
-    except CertificateError as error:
-        return f"{error}\n"
 
 
 def main() -> None:

@@ -221,22 +221,13 @@ def diff(changes: list, service: tls.Service, wanted: tls.Wanted) -> list:
     for change in changes:
         if change.path == path:
             after = str(wanted.pair.certificate) if wanted.pair else ""
-            texts = {"before": described(change.before.content or former(path)), "after": after}
+            texts = {"before": certificates.described(change.before.content or former(path)), "after": after}
             entries.append({"before_header": path, "after_header": path, **texts})
     return entries
 
 
 def former(path: str) -> bytes:
     return Path(path).read_bytes() if Path(path).is_file() else b""
-
-
-def described(content: bytes) -> str:
-    if not content:
-        return ""
-    try:
-        return str(certificates.certificates(certificates.text_of(content, "former"))[0])
-    except CertificateError as error:
-        return f"{error}\n"
 
 
 def main() -> None:
