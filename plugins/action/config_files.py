@@ -44,13 +44,14 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        return result | self._install(arguments["files"], task_vars or {})
+
+    def _install(self, files: list[dict[str, Any]], task_vars: dict[str, Any]) -> dict[str, Any]:
         try:
-            items = parse([self._rendered(entry, task_vars or {}) for entry in arguments["files"]])
+            items = parse([self._rendered(entry, task_vars) for entry in files])
         except FilesError as error:
             raise AnsibleActionFail(str(error)) from None
-        module_args = {"payload": pack(items)}
-        result.update(self._execute_module("mlfleet.stack.install_files", module_args, task_vars=task_vars))
-        return result
+        return self._execute_module("mlfleet.stack.install_files", {"payload": pack(items)}, task_vars=task_vars)
 
     def _rendered(self, entry: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """The entry with its template, if it has one, turned into content."""

@@ -12,13 +12,14 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.plugins.action import ActionBase
-from ansible_collections.mlfleet.stack.plugins.module_utils import authority, preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils import authority, gpu, preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
 
 ROLES_DIR = Path(__file__).parents[2] / "roles"
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "roles": {"type": "list", "elements": "str", "required": True},
     "facts": {"type": "bool", "default": False},
+    "gpus": {"type": "dict"},
 }
 
 
@@ -36,8 +37,11 @@ class ActionModule(ActionBase):
             roles = preflight.load_roles(names, ROLES_DIR, self._read)
         except LookupError as error:
             raise AnsibleActionFail(str(error)) from None
+        result |= {"changed": False, "roles": names}
+        if arguments["gpus"] is not None:
+            return result | self._placed(roles, arguments["gpus"], task_vars)
         lines = self._facts_lines(roles, task_vars) if arguments["facts"] else self._lines(roles, task_vars)
-        result |= {"changed": False, "roles": names, "failed": bool(lines)}
+        result["failed"] = bool(lines)
         if lines:
             result["msg"] = "\n".join(lines)
         return result
@@ -60,38 +64,53 @@ class ActionModule(ActionBase):
         def declared(noun: str) -> dict[str, Any]:
             return self._declared(noun, roles, resolve)
 
-        groups = task_vars["groups"]
+        groups, mine = task_vars["groups"], task_vars["group_names"]
         # The first host of a group that this run covers speaks for its group.
         speaks_for = {
             name
             for name, hosts in groups.items()
             if next(filter(task_vars["ansible_play_hosts"].__contains__, hosts), "") == host
         }
+        wishes = preflight.flattened(declared("gpu_wishes")) if found.is_faultless else []
         required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}
         maxima = {role: maximum for role, maximum in declared("maximum_hosts").items() if role in speaks_for}
-        certificates = self._certificate_lines(roles, resolve, task_vars, inventory) if found.is_faultless else []
+        shared, certificates = [], []
+        topology = next((role for role in roles if "topology_tls_mode" in role.options), None)
+        if topology and found.is_faultless:
+            services = [role.name for role in roles if f"topology_{role.name}_tls_mode" in topology.options]
+
+            def get(name: str) -> Any:
+                return preflight.validated(name, topology.options[name], resolve(topology, name))[0]
+
+            settings = authority.Settings(get, services)
+            directory = Path(task_vars.get("inventory_dir") or Path.cwd())
+            if problem := authority.problem_of_own(settings, inventory):
+                shared = [problem] if any(map(is_news, settings.names_of_modes)) else []
+            else:
+                certificates = list(authority.problems(settings, directory))
+            for warning in authority.warnings(settings, directory) if not problem and not certificates else []:
+                self._display.warning(warning)
         return [
             *preflight.secret_lines(missing, malformed, inventory),
+            *shared,
             *preflight.empty_groups(required, groups, inventory),
             *preflight.crowded_groups(maxima, groups),
-            *(f"{host}: {line}" for line in [*found.lines, *certificates]),
+            *(f"{host}: {line}" for line in [*found.lines, *certificates, *preflight.gpu_problems(wishes, mine)]),
         ]
-
-    @staticmethod
-    def _certificate_lines(
-        roles: list[Role], resolve: Callable[[Role, str], Any], task_vars: dict[str, Any], inventory: str
-    ) -> list[str]:
-        topology = next((role for role in roles if role.name == "topology"), None)
-        if topology is None or "topology_tls_mode" not in topology.options:
-            return []
-        services = [role.name for role in roles if f"topology_{role.name}_tls_mode" in topology.options]
-        directory = Path(task_vars.get("inventory_dir") or Path.cwd())
-        return list(authority.problems(lambda name: resolve(topology, name), services, directory, inventory))
 
     def _facts_lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
         versions = self._declared("python_versions", roles, self._resolver(roles, task_vars))
         host, facts = task_vars["inventory_hostname"], task_vars["ansible_facts"]
         return [f"{host}: {line}" for line in preflight.host_problems(host, facts, versions)]
+
+    def _placed(self, roles: list[Role], found: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The fact that says which instance of which worker gets which of the GPUs found."""
+        wishes = preflight.flattened(self._declared("gpu_wishes", roles, self._resolver(roles, task_vars)))
+        try:
+            placed = gpu.assign(wishes, found["gpus"], found["problem"])
+        except gpu.PlacementError as error:
+            return {"failed": True, "msg": f"{task_vars['inventory_hostname']}: {error}"}
+        return {"ansible_facts": {"gpu_assignments": placed}}
 
     @staticmethod
     def _declared(noun: str, roles: list[Role], resolve: Callable[[Role, str], Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
+from zlib import crc32
 
 LOOPBACK = "127.0.0.1"
 
@@ -23,6 +24,13 @@ def endpoint(hosts: list[str], clients: list[str], hostvars: Mapping[str, Mappin
     if len(hosts) == 1 and not set(clients) - set(hosts):
         return LOOPBACK
     return next(iter(addresses(hosts, hostvars)), "")
+
+
+def nearest(hosts: list[str], host: str, clients: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where a host reaches a service that each of several offers: on itself, else at the one that its name picks."""
+    if len(hosts) < 2:
+        return endpoint(hosts, clients, hostvars)
+    return addresses([host if host in hosts else hosts[crc32(host.encode()) % len(hosts)]], hostvars)[0]
 
 
 def listen(host: str) -> str:
@@ -63,6 +71,7 @@ class FilterModule:
         return {
             "addresses": addresses,
             "endpoint": endpoint,
+            "nearest": nearest,
             "listen": listen,
             "ask_at": ask_at,
             "cidr": cidr,

@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount
+
+UNITS = "/etc/systemd/system"
 
 
 def instance_files(instances: list[str], directory: str, environment: Mapping[str, Mapping[str, Any]]) -> list[dict]:
@@ -23,6 +27,42 @@ def instance_files(instances: list[str], directory: str, environment: Mapping[st
     return [{"path": directory, "state": "directory", "purge": True}, *files]
 
 
+def device_files(instances: list[str], unit: str, devices: Mapping[str, Iterable[str]]) -> list[dict]:
+    """What lets each instance of a template unit use its devices, and only these; healthy_unit knows the path too."""
+    return [
+        {"path": f"{UNITS}/{unit}@{instance}.service.d/devices.conf", **_devices(devices.get(instance) or ())}
+        for instance in instances
+    ]
+
+
+def _devices(nodes: Iterable[str]) -> dict[str, str]:
+    allowed = "".join(f"DeviceAllow={node} rw\n" for node in nodes)
+    return (
+        {"content": f"[Service]\nPrivateDevices=false\nDevicePolicy=closed\n{allowed}"}
+        if allowed
+        else {"state": "absent"}
+    )
+
+
+def mount_files(mounts: Iterable[Mapping[str, Any]]) -> list[dict]:
+    """The mount unit of each mount."""
+    return [{"path": f"{UNITS}/{mount.unit}", "content": mount.text} for mount in map(Mount.of, mounts)]
+
+
+def mount_units(mounts: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [Mount.of(mount).unit for mount in mounts]
+
+
+def writable_paths(mounts: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [mount.path for mount in map(Mount.of, mounts) if not mount.read_only]
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"instance_files": instance_files}
+        return {
+            "instance_files": instance_files,
+            "device_files": device_files,
+            "mount_files": mount_files,
+            "mount_units": mount_units,
+            "writable_paths": writable_paths,
+        }

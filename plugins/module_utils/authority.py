@@ -13,6 +13,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ try:
 except ImportError:
     pass  # certificates.IMPORT_ERROR has it
 
+SHARED_SERVICES = ("minio", "mlflow", "restapi")  # which several hosts may run
 CERTIFICATE, KEY = "ca.crt", "ca.key"
 SUFFIXES = (".crt", ".pem")
 COMMON_NAME_LENGTH = 64
@@ -148,14 +150,69 @@ def _texts(source: str, number: int, directory: Path, read: Callable[[str], byte
 # --- an inventory's declarations -------------------------------------------------------------------------------------
 
 
-def problems(get: Callable[[str], Any], services: Iterable[str], directory: Path, inventory: str) -> Iterator[str]:
-    """What is wrong with the certificates that a host's services are to use. C(get) gives a setting of topology's."""
-    modes = {"host": get("topology_tls_mode")} | {service: get(f"topology_{service}_tls_mode") for service in services}
-    if "internal" in modes.values():
-        own = Path(get("topology_tls_authority_dir"))
-        if missing := [str(own / name) for name in (CERTIFICATE, KEY) if not (own / name).is_file()]:
-            yield f"the deployment's authority is missing: {', '.join(missing)} – run: mlfleet init {inventory}"  # noqa: RUF001
-            return
+@dataclass(frozen=True)
+class Settings:
+    """What an inventory says of TLS for one host. C(get) gives a setting of topology's by its name."""
+
+    get: Callable[[str], Any]
+    services: Iterable[str]
+
+    @property
+    def names_of_modes(self) -> dict[str, str]:
+        """The settings that say how the host and its services use TLS, and whom each is about."""
+        return {"topology_tls_mode": "host"} | {f"topology_{service}_tls_mode": service for service in self.services}
+
+    @property
+    def modes(self) -> dict[str, Any]:
+        return {service: self.get(name) for name, service in self.names_of_modes.items()}
+
+    def pair_of(self, service: str) -> str:
+        """Whose pair the service shows: its own, or the host's."""
+        return service if service in self.get("topology_tls_pairs") else "host"
+
+    @property
+    def own(self) -> Path:
+        """The directory of the deployment's own authority."""
+        return Path(self.get("topology_tls_authority_dir"))
+
+
+def problem_of_own(settings: Settings, inventory: str) -> str:
+    """Why the deployment's own authority cannot issue although it has to, or nothing."""
+    if "internal" not in settings.modes.values():
+        return ""
+    if missing := [str(settings.own / name) for name in (CERTIFICATE, KEY) if not (settings.own / name).is_file()]:
+        return f"the deployment's authority is missing: {', '.join(missing)} – run: mlfleet init {inventory}"  # noqa: RUF001
+    try:
+        found = certificates.authority(certificates.read(str(settings.own / CERTIFICATE)))
+    except CertificateError as error:
+        return str(error)
+    if found.days_left() > 0:
+        return ""
+    mend = f"for another one remove {settings.own} and run: mlfleet init {inventory}"
+    return f"{found.origin}: expired on {found.not_after:%Y-%m-%d} – {mend}"  # noqa: RUF001
+
+
+def warnings(settings: Settings, directory: Path) -> Iterator[str]:
+    """What ends soon and is not renewed by itself."""
+    get = settings.get
+    if "internal" in settings.modes.values():
+        found = certificates.authority(certificates.read(str(settings.own / CERTIFICATE)))
+        if found.days_left() < get("topology_tls_valid_days"):
+            yield f"{found.origin}: ends on {found.not_after:%Y-%m-%d}; replace it with playbooks/rotate_ca.yml"
+    mine = [
+        certificates.certificate(certificates.text_of(str(pair["certificate"]).encode(), f"topology_tls_pairs.{name}"))
+        for name, pair in get("topology_tls_pairs").items()
+        if name in {settings.pair_of(service) for service, mode in settings.modes.items() if mode == "provided"}
+    ]
+    mine += collect(get("topology_ca_certificates_extra"), directory, lambda path: Path(path).read_bytes())
+    for found in mine:
+        if found.days_left() < get("topology_tls_renew_days"):
+            yield f"{found.origin}: ends on {found.not_after:%Y-%m-%d}; give another in time"
+
+
+def problems(settings: Settings, directory: Path) -> Iterator[str]:
+    """What is wrong with the certificates that a host's services are to use."""
+    get, modes = settings.get, settings.modes
     try:
         trusted = collect(get("topology_ca_sources"), directory, lambda path: Path(path).read_bytes())
     except CertificateError as error:
@@ -166,7 +223,7 @@ def problems(get: Callable[[str], Any], services: Iterable[str], directory: Path
         yield "topology_tls_valid_days: has to be more than topology_tls_renew_days, or each run renews"
     pairs = get("topology_tls_pairs")
     for service in (service for service, mode in modes.items() if mode == "provided"):
-        name = service if service in pairs else "host"
+        name = settings.pair_of(service)
         if not isinstance(pairs.get(name), Mapping):
             choice = "host" if service == "host" else f"{service} or host"
             yield f"topology_tls_pairs: has no certificate and key for {choice}, which mode provided needs"
@@ -197,10 +254,13 @@ def _names(service: str, get: Callable[[str], Any]) -> list[str]:
     if service == "host":
         return []
     if service == "nginx":
-        balancer = [get("topology_minio_balancer")] if get("topology_minio_is_balanced") else []
+        balancer = [get("topology_balancer")] if get("topology_balancer_clients") else []
         return [*get("topology_nginx_server_names"), *balancer]
-    names = [get(f"topology_{service}_host")]
-    if service in ("minio", "mlflow", "restapi") and get("topology_nginx_hosts"):
+    if service not in SHARED_SERVICES:
+        return [get(f"topology_{service}_host")]
+    # Of several hosts each asks itself.
+    names = [get("topology_address") if len(get(f"topology_{service}_hosts")) > 1 else get(f"topology_{service}_host")]
+    if get("topology_nginx_hosts"):
         names.append(name := get(f"topology_{service}_tls_name"))
         if _is_address(name):
             raise CertificateError(

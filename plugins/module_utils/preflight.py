@@ -7,24 +7,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
+from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
+from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount
 
 SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
 MINIMUM_PYTHON = "3.11"
 SERVICE_MANAGER = "systemd"
 COMMON_ROLE = "host"
+GPU_GROUP = "gpu"
+SERIAL = re.compile(r"[1-9][0-9]*%?")
 
 SECRET_PREFIX = "topology_secret_"
 SECRET_LENGTHS = range(16, 41)
 # What PostgreSQL takes without surprise; the hyphen because the documents name a database mlflow-tracking.
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 PORTS = range(1, 65536)
+# Names units, files and queues without quoting.
+KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+# Without extras and addresses, which the environment could not compare with what is installed.
+PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*( *;.*)?")
+MOUNTS_OPTION = re.compile(r"worker_\w+_mounts")
 SET_SIZES = range(2, 17)  # drives of an erasure set of MinIO
 
 Values = Mapping[str, Any]
@@ -236,7 +245,60 @@ def site_routes(values: Values) -> Iterator[str]:
                 yield f"{option}: {site.get('name')} {route.get('path')} has neither upstream nor redirect nor servers"
 
 
-CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (addresses, database_names, pools, ports, site_routes)
+def custom_kinds(values: Values) -> Iterator[str]:
+    """Kinds of workers that the inventory defines are nobody else's, and can be installed."""
+    fixed = {group.removeprefix("worker_").replace("_", "-") for group in values.get("topology_worker_queues") or {}}
+    kinds = values.get("worker_custom_kinds") or []
+    names = [kind["name"] for kind in kinds]
+    for name in dict.fromkeys(names):
+        if not KIND.fullmatch(name):
+            yield f"worker_custom_kinds: name {name!r} is not at most 40 lower-case letters, digits and inner hyphens"
+        if name in fixed:
+            yield f"worker_custom_kinds: {name} is the kind of group worker_{name.replace('-', '_')}; use another name"
+        if names.count(name) > 1:
+            yield f"worker_custom_kinds: {name} is defined twice"
+    for kind in kinds:
+        file = kind.get("requirements_file")
+        if file and not (file.startswith("/") and Path(file).is_file()):
+            yield f"worker_custom_kinds: {kind['name']}: there is no {file}; give the file's whole path"
+        for package in kind.get("packages") or []:
+            if not PIN.fullmatch(package):
+                yield f"worker_custom_kinds: package {package!r} of {kind['name']} is not pinned like name==1.2.3"
+
+
+def rollout_serial(values: Values) -> Iterator[str]:
+    serial = values.get("topology_rollout_serial", "1")
+    if not SERIAL.fullmatch(str(serial)):
+        yield f"topology_rollout_serial: {serial!r} is neither a number of hosts from 1 nor a percentage such as 25%"
+
+
+def mounts(values: Values) -> Iterator[str]:
+    """Data mounts can be made, and those at one path are the same for all kinds of workers on the host."""
+    declared = {name: value for name, value in values.items() if MOUNTS_OPTION.fullmatch(name)}
+    for kind in values.get("worker_custom_kinds") or []:
+        own = kind.get("mounts")
+        declared[f"worker_custom_kinds {kind['name']}"] = values.get("topology_worker_mounts") if own is None else own
+    at: dict[str, dict[Mount, str]] = {}
+    for name, entries in declared.items():
+        for mount in map(Mount.of, entries or []):
+            yield from (f"{name}: {problem}" for problem in mount.problems())
+            at.setdefault(mount.path, {}).setdefault(mount, name)
+    for path, users in at.items():
+        if len(users) > 1:
+            wishes = " and ".join(f"{mount.described} by {name}" for mount, name in users.items())
+            yield f"{path} is wanted from {wishes}; use another path, or the same source and options"
+
+
+CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
+    addresses,
+    custom_kinds,
+    database_names,
+    mounts,
+    pools,
+    ports,
+    rollout_serial,
+    site_routes,
+)
 
 
 def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
@@ -284,6 +346,22 @@ def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[
     for role, wanted in python_versions.items():
         if f"{major}.{minor}" not in wanted:
             yield f"{role} needs Python {' or '.join(wanted)}, {host} has {major}.{minor}"
+
+
+def flattened(wishes: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    """What the workers of a host want of its GPUs, in the order of their roles."""
+    return [wish for mine in wishes.values() for wish in mine]
+
+
+def gpu_problems(wishes: Sequence[Mapping[str, Any]], groups: Iterable[str]) -> Iterator[str]:
+    """Wishes that make no sense, and workers that want GPUs on a host that is not said to have any."""
+    try:
+        gpu.check(wishes)
+    except gpu.PlacementError as error:
+        yield str(error)
+    workers = [wish["worker"] for wish in wishes if wish["count"] and wish["gpus"] not in (0, "0", [])]
+    if workers and GPU_GROUP not in groups:
+        yield f"{', '.join(workers)} on a host without GPUs: add it to group {GPU_GROUP}, or set their gpus to 0"
 
 
 def empty_groups(required: Mapping[str, list[str]], groups: Mapping[str, list[str]], inventory: str) -> Iterator[str]:

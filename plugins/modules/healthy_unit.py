@@ -12,6 +12,7 @@ description:
   - Enables and starts units, and restarts those whose files are newer than their start, in one round trip.
   - Because file times and not handlers decide about the restart, a run that was killed between writing a file and
     restarting its service is completed by the next run.
+  - Units that these want, such as mounts, are kept at their present configuration too.
   - Then asks the service itself until it answers. One that does not within the bound is a failure, whose message ends
     with the unit's last log lines.
 version_added: 0.1.0
@@ -23,19 +24,38 @@ options:
     elements: str
     required: true
   template:
-    description: Name of a template unit; its running or enabled instances that O(names) does not list are stopped.
+    description:
+      - Name of a template unit; its running or enabled instances that O(names) does not list are stopped.
+      - Drop-ins of such an instance are removed.
     type: str
+  wants:
+    description:
+      - Units that O(names) name with C(Wants) and C(After), and that systemd starts with them, such as mounts.
+      - One that does not run afterwards is a failure. When its own file has changed, O(names) stop before it does.
+    type: list
+    elements: str
+    default: []
+  changed_paths:
+    description: Files that this run changed; those of O(wants) are looked for, which in check mode have no time to see.
+    type: list
+    elements: path
+    default: []
   files:
     description: Files that the units read at their start.
     type: list
     elements: path
     default: []
   restart:
-    description: Whether this run changed one of the files, which in check mode cannot be seen in their times.
+    description: Whether this run changed one of O(files), which in check mode cannot be seen in their times.
     type: bool
     default: false
+  reload_files:
+    description: Files that the units take up by a reload, which drops no connection.
+    type: list
+    elements: path
+    default: []
   reload:
-    description: Whether the unit takes up changed files by a reload, which drops no connection.
+    description: Whether this run changed one of O(reload_files).
     type: bool
     default: false
   probe:
@@ -114,6 +134,7 @@ actions:
 """
 
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -128,13 +149,14 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit,
 PROBE_SECONDS = 5
 PAUSE_SECONDS = 0.5
 LOG_LINES = 25
+UNITS = Path("/etc/systemd/system")
 
 
 def instances(template: str) -> list[str]:
     """Instances of a template unit that run or are enabled."""
     pattern = f"{template}@*.service"
     loaded = command("systemctl", "list-units", "--all", "--plain", "--no-legend", "--", pattern)
-    enabled = Path("/etc/systemd/system").glob(f"*.wants/{pattern}")
+    enabled = UNITS.glob(f"*.wants/{pattern}")
     return sorted({line.split()[0] for line in loaded.splitlines()} | {link.name for link in enabled})
 
 
@@ -143,14 +165,26 @@ def newest(files: list[str]) -> float:
     return max((Path(file).stat().st_mtime for file in files if Path(file).exists()), default=0)
 
 
-def plan(unit: Unit, files: list[str], restart: bool, reload: bool) -> str:
+def plan(unit: Unit, options: dict) -> str:
     """What has to be done to the unit; nothing is an empty text."""
     if not unit.is_running:
         return "started, for it did not run"
-    if restart or newest(files) > (unit.loaded_at if reload else unit.started_at):
-        return f"{'reloaded' if reload else 'restarted'}, for a file it reads has changed"
+    if options["restart"] or newest(options["files"]) > unit.started_at:
+        return "restarted, for a file it reads has changed"
+    if options["reload"] or newest(options["reload_files"]) > unit.loaded_at:
+        return "reloaded, for a file it reads has changed"
     if not unit.is_enabled:
         return "enabled, for it would not have come back with the host"
+    return ""
+
+
+def plan_wanted(unit: Unit, changed_paths: list[str]) -> str:
+    """The same for a unit that others want."""
+    file = str(UNITS / unit.id)
+    if not unit.is_running:
+        return "started, for it did not run"
+    if file in changed_paths or newest([file]) > unit.started_at:
+        return "restarted, for its file has changed"
     return ""
 
 
@@ -222,9 +256,42 @@ def start(unit: Unit, timeout_seconds: int) -> None:
         raise UnitError(f"did not start: {error}") from None
 
 
-def prepare(current: list[Unit], surplus: list[str], options: dict) -> None:
+def reload(unit: Unit, options: dict) -> None:
+    """systemd keeps no trace of a reload that failed, so the next run would not try again."""
+    try:
+        command("systemctl", "reload", unit.id, timeout=options["timeout_seconds"])
+    except UnitError:
+        start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
+
+
+def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
+    """Restarts units that others want; first those end what they do with them, as a job does with its data."""
+    mine = [unit.id for unit in users]
+    wanting = set(command("systemctl", "show", "--value", "--property=WantedBy", "--", *wanted).split())
+    others = [unit.id for unit in units(sorted(wanting - set(mine))) if unit.is_running] if wanting - set(mine) else []
+    command("systemctl", "stop", *mine, *others, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
+    command("systemctl", "try-restart", *wanted, timeout=options["timeout_seconds"])
+    if others:
+        command("systemctl", "start", *others, timeout=options["timeout_seconds"])
+
+
+def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
+    """Starts those that do not run though their users do; what is wrong with the others."""
+    failed = []
+    for unit in units(wanted) if wanted else []:
+        try:
+            if not unit.is_running:
+                command("systemctl", "start", unit.id, timeout=options["timeout_seconds"])
+        except UnitError as error:
+            failed.append(f"{unit.id}: did not start: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}")
+    return failed
+
+
+def prepare(current: list[Unit], wanted: list[Unit], surplus: list[str], options: dict) -> None:
     """Has systemd know the units as they are on disk, starts them with the host, and stops those that are too many."""
-    if any(unit.needs_daemon_reload or not unit.is_known for unit in current):
+    for name in surplus:
+        shutil.rmtree(UNITS / f"{name}.d", ignore_errors=True)
+    if any(unit.needs_daemon_reload or not unit.is_known for unit in current + wanted):
         command("systemctl", "daemon-reload")
     if surplus:
         try:
@@ -252,8 +319,11 @@ def main() -> None:
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},
             "template": {"type": "str"},
+            "wants": {"type": "list", "elements": "str", "default": []},
+            "changed_paths": {"type": "list", "elements": "path", "default": []},
             "files": {"type": "list", "elements": "path", "default": []},
             "restart": {"type": "bool", "default": False},
+            "reload_files": {"type": "list", "elements": "path", "default": []},
             "reload": {"type": "bool", "default": False},
             "probe": {"type": "dict", "default": {}, "options": probe_options},
             "timeout_seconds": {"type": "int", "default": 90},
@@ -263,18 +333,25 @@ def main() -> None:
     )
     options = module.params
     current = units(options["names"]) if options["names"] else []
-    planned = {unit.id: plan(unit, options["files"], options["restart"], options["reload"]) for unit in current}
+    planned = {unit.id: plan(unit, options) for unit in current}
     if options["template"]:
         listed = {unit.id for unit in current}
         surplus = [name for name in instances(options["template"]) if name not in listed]
         planned.update(dict.fromkeys(surplus, "stopped, for the inventory does not want it"))
+    wanted = units(options["wants"]) if options["wants"] and current else []
+    planned.update({unit.id: plan_wanted(unit, options["changed_paths"]) for unit in wanted})
+    if renewed := [unit.id for unit in wanted if planned[unit.id].startswith("restarted")]:
+        planned.update({unit.id: planned[unit.id] or "restarted, for what it wants is" for unit in current})
     actions = {name: action for name, action in planned.items() if action}
 
     if not module.check_mode:
         since = time.time()
         failed = []
         try:
-            prepare(current, [name for name, action in actions.items() if action.startswith("stopped")], options)
+            stopped = [name for name, action in actions.items() if action.startswith("stopped")]
+            prepare(current, wanted, stopped, options)
+            if renewed:
+                renew(renewed, current, options)
         except UnitError as error:
             module.fail_json(msg=str(error))
         for unit in current:
@@ -283,15 +360,16 @@ def main() -> None:
                 if started:
                     start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
                 elif planned[unit.id].startswith("reloaded"):
-                    command("systemctl", "reload", unit.id, timeout=options["timeout_seconds"])
+                    reload(unit, options)
                 wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
             except UnitError as error:
                 failed.append(f"{unit.id}: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}")
+        failed += run_wanted([unit.id for unit in wanted], since, options)
         if failed:
             module.fail_json(msg="\n".join(failed))
 
     diff = {
-        "before": "".join(f"{unit.id}: {unit.state}\n" for unit in current if unit.id in actions),
+        "before": "".join(f"{unit.id}: {unit.state}\n" for unit in current + wanted if unit.id in actions),
         "after": "".join(f"{name}: {action}\n" for name, action in actions.items()),
     }
     module.exit_json(changed=bool(actions), actions=actions, diff=diff if actions else {})

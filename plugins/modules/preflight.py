@@ -23,7 +23,8 @@ options:
       - What these depend on is validated too.
       - A role says what it needs in its C(vars/main.yml). C(__ROLE_required_groups) have to have a host, and
         C(__ROLE_maximum_hosts) is how many it can have itself. It runs on C(__ROLE_python_versions). Settings of the
-        building blocks in C(__ROLE_uses) are validated with its own.
+        building blocks in C(__ROLE_uses) are validated with its own. C(__ROLE_gpu_wishes) is a list of workers with
+        their C(count) and the C(gpus) that each wants.
     type: list
     elements: str
     required: true
@@ -33,6 +34,11 @@ options:
       - Settings come first and need no host that answers.
     type: bool
     default: false
+  gpus:
+    description:
+      - What M(mlfleet.stack.gpu_facts) found on the host. Then nothing is looked at but who gets which of its GPUs.
+      - Wishes that cannot be fulfilled are an error, with a table of who wants what.
+    type: dict
 attributes:
   check_mode:
     support: full
@@ -70,6 +76,22 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+ansible_facts:
+  description: Which instance of which worker gets which GPU.
+  returned: with O(gpus)
+  type: dict
+  contains:
+    gpu_assignments:
+      description: An entry for each instance.
+      type: list
+      elements: dict
+      sample:
+        - worker: tensorflow-gpu
+          instance: "1"
+          gpus: ["0"]
+          uuids: [GPU-8f5c1bb2-1c02-4d06-9f10-6f3dc5d1b2a3]
+          environment: {CUDA_VISIBLE_DEVICES: GPU-8f5c1bb2-1c02-4d06-9f10-6f3dc5d1b2a3}
+          devices: [/dev/nvidia0, /dev/nvidiactl, /dev/nvidia-uvm, /dev/nvidia-uvm-tools]
 roles:
   description: The listed roles that this host runs, in the order given.
   returned: always

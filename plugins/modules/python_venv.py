@@ -41,7 +41,9 @@ options:
     description: Package index to use instead of PyPI. Never shown, for it may hold a password.
     type: str
   extra_index_urls:
-    description: Further package indexes, asked first. Never shown either.
+    description:
+      - Further package indexes, asked first. Never shown either.
+      - A version that they do not have comes from O(index_url), though they have others of the package.
     type: list
     elements: str
     default: []
@@ -170,6 +172,8 @@ def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dic
     """The package indexes under the names that uv and pip have for them."""
     extra = " ".join(extra_index_urls)
     named = {"UV_DEFAULT_INDEX": index_url, "PIP_INDEX_URL": index_url, "UV_INDEX": extra, "PIP_EXTRA_INDEX_URL": extra}
+    # By default uv takes a package from the first index that knows its name, with the pinned version or without.
+    named["UV_INDEX_STRATEGY"] = "unsafe-first-match" if extra else None
     return {name: value for name, value in named.items() if value}
 
 

@@ -16,8 +16,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from mlfleet.authority import Authority
-from mlfleet.lab import CA_DIRECTORY, Lab, docker_client, ssh_command
-from mlfleet.lab_image import RELEASES
+from mlfleet.lab import CA_DIRECTORY, Lab, Releases, docker_client, ssh_command
 from mlfleet.lab_inventory import LabInventory
 from mlfleet.project import MlfleetError, give_back, repository_root
 from mlfleet.secrets import Vault
@@ -105,15 +104,17 @@ def ca(
 def up(
     inventory: LabArgument = LAB,
     like: Annotated[Path, typer.Option(help="Inventory that a new lab imitates.")] = Path("inventories/single"),
-    debian: Annotated[int, typer.Option(help="Debian release of hosts that are created.")] = 12,
+    debian: Annotated[
+        list[str] | None,
+        typer.Option(help="Debian release of new hosts, by default 12; of one as HOST=13. Repeatable."),
+    ] = None,
     docker_inside: Annotated[bool, typer.Option("--docker-inside", help="New hosts can run a Docker engine.")] = False,
     ca_dir: Annotated[Path, typer.Option(help="Authorities (*.crt) that new hosts trust as well.")] = CA_DIRECTORY,
 ) -> None:
     """Make every host of the lab exist, run and answer; run again, it changes nothing."""
-    if debian not in RELEASES:
-        raise MlfleetError(f"Debian {debian} is not available: choose {' or '.join(map(str, RELEASES))}.")
+    releases = Releases.parse(debian or [])
     with _lab(inventory) as lab:
-        changed = lab.up(like, debian, docker_inside, ca_dir)
+        changed = lab.up(like, releases, docker_inside, ca_dir)
         give_back(lab.inventory.path)
         lab.report(f"lab {lab.inventory.name} is up" + ("" if changed else "; nothing changed"))
 

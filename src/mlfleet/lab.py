@@ -8,9 +8,9 @@ import subprocess
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
@@ -19,7 +19,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import EndpointConfig, IPAMConfig, IPAMPool, Mount
 
-from mlfleet.lab_image import REPOSITORY, debian_sources, ensure_image
+from mlfleet.lab_image import RELEASES, REPOSITORY, debian_sources, ensure_image
 from mlfleet.lab_inventory import LabInventory, controller_index_url, lab_variables, public_line
 from mlfleet.project import MlfleetError
 
@@ -70,6 +70,31 @@ def docker_client() -> Iterator[docker.DockerClient]:
         client.close()
 
 
+@dataclass(frozen=True)
+class Releases:
+    """Which release of Debian each host is to have."""
+
+    usual: int = 12
+    others: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, words: Iterable[str]) -> Releases:
+        """Read `12`, or `HOST=13` for one host.
+
+        Raises:
+            MlfleetError: a word names no release that lab hosts can have.
+        """
+        found = dict(word.rpartition("=")[::2] for word in words)
+        for release in found.values():
+            if release not in map(str, RELEASES):
+                raise MlfleetError(f"Debian {release} is not available: choose {' or '.join(map(str, RELEASES))}.")
+        releases = {host: int(release) for host, release in found.items()}
+        return cls(releases.pop("", cls.usual), releases)
+
+    def of(self, host: str) -> int:
+        return self.others.get(host, self.usual)
+
+
 class Lab:
     """The containers, the network and the inventory directory of one lab."""
 
@@ -80,12 +105,12 @@ class Lab:
         self.report = report
         self.prefix = f"mlfleet-{self.inventory.name}"
 
-    def up(self, like: Path, debian: int, docker_inside: bool, ca_directory: Path) -> bool:
+    def up(self, like: Path, debian: Releases, docker_inside: bool, ca_directory: Path) -> bool:
         """Make every host of the lab's inventory exist, run and answer.
 
         Args:
             like: the inventory to imitate; read only when the lab is new.
-            debian: the release (12 or 13) of hosts that have to be created.
+            debian: the releases (12 or 13) of hosts that have to be created.
             docker_inside: whether those hosts can run a Docker engine of their own.
             ca_directory: where this controller keeps authorities (`*.crt`) that those hosts shall trust too.
 
@@ -108,17 +133,23 @@ class Lab:
                 del containers[name]
         created = [name for name in hosts if name not in containers]
         if created:
-            sources = debian_sources(debian)
-            image = ensure_image(self.client, debian, sources, self.report)
+            sources = {release: debian_sources(release) for release in sorted(set(map(debian.of, created)))}
+            images = {
+                release: ensure_image(self.client, release, text, self.report) for release, text in sources.items()
+            }
             network = self._network()
             files = {
-                "etc/apt/sources.list.d/debian.sources": sources.encode(),
                 "home/ops/.ssh/authorized_keys": self.inventory.create_key().encode() + b"\n",
                 **{f"usr/local/share/ca-certificates/{name}": content for name, content in certificates.items()},
             }
             for name in created:
-                containers[name] = self._create(name, image, debian, network, containers, docker_inside)
-                unique = {"etc/machine-id": f"{uuid.uuid4().hex}\n".encode(), "etc/hostname": f"{name}\n".encode()}
+                release = debian.of(name)
+                containers[name] = self._create(name, images[release], release, network, containers, docker_inside)
+                unique = {
+                    "etc/machine-id": f"{uuid.uuid4().hex}\n".encode(),
+                    "etc/hostname": f"{name}\n".encode(),
+                    "etc/apt/sources.list.d/debian.sources": sources[release].encode(),
+                }
                 containers[name].put_archive("/", _tar(files | unique))
 
         stopped = [name for name in hosts if containers[name].status != "running"]

@@ -61,8 +61,8 @@ class Lab:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def up(self, like: str = "inventories/single") -> None:
-        self.command("mlfleet", "lab", "up", self.name, "--like", like)
+    def up(self, like: str = "inventories/single", *words: str) -> None:
+        self.command("mlfleet", "lab", "up", self.name, "--like", like, *words)
 
     def down(self) -> None:
         self.command("mlfleet", "lab", "down", self.name)
@@ -73,6 +73,9 @@ class Lab:
     def secrets(self) -> dict[str, str]:
         vault = self.command("ansible-vault", "view", f"{self.name}/group_vars/all/vault.yml")
         return yaml.safe_load(vault.stdout)
+
+    def address(self, host: str) -> str:
+        return yaml.safe_load((self.inventory / "lab.yml").read_text())["all"]["hosts"][host]["ansible_host"]
 
     def ssh(self, command: str, host: str = "testbed", **options: object) -> str:
         return self.command("mlfleet", "lab", "ssh", "-i", self.name, host, "--", command, **options).stdout

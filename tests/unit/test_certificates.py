@@ -188,28 +188,78 @@ def test_missing_source_is_named(tmp_path: Path) -> None:
 # --- declarations ----------------------------------------------------------------------------------------------------
 
 
-def problems(tmp_path: Path, services: tuple[str, ...] = ("nginx",), **settings: object) -> list[str]:
+def declared(tmp_path: Path, services: tuple[str, ...] = ("nginx",), **settings: object) -> authority.Settings:
     values: dict[str, object] = {
         "topology_tls_mode": "internal",
         "topology_nginx_tls_mode": "internal",
         "topology_tls_authority_dir": str(tmp_path / "ca"),
         "topology_ca_sources": [],
+        "topology_ca_certificates_extra": [],
         "topology_tls_pairs": {},
         "topology_tls_client_certificates": False,
         "topology_tls_valid_days": 365,
         "topology_tls_renew_days": 30,
         "topology_nginx_server_names": ["www"],
         "topology_nginx_hosts": ["edge"],
-        "topology_minio_is_balanced": False,
-        "topology_minio_balancer": "10.0.0.1",
+        "topology_balancer_clients": [],
+        "topology_balancer": "10.0.0.1",
     } | {f"topology_{name}": value for name, value in settings.items()}
-    return list(authority.problems(values.__getitem__, services, tmp_path, "inventories/prod"))
+    return authority.Settings(values.__getitem__, services)
 
 
-def test_missing_authority_names_the_mend(tmp_path: Path) -> None:
-    (line,) = problems(tmp_path)
+def problems(tmp_path: Path, *arguments: tuple[str, ...], **settings: object) -> list[str]:
+    return list(authority.problems(declared(tmp_path, *arguments, **settings), tmp_path))
+
+
+def problem_of_own(tmp_path: Path, **settings: object) -> str:
+    return authority.problem_of_own(declared(tmp_path, **settings), "inventories/prod")
+
+
+def write_authority(tmp_path: Path, made: Made) -> None:
+    (tmp_path / "ca").mkdir(exist_ok=True)
+    (tmp_path / "ca/ca.crt").write_text(made.certificate)
+    (tmp_path / "ca/ca.key").write_text(made.private)
+
+
+def test_authority_that_cannot_issue_names_the_mend(root: Made, tmp_path: Path) -> None:
+    line = problem_of_own(tmp_path)
     assert "ca/ca.crt" in line and line.endswith("run: mlfleet init inventories/prod")
-    assert problems(tmp_path, tls_mode="off", nginx_tls_mode=False) == []
+    assert problem_of_own(tmp_path, tls_mode="off", nginx_tls_mode=False) == ""
+    write_authority(
+        tmp_path, make("old", is_authority=True, start=NOW - timedelta(days=9), end=NOW - timedelta(days=1))
+    )
+    line = problem_of_own(tmp_path)
+    assert "ca/ca.crt: expired on" in line
+    assert line.endswith(f"remove {tmp_path}/ca and run: mlfleet init inventories/prod")
+    write_authority(tmp_path, root)
+    assert problem_of_own(tmp_path) == ""
+
+
+def test_what_ends_soon_is_told(tmp_path: Path) -> None:
+    soon, later = NOW + timedelta(days=20), NOW + timedelta(days=400)
+    write_authority(tmp_path, make("later", is_authority=True, end=later))
+    leaf = make("www", end=soon)
+    settings = {
+        "nginx_tls_mode": "provided",
+        "tls_pairs": {"nginx": {"certificate": leaf.certificate, "key": leaf.private}},
+        "ca_certificates_extra": [make("company", is_authority=True, end=later).certificate],
+    }
+
+    def told(**changes: object) -> list[str]:
+        return list(authority.warnings(declared(tmp_path, **(settings | changes)), tmp_path))
+
+    date = f"{soon:%Y-%m-%d}"
+    assert told() == [f"topology_tls_pairs.nginx: ends on {date}; give another in time"]
+    assert told(tls_renew_days=10) == []
+    assert told(nginx_tls_mode="internal") == []
+    shared = {"host": settings["tls_pairs"]["nginx"]}
+    assert told(tls_pairs=shared) == [f"topology_tls_pairs.host: ends on {date}; give another in time"]
+    extra = {"ca_certificates_extra": [make("company", is_authority=True, end=soon).certificate], "tls_pairs": {}}
+    assert told(**extra) == [f"the text at place 1: ends on {date}; give another in time"]
+    (line,) = told(tls_valid_days=500, tls_pairs={})
+    assert line.startswith(f"{tmp_path}/ca/ca.crt: ends on") and line.endswith(
+        "replace it with playbooks/rotate_ca.yml"
+    )
 
 
 def test_provided_pair_is_checked_before_any_host_is_asked(root: Made, leaf: Made, tmp_path: Path) -> None:
@@ -230,7 +280,7 @@ def test_provided_pair_is_checked_before_any_host_is_asked(root: Made, leaf: Mad
 def test_nginx_shows_clients_of_minio_its_certificate_where_it_balances(root: Made, leaf: Made, tmp_path: Path) -> None:
     pairs = {"nginx": {"certificate": leaf.certificate, "key": leaf.private}}
     off = {"tls_mode": "off", "nginx_tls_mode": "provided", "ca_sources": [root.certificate], "tls_pairs": pairs}
-    (line,) = problems(tmp_path, **off, minio_is_balanced=True)
+    (line,) = problems(tmp_path, **off, balancer_clients=["app"])
     assert line.endswith("is not valid for 10.0.0.1, only for www")
 
 
@@ -260,9 +310,13 @@ def test_minio_behind_nginx_needs_a_name(root: Made, leaf: Made, tmp_path: Path)
         "tls_pairs": pairs,
         "ca_sources": [root.certificate],
     }
+    values["minio_hosts"] = ["store1"]
     (line,) = problems(tmp_path, ("minio",), **values, minio_host="127.0.0.1", minio_tls_name="127.0.0.1")
     assert line.startswith("topology_minio_tls_name: nginx cannot verify the address 127.0.0.1")
     assert problems(tmp_path, ("minio",), **values, minio_host="www", minio_tls_name="www") == []
+    values |= {"minio_hosts": ["store1", "store2"], "address": "store1"}
+    (line,) = problems(tmp_path, ("minio",), **values, minio_host="www", minio_tls_name="www")
+    assert line.endswith("is not valid for store1, only for www")
 
 
 def test_comment_in_any_language_is_no_fault(root: Made) -> None:

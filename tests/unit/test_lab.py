@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlfleet.lab import free_address, ssh_command
+from mlfleet.lab import Releases, free_address, ssh_command
 from mlfleet.lab_image import debian_sources, image_tag
 from mlfleet.lab_inventory import LabInventory, lab_variables, public_line
 from mlfleet.project import MlfleetError
@@ -235,3 +235,11 @@ def test_removal_leaves_nothing_and_the_marker_goes_last(
     assert lab.marker.exists()
     lab.remove()
     assert not lab.path.exists()
+
+
+def test_releases_are_given_for_all_or_for_one():
+    releases = Releases.parse(["13", "db1=12"])
+    assert [releases.of(host) for host in ("db1", "api1")] == [12, 13]
+    assert Releases.parse([]).of("db1") == 12
+    with pytest.raises(MlfleetError, match="Debian 11 is not available: choose 12 or 13"):
+        Releases.parse(["db1=11"])

@@ -250,6 +250,15 @@ def test_without_facts_nothing_is_guessed():
     assert list(preflight.host_problems("h1", {}, {})) == ["facts are missing: gather them before preflight"]
 
 
+def test_worker_with_gpus_wants_a_host_with_gpus():
+    wishes = [{"worker": "tensorflow-gpu", "count": 1, "gpus": 1}, {"worker": "torch", "count": 1, "gpus": 0}]
+    (line,) = preflight.gpu_problems(wishes, ["workers"])
+    assert line.startswith("tensorflow-gpu on a host without GPUs: add it to group gpu")
+    assert not list(preflight.gpu_problems(wishes, ["workers", "gpu"]))
+    assert not list(preflight.gpu_problems(wishes[1:], ["workers"]))
+    assert not list(preflight.gpu_problems([wishes[0] | {"count": 0}], ["workers"]))
+
+
 def test_required_groups_have_hosts():
     required = {"restapi": ["redis", "postgres"], "mlflow": ["minio"]}
     lines = preflight.empty_groups(required, {"redis": ["h1"], "postgres": []}, "prod")

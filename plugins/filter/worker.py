@@ -1,0 +1,49 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Data for the kinds of workers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def pins(requirements: str, packages: Iterable[str]) -> str:
+    """A requirements file's text with further pins, each in place of the file's own of that name."""
+    replaced = {_name(package) for package in packages}
+    kept = [line for line in requirements.splitlines() if _name(line) not in replaced]
+    return "\n".join([*kept, *packages])
+
+
+def _name(requirement: str) -> str:
+    """A package's name as indexes compare it."""
+    found = NAME.match(requirement)
+    return re.sub(r"[-_.]+", "-", found.group()).lower() if found else ""
+
+
+def gpu_wishes(kinds: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The GPUs that kinds of workers want, for those that want some."""
+    return [
+        {"worker": kind["name"], "count": int(kind.get("count", 1)), "gpus": kind["gpus"]}
+        for kind in kinds
+        if kind.get("gpus")
+    ]
+
+
+def job_queues(kinds: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The queues on which an instance of Dioptra's own worker waits for jobs."""
+    return [queue for kind in kinds if kind.get("count", 1) and not kind.get("command") for queue in kind["queues"]]
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {
+            "pins": pins,
+            "gpu_wishes": gpu_wishes,
+            "job_queues": job_queues,
+        }

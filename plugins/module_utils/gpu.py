@@ -1,0 +1,406 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which GPUs a host has, and which worker gets which: plain data in and out.
+
+What is said of a host's GPUs is read from C(nvidia-smi -q -x), whose XML every generation of the driver writes: a field
+that a driver does not know is only left out, while C(--query-gpu) refuses the whole question then. It has the minor
+numbers that device nodes are named by, too. It lacks profiles and UUIDs of MIG slices, which C(nvidia-smi -L) has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypedDict
+from xml.etree import ElementTree
+
+VENDOR = "NVIDIA"
+
+# What every CUDA program opens besides its GPU.
+CONTROL_DEVICES = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"]
+
+# CUDA sees the devices before the first that does not exist. An empty value would do, but is easily taken for unset.
+NO_DEVICE = "-1"
+
+KERNEL_LOG = "journalctl --dmesg --grep NVRM"
+LOST_GPU = f"a GPU no longer answers: see {KERNEL_LOG}, then reboot the host"
+NO_GPU = f"the NVIDIA driver finds no GPU that it can use: see lspci -d 10de: and {KERNEL_LOG}"
+PROBLEMS = {
+    "Driver/library version mismatch": "the loaded NVIDIA driver and its libraries differ in version: reboot the host",
+    "couldn't communicate with the NVIDIA driver": (
+        "the NVIDIA driver is not loaded: install it for the running kernel, see dkms status, then reboot the host"
+    ),
+    "couldn't find libnvidia-ml": "the libraries of the NVIDIA driver are missing: install libnvidia-ml1",
+    "Insufficient Permissions": "nvidia-smi may not open /dev/nvidia*: run it as root, with become",
+    "No devices were found": NO_GPU,
+    "Unable to determine the device handle": LOST_GPU,
+    "GPU is lost": LOST_GPU,
+}
+NO_SMI = "nvidia-smi is missing, so memory and MIG slices are unknown: install nvidia-smi of the driver's version"
+
+REPORT = re.compile(r"<nvidia_smi_log.*</nvidia_smi_log>", re.DOTALL)
+LISTED_GPU = re.compile(r"GPU (\d+): .*\(UUID: ([^)]+)\)")
+LISTED_SLICE = re.compile(r"MIG (\S+)\s+Device\s+(\d+): \(UUID: ([^)]+)\)")
+DRIVER_VERSION = re.compile(r"Kernel Module(?: for \S+)?\s+(\d[\d.]*)")
+
+
+class Slice(TypedDict):
+    """A MIG slice of a GPU."""
+
+    index: int  # within its GPU
+    uuid: str
+    profile: str  # such as 1g.5gb
+    devices: list[str]  # that it needs besides its GPU's
+
+
+class Gpu(TypedDict):
+    index: int  # as nvidia-smi counts, by place on the PCI bus
+    uuid: str  # empty when the driver has not started the GPU yet
+    model: str
+    vendor: str
+    memory_mb: int | None  # MiB; None when not told
+    minor: int | None  # N in /dev/nvidiaN
+    mig_enabled: bool
+    mig_slices: list[Slice]
+
+
+class Facts(TypedDict):
+    gpus: list[Gpu]
+    driver_version: str
+    cuda_version: str  # the newest that the driver supports
+    problem: str  # why GPUs are missing or known in part, with the mend; else empty
+
+
+class Assignment(TypedDict):
+    """What one instance of a worker gets."""
+
+    worker: str
+    instance: str  # from 1
+    gpus: list[str]  # GPUs as 0, slices as 0:1
+    uuids: list[str]  # indices where a UUID is not known
+    environment: dict[str, str]
+    devices: list[str]
+
+
+class PlacementError(Exception):
+    """Wishes that the host's GPUs cannot fulfil: a line with the mend, and a table of who wants what."""
+
+
+# --- what a host has -------------------------------------------------------------------------------------------------
+
+
+def no_facts(problem: str = "") -> Facts:
+    return {"gpus": [], "driver_version": "", "cuda_version": "", "problem": problem}
+
+
+def from_smi(report: str, listing: str, mig_minors: str = "") -> Facts:
+    """Facts from all that C(nvidia-smi -q -x) and C(nvidia-smi -L) wrote, errors too.
+
+    C(mig_minors) is the driver's list of the devices that MIG slices need, /proc/driver/nvidia-caps/mig-minors.
+    """
+    found = REPORT.search(report)
+    try:
+        log = ElementTree.fromstring(found[0] if found else "")
+    except ElementTree.ParseError:
+        return no_facts(_problem(report) or f"nvidia-smi fails, run it on the host: {_first_line(report)}")
+    # Around the XML, which has the other GPUs, nvidia-smi speaks of one that is lost.
+    problem = _problem(REPORT.sub("", report))
+    listed, minors = _listed(listing), _minors(mig_minors)
+    gpus = [_gpu(element, position, listed, minors) for position, element in enumerate(log.iter("gpu"))]
+    undivided = [str(gpu["index"]) for gpu in gpus if gpu["mig_enabled"] and not gpu["mig_slices"]]
+    if undivided:
+        problem = problem or (
+            f"MIG is on without slices on GPU {', '.join(undivided)}: "
+            "make some with nvidia-smi mig -cgi PROFILE -C, or turn it off with nvidia-smi -mig 0"
+        )
+    return {
+        "gpus": sorted(gpus, key=lambda gpu: gpu["index"]),
+        "driver_version": _text(log, "driver_version"),
+        "cuda_version": _text(log, "cuda_version"),
+        "problem": problem or ("" if gpus else NO_GPU),
+    }
+
+
+def from_proc(informations: Iterable[str], version: str) -> Facts:
+    """Facts from what a loaded driver tells in /proc/driver/nvidia: each GPU's information, by its place on the bus."""
+    gpus = [_gpu_of_information(index, information) for index, information in enumerate(informations)]
+    return {
+        "gpus": gpus,
+        "driver_version": loaded_driver(version),
+        "cuda_version": "",
+        "problem": NO_SMI if gpus else "",
+    }
+
+
+def loaded_driver(version: str) -> str:
+    """The driver's version in /proc/driver/nvidia/version."""
+    found = DRIVER_VERSION.search(version)
+    return found[1] if found else ""
+
+
+def _problem(output: str) -> str:
+    return next((problem for sign, problem in PROBLEMS.items() if sign in output), "")
+
+
+def _first_line(output: str) -> str:
+    return next((line.strip() for line in output.splitlines() if line.strip()), "it writes nothing")
+
+
+@dataclass
+class _Listed:
+    """A GPU in C(nvidia-smi -L), with profile and UUID of its slices."""
+
+    index: int
+    slices: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+
+def _listed(listing: str) -> dict[str, _Listed]:
+    gpus: dict[str, _Listed] = {}
+    for line in listing.splitlines():
+        if gpu := LISTED_GPU.search(line):
+            gpus[gpu[2]] = _Listed(int(gpu[1]))
+        elif gpus and (part := LISTED_SLICE.search(line)):
+            list(gpus.values())[-1].slices[int(part[2])] = part[1], part[3]
+    return gpus
+
+
+def _minors(mig_minors: str) -> dict[str, str]:
+    """Minor numbers of MIG's capabilities, by names such as gpu0/gi1/ci0/access."""
+    return dict(line.split() for line in mig_minors.splitlines() if len(line.split()) == 2)
+
+
+def _gpu(element: ElementTree.Element, position: int, listed: Mapping[str, _Listed], minors: Mapping[str, str]) -> Gpu:
+    uuid, minor = _text(element, "uuid"), _number(_text(element, "minor_number"))
+    as_listed = listed.get(uuid) or _Listed(position)
+    slices: list[Slice] = []
+    for part in element.iter("mig_device"):
+        number = _number(_text(part, "index"))
+        if number in as_listed.slices:
+            profile, part_uuid = as_listed.slices[number]
+            instance = f"gpu{minor}/gi{_text(part, 'gpu_instance_id')}"
+            capabilities = (f"{instance}/access", f"{instance}/ci{_text(part, 'compute_instance_id')}/access")
+            devices = [f"/dev/nvidia-caps/nvidia-cap{minors[name]}" for name in capabilities if name in minors]
+            slices.append({"index": number, "uuid": part_uuid, "profile": profile, "devices": devices})
+    return {
+        "index": as_listed.index,
+        "uuid": uuid,
+        "model": _text(element, "product_name"),
+        "vendor": VENDOR,
+        "memory_mb": _number(_text(element, "fb_memory_usage/total")),
+        "minor": minor,
+        "mig_enabled": _text(element, "mig_mode/current_mig") == "Enabled",
+        "mig_slices": slices,
+    }
+
+
+def _gpu_of_information(index: int, information: str) -> Gpu:
+    lines = dict(line.split(":", 1) for line in information.splitlines() if ":" in line)
+    values = {name.strip(): value.strip() for name, value in lines.items()}
+    uuid = values.get("GPU UUID", "")
+    return {
+        "index": index,
+        "uuid": "" if "?" in uuid else uuid,  # the driver learns it when a program opens the GPU
+        "model": values.get("Model", ""),
+        "vendor": VENDOR,
+        "memory_mb": None,
+        "minor": _number(values.get("Device Minor", "")),
+        "mig_enabled": False,
+        "mig_slices": [],
+    }
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()
+
+
+def _number(text: str) -> int | None:
+    """The number that a value such as 11441 MiB begins with; others, such as N/A, have none."""
+    found = re.match(r"\d+", text)
+    return int(found[0]) if found else None
+
+
+# --- who gets what ---------------------------------------------------------------------------------------------------
+
+
+class _Unit(NamedTuple):
+    """What is placed: a GPU, or a slice of one."""
+
+    name: str
+    uuid: str
+    devices: list[str]
+    slice_of: tuple[str, ...] = ()  # index and UUID of the GPU
+
+
+def assign(wishes: Sequence[Mapping[str, Any]], gpus: Sequence[Gpu], problem: str = "") -> list[Assignment]:
+    """Which instance of which worker gets which of a host's GPUs.
+
+    A wish has a C(worker), the C(count) of its instances, and the C(gpus) that it wants: a number for each instance
+    (1 when left out), a list of GPUs that its instances share evenly in this order, or V(all) for its only instance.
+    In lists a GPU is an index or a UUID, and a MIG slice a UUID or GPU:SLICE, quoted because to YAML 1:0 is a number.
+    What is named is reserved first. The others get the lowest that are free, wish by wish, so that none moves when a
+    later one changes its count.
+
+    C(problem) is the one in the host's facts; it explains why GPUs are missing. PlacementError tells why it cannot be.
+    """
+    units = list(_units(gpus))
+    placed: list[list[list[_Unit]]] = [[] for _wish in wishes]
+    try:
+        _place(wishes, units, placed, problem)
+    except PlacementError as error:
+        raise PlacementError(f"{error}\n\n{_table(wishes, placed)}") from None
+    return [
+        _assignment(wish["worker"], str(number), mine)
+        for wish, instances in zip(wishes, placed, strict=True)
+        for number, mine in enumerate(instances, start=1)
+    ]
+
+
+def _units(gpus: Iterable[Gpu]) -> Iterator[_Unit]:
+    for gpu in gpus:
+        name, uuid = str(gpu["index"]), gpu["uuid"]
+        devices = [] if gpu["minor"] is None else [f"/dev/nvidia{gpu['minor']}"]
+        if not gpu["mig_enabled"]:
+            yield _Unit(name, uuid, devices)
+        for part in gpu["mig_slices"]:
+            yield _Unit(f"{name}:{part['index']}", part["uuid"], [*devices, *part["devices"]], (name, uuid))
+
+
+def _place(
+    wishes: Sequence[Mapping[str, Any]], units: list[_Unit], placed: list[list[list[_Unit]]], problem: str
+) -> None:
+    """Fills C(placed), for each wish a list of what its instances get."""
+    check(wishes)
+    asked = sum(_asked(wish, len(units)) for wish in wishes)
+    if asked and not units:
+        raise PlacementError(
+            f"GPUs are asked for, and this host has none: {problem or 'install the NVIDIA driver, or ask for 0'}"
+        )
+    owners: dict[str, str] = {}
+    for wish, instances in zip(wishes, placed, strict=True):
+        for mine in _named(wish, units):
+            for unit in mine:
+                if unit.name in owners:
+                    both = f"{owners[unit.name]} and {wish['worker']}"
+                    raise PlacementError(f"GPU {unit.name} is given twice, to {both}: name it once")
+                owners[unit.name] = wish["worker"]
+            instances.append(mine)
+    free = [unit for unit in units if unit.name not in owners]
+    for wish, instances in zip(wishes, placed, strict=True):
+        for _instance in range(wish["count"] - len(instances)):
+            wanted = _number_wanted(wish)
+            mine = _lowest(free, wanted)
+            if len(mine) < wanted:
+                raise PlacementError(_shortage(wish, asked, units) + (f" ({problem})" if problem else ""))
+            free = [unit for unit in free if unit not in mine]
+            instances.append(mine)
+
+
+def _shortage(wish: Mapping[str, Any], asked: int, units: list[_Unit]) -> str:
+    if asked > len(units):
+        return f"{asked} GPUs are asked for, and this host has {len(units)}: lower count or gpus"
+    return (
+        f"{wish['worker']} wants {_number_wanted(wish)} GPUs for an instance, and too few whole ones are left, "
+        "as CUDA shows a program one MIG slice only: ask for 1, or turn MIG off"
+    )
+
+
+def check(wishes: Sequence[Mapping[str, Any]]) -> None:
+    """PlacementError when wishes are none, whatever GPUs there are."""
+    workers = [wish["worker"] for wish in wishes]
+    for wish in wishes:
+        worker, count, gpus = wish["worker"], wish["count"], wish.get("gpus", 1)
+        if workers.count(worker) > 1:
+            raise PlacementError(f"{worker} is there twice: give it one wish, or each a name of its own")
+        if gpus == "all" and count > 1:
+            raise PlacementError(f"{worker} wants all GPUs for each of {count} instances: set count to 1, or a number")
+        if isinstance(gpus, list) and count and len(gpus) % count:
+            raise PlacementError(
+                f"{worker} names {len(gpus)} GPUs for {count} instances: name as many for each, or change count"
+            )
+        if gpus != "all" and not isinstance(gpus, list) and not str(gpus).isdecimal():
+            raise PlacementError(f"gpus of {worker} is {gpus!r}: give a number, a list of GPUs, or all")
+
+
+def _number_wanted(wish: Mapping[str, Any]) -> int:
+    """How many each instance gets that does not name them."""
+    gpus = wish.get("gpus", 1)
+    return 0 if isinstance(gpus, list) else int(gpus)
+
+
+def _asked(wish: Mapping[str, Any], available: int) -> int:
+    gpus: Any = wish.get("gpus", 1)
+    count: int = wish["count"]
+    if isinstance(gpus, list):
+        return len(gpus) if count else 0
+    return count * (max(available, 1) if gpus == "all" else int(gpus))
+
+
+def _named(wish: Mapping[str, Any], units: list[_Unit]) -> list[list[_Unit]]:
+    """What each instance gets of the GPUs that the wish names; nothing when it gives a number."""
+    gpus, count = wish.get("gpus", 1), wish["count"]
+    if not count or not (gpus == "all" or isinstance(gpus, list)):
+        return []
+    named = units if gpus == "all" else [_find(str(name), wish["worker"], units) for name in gpus]
+    size = len(named) // count
+    shares = [named[start : start + size] for start in range(0, size * count, size)] if size else [[]] * count
+    for share in shares:
+        if len(share) > 1 and any(unit.slice_of for unit in share):
+            names = ", ".join(unit.name for unit in share)
+            raise PlacementError(
+                f"{wish['worker']} wants {names} for an instance, and CUDA shows a program one MIG slice only: "
+                "name one for each instance, or turn MIG off"
+            )
+    return shares
+
+
+def _find(name: str, worker: str, units: list[_Unit]) -> _Unit:
+    for unit in units:
+        if name in (unit.name, unit.uuid):
+            return unit
+    slices = [unit.name for unit in units if name in unit.slice_of]
+    if slices:
+        raise PlacementError(f"{worker} wants GPU {name}, which MIG divides: name one of {', '.join(slices)}")
+    known = ", ".join(unit.name for unit in units)
+    raise PlacementError(f"{worker} wants GPU {name}, which this host does not have: name one of {known}")
+
+
+def _lowest(free: list[_Unit], number: int) -> list[_Unit]:
+    """The first that are free. CUDA shows a program one MIG slice at most, so several are whole GPUs."""
+    usable = free if number <= 1 else [unit for unit in free if not unit.slice_of]
+    return usable[:number]
+
+
+def _assignment(worker: str, instance: str, units: list[_Unit]) -> Assignment:
+    are_known = all(unit.uuid for unit in units)
+    uuids = [unit.uuid if are_known else unit.name for unit in units]
+    devices = dict.fromkeys(device for unit in units for device in unit.devices)
+    return {
+        "worker": worker,
+        "instance": instance,
+        "gpus": [unit.name for unit in units],
+        "uuids": uuids,
+        "environment": {
+            # For GPUs without a UUID: CUDA would count the fastest first, and nvidia-smi counts by place on the bus.
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "CUDA_VISIBLE_DEVICES": ",".join(uuids) or NO_DEVICE,
+        },
+        "devices": [*devices, *CONTROL_DEVICES] if units else [],
+    }
+
+
+def _table(wishes: Sequence[Mapping[str, Any]], placed: Sequence[Sequence[Sequence[_Unit]]]) -> str:
+    """Who wants what, and what each instance got before it went wrong; a hyphen for nothing."""
+    rows = [("worker", "instances", "wants", "gets")]
+    for wish, instances in zip(wishes, placed, strict=True):
+        gpus = wish.get("gpus", 1)
+        wants = ", ".join(map(str, gpus)) if isinstance(gpus, list) else "all" if gpus == "all" else f"{gpus} each"
+        gets = ["+".join(unit.name for unit in mine) or "-" for mine in instances]
+        gets += ["-"] * (wish["count"] - len(gets))
+        rows.append((wish["worker"], str(wish["count"]), wants or "-", ", ".join(gets) or "-"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Data that programs find at a path: directories of the host and exports of NFS servers, as systemd's mount units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+DEFAULT_PATH = "/dioptra/data"
+NFS_PACKAGE = "nfs-common"
+# As Dioptra's documents have them, without bg and auto, which the unit's soft dependency stands for, and without intr,
+# which Linux ignores. A longer cache of attributes suits data that seldom changes.
+NFS_OPTIONS = ("nfsvers=4", "actimeo=1800")
+
+MOUNT_OPTIONS: dict[str, dict[str, Any]] = {
+    "source": {"type": "str", "required": True},
+    "path": {"type": "str", "default": DEFAULT_PATH},
+    "read_only": {"type": "bool", "default": True},
+    "options": {"type": "list", "elements": "str", "default": []},
+}
+
+# Without quotes, blanks and what systemd expands.
+SOURCE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*:)?/[^\s\"'\\%$]*")
+PATH = re.compile(r"(/[A-Za-z0-9_.-]+)+")
+OPTION = re.compile(r"[^\s,\"'\\%$]+")
+# A unit with PrivateTmp and ProtectHome has others of its own there, or none.
+HIDDEN = ("/dev", "/home", "/proc", "/root", "/run/user", "/sys", "/tmp", "/var/tmp")
+
+UNIT_TEXT = """\
+# Made by mlfleet; changes are undone by the next run.
+[Unit]
+Description=Data at {path}
+StopWhenUnneeded=true
+
+[Mount]
+What={source}
+Where={path}
+Type={kind}
+Options={options}
+LazyUnmount=true
+TimeoutSec=60
+"""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A source and the path at which programs find it."""
+
+    source: str
+    path: str = DEFAULT_PATH
+    read_only: bool = True
+    options: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, declared: Mapping[str, Any]) -> Mount:
+        known = {key: declared[key] for key in MOUNT_OPTIONS if declared.get(key) is not None}
+        return cls(**{**known, "options": tuple(known.get("options", ()))})
+
+    @property
+    def is_nfs(self) -> bool:
+        return not self.source.startswith("/")
+
+    @property
+    def unit(self) -> str:
+        return f"{escape(self.path)}.mount"
+
+    @property
+    def text(self) -> str:
+        """The mount unit. Nothing in it names a program, so that those with the same data share it."""
+        kind, options = ("nfs", self.options or NFS_OPTIONS) if self.is_nfs else ("none", ("bind", *self.options))
+        options = (*options, "ro" if self.read_only else "rw")
+        return UNIT_TEXT.format(path=self.path, source=self.source, kind=kind, options=",".join(options))
+
+    @property
+    def described(self) -> str:
+        return " ".join([self.source, "read-only" if self.read_only else "writable", *self.options])
+
+    def problems(self) -> Iterator[str]:
+        if not SOURCE.fullmatch(self.source):
+            yield f"source {self.source!r} is neither an absolute directory nor an export like server:/path"
+        if not PATH.fullmatch(self.path) or {".", ".."} & set(self.path.split("/")):
+            yield f"path {self.path!r} is not absolute, or has other signs than letters, digits, _ . and -"
+        elif any(self.path == hidden or self.path.startswith(f"{hidden}/") for hidden in HIDDEN):
+            yield f"path {self.path} is hidden from services; use another, such as {DEFAULT_PATH}"
+        for option in self.options:
+            if not OPTION.fullmatch(option):
+                yield f"option {option!r} has a blank, a comma or a quote"
+            elif option in ("ro", "rw"):
+                yield f"option {option}: say read_only: {str(option == 'ro').lower()} instead"
+
+
+def escape(path: str) -> str:
+    """A path in the name of a unit, as C(systemd-escape --path) writes it."""
+    words = "/".join(word for word in path.split("/") if word)
+    plain = re.sub(r"[^A-Za-z0-9:_./]", lambda sign: "".join(f"\\x{byte:02x}" for byte in sign.group().encode()), words)
+    return re.sub(r"^\.", r"\\x2e", plain).replace("/", "-") or "-"

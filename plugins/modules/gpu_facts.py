@@ -1,0 +1,188 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpu_facts
+short_description: Tells which NVIDIA GPUs a host has
+description:
+  - Asks C(nvidia-smi), or where that is missing the loaded driver in C(/proc/driver/nvidia).
+  - That a host has no GPU, or none that can be used, is an answer and no error; RV(problem) says what would mend it.
+  - Changes nothing.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  nvidia_smi:
+    description: Path or name of C(nvidia-smi).
+    type: str
+    default: nvidia-smi
+attributes:
+  check_mode:
+    description: It changes nothing, so it does the same.
+    support: full
+  diff_mode:
+    description: It changes nothing.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: See the GPUs
+  mlfleet.stack.gpu_facts:
+  register: gpu
+
+- name: Stop where GPUs cannot be used
+  ansible.builtin.fail:
+    msg: "{{ gpu.problem }}"
+  when: gpu.problem != ''
+"""
+
+RETURN = r"""
+gpus:
+  description: The GPUs, by their place on the PCI bus; empty when there is none that can be used.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    index:
+      description: Its number, as C(nvidia-smi) counts.
+      type: int
+    uuid:
+      description: Its UUID; empty when nothing told it because no program has used the GPU yet.
+      type: str
+    model:
+      description: Its name.
+      type: str
+    vendor:
+      description: Always V(NVIDIA).
+      type: str
+    memory_mb:
+      description: Its memory in MiB; null when it is not told.
+      type: int
+    minor:
+      description: The minor number of its device, V(0) for C(/dev/nvidia0); null when there is none.
+      type: int
+    mig_enabled:
+      description: Whether it is divided by MIG, so that only its slices can be used.
+      type: bool
+    mig_slices:
+      description: Its slices, each with C(index), C(uuid), C(profile) and the further C(devices) that it needs.
+      type: list
+      elements: dict
+  sample:
+    - index: 0
+      uuid: GPU-d37e67a5-91dd-3774-a5cb-99096249601a
+      model: Tesla T4
+      vendor: NVIDIA
+      memory_mb: 15360
+      minor: 0
+      mig_enabled: false
+      mig_slices: []
+driver_version:
+  description: Version of the driver; empty when none is loaded.
+  returned: always
+  type: str
+  sample: 535.129.03
+cuda_version:
+  description: Newest version of CUDA that the driver supports; empty when it is not told.
+  returned: always
+  type: str
+  sample: "12.2"
+problem:
+  description: Why GPUs cannot be used or are known in part only, and what mends it, in one line; else empty.
+  returned: always
+  type: str
+  sample: "the loaded NVIDIA driver and its libraries differ in version: reboot the host"
+container_toolkit:
+  description: Version of the NVIDIA Container Toolkit, which containers need for GPUs; empty when it is not installed.
+  returned: always
+  type: str
+  sample: 1.17.8
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.gpu import (
+    Facts,
+    from_proc,
+    from_smi,
+    loaded_driver,
+    no_facts,
+)
+
+DRIVER = Path("/proc/driver")
+# Without persistence mode each GPU is started to be asked, which takes seconds.
+TIMEOUT_SECONDS = 120
+TOOLKIT_COMMANDS = ("nvidia-ctk", "nvidia-container-cli")
+
+
+def output(*words: str) -> str:
+    """All that a command writes, whether it fails or not."""
+    done = subprocess.run(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    return done.stdout
+
+
+def content(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def facts(nvidia_smi: str | None, driver: Path) -> Facts:
+    """What is known of the GPUs. C(driver) is where the loaded driver tells about itself."""
+    version = content(driver / "nvidia/version")
+    if nvidia_smi is None:
+        return from_proc(map(content, sorted(driver.glob("nvidia/gpus/*/information"))), version)
+    try:
+        told = from_smi(
+            output(nvidia_smi, "-q", "-x"), output(nvidia_smi, "-L"), content(driver / "nvidia-caps/mig-minors")
+        )
+    except subprocess.TimeoutExpired:
+        told = no_facts(f"nvidia-smi does not answer within {TIMEOUT_SECONDS} s: reboot the host")
+    except OSError as error:
+        told = no_facts(f"nvidia-smi cannot be run, install it anew: {error}")
+    told["driver_version"] = told["driver_version"] or loaded_driver(version)
+    return told
+
+
+def toolkit_version(text: str) -> str:
+    """The version in what a command of the toolkit says of itself."""
+    found = re.search(r"version:? (\d\S*)", text)
+    return found[1] if found else ""
+
+
+def toolkit(commands: list[str]) -> str:
+    """The toolkit's version, from the first command that tells it."""
+    for command in commands:
+        try:
+            if version := toolkit_version(output(command, "--version")):
+                return version
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+    return ""
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"nvidia_smi": {"type": "str", "default": "nvidia-smi"}}, supports_check_mode=True
+    )
+    found = facts(module.get_bin_path(module.params["nvidia_smi"]), DRIVER)
+    commands = [path for path in map(module.get_bin_path, TOOLKIT_COMMANDS) if path]
+    module.exit_json(changed=False, container_toolkit=toolkit(commands), **found)
+
+
+if __name__ == "__main__":
+    main()

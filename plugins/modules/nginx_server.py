@@ -1,0 +1,139 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nginx_server
+short_description: Have nginx send a server no requests for a while
+description:
+  - Marks servers of upstreams as C(down) in nginx's configuration, or takes the mark away, and has nginx reload, which
+    drops no connection.
+  - The last server of an upstream is left in use, since a slow answer is better than none.
+  - A server that no upstream names, as one that is new, gets no requests anyway, nor does any of an nginx that is not
+    running.
+  - The role C(nginx) writes the configuration without such marks, so what a killed run leaves does not last.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  servers:
+    description: Address and port of each server, as upstreams name them.
+    type: list
+    elements: str
+    required: true
+  state:
+    description: Whether nginx sends it requests.
+    type: str
+    choices: [drained, in_use]
+    required: true
+  drain_seconds:
+    description: How long requests that are under way have, after nginx sends no new ones.
+    type: int
+    default: 5
+  path:
+    description: Configuration with the upstreams; there is nothing to do when it is not there yet.
+    type: path
+    default: /etc/nginx/nginx.conf
+attributes:
+  check_mode:
+    description: Predicts by the configuration as it is.
+    support: full
+  diff_mode:
+    description: Shows the lines.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Have nginx send this host no requests
+  mlfleet.stack.nginx_server:
+    servers: ["{{ topology_address }}:5000"]
+    state: drained
+  delegate_to: edge1
+"""
+
+RETURN = r"""
+drained:
+  description: Servers of O(servers) that nginx sends no requests after this.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import re
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils import files
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command, units
+
+UPSTREAM = re.compile(r"upstream\s+\S+\s*\{[^}]*\}")
+SERVER = re.compile(r"^(?P<head>\s*server\s+(?P<name>[^\s;]+)(?P<options>[^;]*?))(?P<down>\s+down)?;", re.MULTILINE)
+
+
+def marked(text: str, servers: list[str], is_drained: bool) -> str:
+    """The configuration with these servers marked or not, save the last one in use of an upstream."""
+
+    def in_upstream(upstream: re.Match) -> str:
+        found = list(SERVER.finditer(upstream.group()))
+        others = [server for server in found if server["name"] not in servers and not server["down"]]
+
+        def in_line(server: re.Match) -> str:
+            if server["name"] not in servers:
+                return server.group()
+            return f"{server['head']}{' down' if is_drained and others else ''};"
+
+        return SERVER.sub(in_line, upstream.group())
+
+    return UPSTREAM.sub(in_upstream, text)
+
+
+def drained(text: str, servers: list[str]) -> list[str]:
+    """Those of the servers that nginx sends no requests."""
+    used = {
+        server["name"]
+        for upstream in UPSTREAM.finditer(text)
+        for server in SERVER.finditer(upstream.group())
+        if not server["down"]
+    }
+    return [server for server in servers if server not in used]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "servers": {"type": "list", "elements": "str", "required": True},
+            "state": {"type": "str", "choices": ["drained", "in_use"], "required": True},
+            "drain_seconds": {"type": "int", "default": 5},
+            "path": {"type": "path", "default": "/etc/nginx/nginx.conf"},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    is_drained = options["state"] == "drained"
+    path = Path(options["path"])
+    # An nginx that does not run sends nobody anything.
+    before = path.read_text() if path.exists() and units(["nginx"])[0].is_running else ""
+    after = marked(before, options["servers"], is_drained)
+    if before != after and not module.check_mode:
+        try:
+            files.apply(files.plan([files.Item(str(path), content=after)]), reload)
+        except (files.FilesError, UnitError, OSError) as error:
+            module.fail_json(msg=f"nginx: {error}; the former configuration is back")
+        if is_drained:
+            time.sleep(options["drain_seconds"])
+    diff = {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
+    module.exit_json(
+        changed=before != after, drained=drained(after, options["servers"]), diff=diff if before != after else {}
+    )
+
+
+def reload() -> None:
+    command("nginx", "-t", "-q")
+    command("systemctl", "reload", "nginx")
+
+
+if __name__ == "__main__":
+    main()

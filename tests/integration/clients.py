@@ -1,0 +1,119 @@
+"""What people and their programs do with the testbed while it is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import ssl
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPSConnection
+
+from .conftest import Lab
+
+DIOPTRA, MLFLOW = 30443, 35000
+CALLS_PER_SECOND = 10
+
+
+def shown(address: str, port: int) -> str:
+    """Fingerprint of the certificate that a port shows."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((address, port)))).hexdigest()
+
+
+class Caller(threading.Thread):
+    """Asks ten times a second; remembers what went wrong."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        super().__init__()
+        self.ask, self.over = ask, threading.Event()
+        self.asked, self.failures = 0, []
+
+    def run(self) -> None:
+        start = time.monotonic()
+        while not self.over.wait(max(0, start + self.asked / CALLS_PER_SECOND - time.monotonic())):
+            self.asked += 1
+            try:
+                self.ask()
+            except Exception as error:
+                self.failures.append(f"{time.strftime('%X')}: {error}")
+
+    def __enter__(self) -> Caller:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.over.set()
+        self.join()
+
+
+class Person:
+    """Someone signed in who trusts the deployment's authorities, on a new connection each time."""
+
+    def __init__(self, lab: Lab, address: str) -> None:
+        self.lab, self.address = lab, address
+        secrets = lab.secrets()
+        account = {"username": "admin", "password": secrets["topology_secret_dioptra_admin"]}
+        status, self.cookie = self.request(DIOPTRA, "POST", "/api/v1/auth/login", json.dumps(account))
+        assert status == 200
+        credentials = f"restapi:{secrets['topology_secret_mlflow_restapi']}"
+        self.authorization = f"Basic {b64encode(credentials.encode()).decode()}"
+
+    def request(self, port: int, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str]:
+        """Status of the answer and the cookie that came with it."""
+        trusted = "".join(file.read_text() for file in sorted((self.lab.inventory / "ca").glob("*.crt")))
+        context = ssl.create_default_context(cadata=trusted)
+        connection = HTTPSConnection(self.address, port, context=context, timeout=30)
+        connection.request(method, path, body, {"Content-Type": "application/json", **headers})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer.status, answer.headers.get("Set-Cookie", "").partition(";")[0]
+
+    def ask_api(self) -> None:
+        status, _cookie = self.request(DIOPTRA, "GET", "/api/v1/queues/", Cookie=self.cookie)
+        assert status == 200, status
+
+    def ask_mlflow(self) -> None:
+        path = "/api/2.0/mlflow/experiments/search?max_results=1"
+        status, _cookie = self.request(MLFLOW, "GET", path, Authorization=self.authorization)
+        assert status == 200, status
+
+
+@contextmanager
+def callers(lab: Lab, address: str) -> Iterator[None]:
+    """Someone asks the API and MLflow all the while, and is answered each time."""
+    person = Person(lab, address)
+    with ExitStack() as stack:
+        asking = {ask.__name__: stack.enter_context(Caller(ask)) for ask in (person.ask_api, person.ask_mlflow)}
+        yield
+    for name, caller in asking.items():
+        print(f"{name}: {caller.asked} requests, {len(caller.failures)} failed")
+    assert [failure for caller in asking.values() for failure in caller.failures] == []
+
+
+def job_options(lab: Lab, address: str) -> dict:
+    """How dioptra.run_jobs reaches a testbed whose pages are at this address."""
+    secrets = lab.secrets()
+    return {
+        "url": f"https://{address}:{DIOPTRA}",
+        "username": "admin",
+        "password": secrets["topology_secret_dioptra_admin"],
+        "queues": ["tensorflow-cpu"],
+        "mlflow": {
+            "url": f"https://{address}:{MLFLOW}",
+            "username": "restapi",
+            "password": secrets["topology_secret_mlflow_restapi"],
+        },
+        "s3": {
+            "endpoint": f"https://{address}:39000",
+            "access_key": "dioptra-restapi",
+            "secret_key": secrets["topology_secret_minio_restapi"],
+        },
+        "name": "mlfleet-test",
+        "ca_file": str(lab.inventory.resolve() / "ca/ca.crt"),
+        "timeout_seconds": 300,
+        "request_timeout_seconds": 30,
+    }

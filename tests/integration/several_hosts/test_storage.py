@@ -1,0 +1,139 @@
+"""MinIO on four hosts outlives one of them, a rolling restart and a wrong layout, and grows."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import threading
+import time
+
+import boto3
+import pytest
+import yaml
+from botocore.config import Config
+
+from ..conftest import Lab
+from .conftest import APPLICATION, STORES
+
+BUCKET = "mlflow-tracking"
+
+
+@pytest.fixture
+def s3(stores: Lab):
+    """The clients' way, through nginx, without another try when a request fails."""
+    return boto3.client(
+        "s3",
+        endpoint_url=f"https://{stores.address(APPLICATION)}:39000",
+        verify=str(stores.inventory.resolve() / "ca/ca.crt"),
+        aws_access_key_id="dioptra-admin",
+        aws_secret_access_key=stores.secrets()["topology_secret_minio_root"],
+        region_name="us-east-1",
+        config=Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=60),
+    )
+
+
+def server(stores: Lab, host: str = APPLICATION) -> dict:
+    """What the server on this host says of itself and sees of the others."""
+    options = {
+        "endpoint": "https://127.0.0.1:9000",
+        "ca_file": "/etc/ssl/certs/ca-certificates.crt",
+        "access_key": "dioptra-admin",
+        "secret_key": "{{ topology_secret_minio_root }}",
+        "gather": ["server"],
+    }
+    python = "ansible_python_interpreter=/opt/mlfleet/tools/bin/python"
+    module = ("-m", "mlfleet.stack.minio_info", "-a", json.dumps(options))
+    environment = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    command = ("ansible", host, "-i", stores.name, "--become", "--one-line", "-e", python, *module)
+    return json.loads(stores.command(*command, env=environment).stdout.partition("=> ")[2])["server"]
+
+
+class Writer(threading.Thread):
+    """Writes and reads objects until it is told to stop; remembers what it wrote and what failed."""
+
+    def __init__(self, s3) -> None:
+        super().__init__()
+        self.s3, self.over = s3, threading.Event()
+        self.written: dict[str, str] = {}
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            # Every tenth is large enough to be sent in parts.
+            size = 200_000 if len(self.written) % 10 else 12_000_000
+            body, key = secrets.token_bytes(size), f"artifacts/{self.name}/{len(self.written)}"
+            try:
+                self.s3.upload_fileobj(io.BytesIO(body), BUCKET, key)
+                self.written[key] = hashlib.sha256(body).hexdigest()
+                self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+            except Exception as error:
+                self.failures.append(f"{key}: {error}")
+
+    def stop(self) -> None:
+        self.over.set()
+        self.join()
+
+    def read_back(self) -> None:
+        lost = {}
+        for key, digest in self.written.items():
+            try:
+                found = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+                assert hashlib.sha256(found).hexdigest() == digest
+            except Exception as error:
+                lost[key] = str(error)
+        assert lost == {}
+
+
+def test_changed_layout_is_refused(stores: Lab) -> None:
+    for volumes in (["/srv/drive1", "/srv/other"], ["/srv/drive2", "/srv/drive1"]):
+        run = stores.playbook(
+            "--limit", "minio", "-e", yaml.safe_dump({"minio_volumes": volumes}, default_flow_style=True)
+        )
+        assert run.code != 0 and run.count("changed") == 0
+        assert "pool 1 had /srv/drive1, /srv/drive2 on 4 hosts, and is declared" in " ".join(run.output.split())
+
+
+def test_reads_and_writes_go_on_without_one_host(stores: Lab, s3) -> None:
+    stores.ssh("sudo systemctl stop minio", host="store3")
+    writer = Writer(s3)
+    writer.start()
+    threading.Event().wait(10)
+    writer.stop()
+    stores.ssh("sudo systemctl start minio", host="store3")
+    assert writer.failures == []
+    assert len(writer.written) > 10
+    # A host that starts says that objects do not exist until it has found the others; nginx then asks those.
+    writer.read_back()
+    while any(server(stores, host)["drives"]["offline"] for host in STORES):
+        time.sleep(1)
+    writer.read_back()
+
+
+def test_rolling_restart_fails_no_request(stores: Lab, s3) -> None:
+    writer = Writer(s3)
+    writer.start()
+    run = stores.playbook(playbook="playbooks/restart_minio.yml")
+    writer.stop()
+    assert run.code == 0, run.output[-4000:]
+    assert run.count("changed") == len(STORES) * 3  # drained, restarted, in use again
+    assert stores.converge("--limit", "minio,nginx").count("changed") == 0
+    print(f"{len(writer.written)} objects written in the rolling restart, {len(writer.failures)} requests failed")
+    assert writer.failures == []
+    writer.read_back()
+
+
+def test_second_pool_is_added_and_cannot_vanish(stores: Lab, s3) -> None:
+    key, body = "artifacts/before-the-second-pool", secrets.token_bytes(100_000)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+    first = {"hosts": STORES, "volumes": ["/srv/drive1", "/srv/drive2"]}
+    second = {"hosts": STORES, "volumes": ["/srv/drive3", "/srv/drive4"]}
+    stores.converge("--limit", "minio", "-e", json.dumps({"minio_pools": [first, second]}))
+    assert server(stores)["pools"] == 2
+    assert server(stores)["drives"] == {"online": 16, "offline": 0}
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == body
+    run = stores.playbook("--limit", "minio")
+    assert run.code != 0 and run.count("changed") == 0
+    assert "pool 2 had /srv/drive3, /srv/drive4 on 4 hosts" in " ".join(run.output.split())

@@ -1,0 +1,148 @@
+"""`inventories/prod` as it stands, on eleven hosts with two releases of Debian; takes most of an hour."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
+
+from .clients import job_options
+from .conftest import ROOT, Lab, Run
+
+pytestmark = pytest.mark.fleet
+
+EDGE = "edge1"
+WORKERS = ["node1", "node2"]
+# What a lab of small hosts on one disk needs beside what the inventory says.
+SETTINGS = {
+    "minio_root_drives_allowed": True,
+    "mlflow_workers": 2,
+    "restapi_gunicorn_workers": 2,
+    "worker_tensorflow_cpu_count": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    like = tmp_path_factory.mktemp("inventories") / "prod"
+    shutil.copytree(ROOT / "inventories/prod", like)
+    main = like / "group_vars/all/main.yml"
+    settings = yaml.safe_load(main.read_text()) | SETTINGS
+    del settings["topology_nginx_server_names"]  # a lab has no names
+    main.write_text(yaml.safe_dump(settings))
+    lab = Lab(ROOT / ".cache/integration/fleet")
+    lab.down() if lab.inventory.exists() else None
+    lab.up(str(like), "--debian", f"{EDGE}=13")
+    try:
+        lab.init()
+        yield lab
+    finally:
+        lab.down()
+
+
+@dataclass
+class Measured:
+    run: Run
+    seconds: float
+    controller_seconds: float  # of its processors
+
+    def __str__(self) -> str:
+        hosts = len(re.findall(r"ok=\d+", self.run.output))
+        tasks = self.run.count("ok") + self.run.count("skipped")
+        return (
+            f"{hosts} hosts: {self.seconds:.0f} s, {tasks} tasks, {tasks / hosts:.0f} a host, "
+            f"controller {self.controller_seconds:.0f} s of CPU, {self.controller_seconds / hosts:.1f} a host"
+        )
+
+
+def measured(lab: Lab, *words: str) -> Measured:
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    run = lab.converge(*words)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    controller = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(run, time.monotonic() - start, controller)
+
+
+def test_fleet_converges_and_stays(fleet: Lab) -> None:
+    print("\nfresh:", measured(fleet))
+    assert fleet.ssh("cat /etc/debian_version", host=EDGE).startswith("13")
+    again = measured(fleet)
+    print("no-op:", again)
+    assert again.run.count("changed") == 0
+    assert fleet.converge("--check").count("changed") == 0
+
+
+def test_every_queue_runs_a_job(fleet: Lab) -> None:
+    run = fleet.verify()
+    jobs = re.findall(r"(\S+): job \d+ finished in [\d.]+ s", run.output)
+    print(jobs)
+    assert sorted(jobs) == ["pytorch-cpu", "tensorflow-cpu"]
+
+
+# The job's plugin trains what its worker has, on data from the read-only mount, to which it cannot write.
+TRAIN = """
+import errno
+import importlib.util
+
+import numpy
+
+table = numpy.loadtxt("/dioptra/data/line.csv", delimiter=",").astype("float32")
+x, y = table[:, :1], table[:, 1:]
+if importlib.util.find_spec("torch"):
+    import torch
+
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for _step in range(50):
+        loss = torch.nn.functional.mse_loss(model(torch.from_numpy(x)), torch.from_numpy(y))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+else:
+    import tensorflow
+
+    model = tensorflow.keras.Sequential([tensorflow.keras.layers.Dense(1)])
+    model.compile(optimizer=tensorflow.keras.optimizers.SGD(0.1), loss="mse")
+    losses = model.fit(x, y, epochs=50, verbose=0).history["loss"]
+assert losses[-1] < losses[0] / 10, losses
+try:
+    open("/dioptra/data/written-by-a-job", "w")
+except OSError as error:
+    assert error.errno == errno.EROFS, error
+else:
+    raise AssertionError("a job can write to its data")
+"""
+
+
+def test_jobs_train_on_data_that_they_cannot_change(fleet: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "".join(f"{x / 10},{3 * x / 10 + 1}\n" for x in range(-10, 11))
+    for host in WORKERS:
+        fleet.ssh("sudo mkdir -p /srv/datasets && sudo tee /srv/datasets/line.csv >/dev/null", host=host, input=rows)
+    mounted = ("-e", json.dumps({"topology_worker_mounts": [{"source": "/srv/datasets"}]}))
+    fleet.converge("--limit", "workers", *mounted)
+    monkeypatch.setattr(dioptra, "TASKS", TRAIN + dioptra.TASKS)
+    options = job_options(fleet, fleet.address(EDGE)) | {"queues": ["pytorch-cpu", "tensorflow-cpu"]}
+    found = dioptra.run_jobs(options | {"name": "mlfleet-train"})
+    assert found["wrong"] == []
+    print([(job["queue"], job["status"], job["seconds"]) for job in found["jobs"]])
+
+
+def test_no_op_costs_each_host_the_same(fleet: Lab) -> None:
+    for count in (1, 2, 4, 8):
+        hosts = ["node1", "node2", "app1", "app2", "store1", "store2", "store3", "store4"][:count]
+        print(measured(fleet, "--limit", ",".join(hosts)))
+
+
+def test_run_of_one_worker_asks_no_other_host(fleet: Lab) -> None:
+    run = fleet.converge("--limit", "node1", "-vv")
+    assert re.findall(r"^(\S+) +: ok=", run.output, re.MULTILINE) == ["node1"]

@@ -1,0 +1,309 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Kinds of workers: their packages, GPUs and data."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.mlfleet.stack.plugins.action import unit_files as unit_files_action
+from ansible_collections.mlfleet.stack.plugins.filter import unit, worker
+from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount, escape
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit
+from ansible_collections.mlfleet.stack.plugins.modules import healthy_unit, mount_sources, python_venv, unit_files
+
+ROOT = Path(__file__).parents[2]
+QUEUES = {"topology_worker_queues": {"worker_tensorflow_cpu": ["tensorflow-cpu"]}}
+
+
+def kinds(*declared):
+    return QUEUES | {"worker_custom_kinds": list(declared)}
+
+
+# --- packages --------------------------------------------------------------------------------------------------------
+
+
+def test_further_pins_replace_those_of_the_same_name():
+    text = (
+        "NumPy==2.4.6 ; python_full_version < '3.12'\nnumpy==2.5.5 ; python_full_version >= '3.12'\nscikit_learn==1.9.1"
+    )
+    assert (
+        worker.pins(text, ["numpy==1.26.4", "tabulate==0.9.0"]) == "scikit_learn==1.9.1\nnumpy==1.26.4\ntabulate==0.9.0"
+    )
+    assert worker.pins(text, ["scikit-learn==1.8.0"]).count("scikit") == 1
+    assert worker.pins(text, []) == text
+
+
+def test_further_indexes_give_way_where_they_lack_a_version():
+    assert python_venv.index_environment(None, ["https://one", "https://two"]) == {
+        "UV_INDEX": "https://one https://two",
+        "PIP_EXTRA_INDEX_URL": "https://one https://two",
+        "UV_INDEX_STRATEGY": "unsafe-first-match",
+    }
+    assert python_venv.index_environment(None, []) == {}
+
+
+@pytest.mark.parametrize("name", ["tensorflow_cpu", "tensorflow_gpu", "pytorch_cpu", "pytorch_gpu"])
+def test_pins_of_a_kind_are_what_its_extra_wants(name):
+    pinned = (ROOT / f"constraints/worker_{name}.txt").read_text()
+    framework = {"tensorflow": r"^tensorflow(-cpu)?==2\.17\.1\b", "pytorch": r"^torch==2\.10\.0$"}[name.split("_")[0]]
+    assert re.search(framework, pinned, re.MULTILINE)
+    assert "dioptra-platform==1.2.2" in pinned
+
+
+def test_pins_without_cuda_are_the_others_less_the_libraries_of_cuda():
+    every, few = (
+        set((ROOT / f"constraints/{name}.txt").read_text().splitlines())
+        for name in ("worker_pytorch_cpu", "worker_pytorch_without_cuda")
+    )
+    assert few < every
+    assert {line.split("-")[0].split("=")[0] for line in every - few} == {"cuda", "nvidia", "triton"}
+
+
+# --- devices ---------------------------------------------------------------------------------------------------------
+
+
+def test_devices_are_opened_to_an_instance_by_its_drop_in():
+    with_gpu, without = unit.device_files(["1", "2"], "w", {"1": ["/dev/nvidia0", "/dev/nvidiactl"]})
+    assert with_gpu == {
+        "path": "/etc/systemd/system/w@1.service.d/devices.conf",
+        "content": "[Service]\nPrivateDevices=false\nDevicePolicy=closed\n"
+        "DeviceAllow=/dev/nvidia0 rw\nDeviceAllow=/dev/nvidiactl rw\n",
+    }
+    assert without == {"path": "/etc/systemd/system/w@2.service.d/devices.conf", "state": "absent"}
+
+
+def test_kinds_say_which_gpus_they_want():
+    declared = [
+        {"name": "a", "gpus": 1},
+        {"name": "b", "count": 2, "gpus": "all"},
+        {"name": "c"},
+        {"name": "d", "gpus": 0},
+    ]
+    assert worker.gpu_wishes(declared) == [
+        {"worker": "a", "count": 1, "gpus": 1},
+        {"worker": "b", "count": 2, "gpus": "all"},
+    ]
+
+
+def wrong(gpus, count=1):
+    return list(preflight.gpu_problems([{"worker": "a", "count": count, "gpus": gpus}], ["gpu"]))
+
+
+@pytest.mark.parametrize("gpus", [0, 1, "1", [0, 1], ["0:1"], ["GPU-8f5c1bb2"], "all"])
+def test_gpus_are_a_number_or_certain_ones_or_all(gpus):
+    assert wrong(gpus) == []
+
+
+@pytest.mark.parametrize("gpus", [-1, "two", True, 1.5])
+def test_what_gpus_are_not(gpus):
+    assert wrong(gpus) == [f"gpus of a is {gpus!r}: give a number, a list of GPUs, or all"]
+
+
+def test_named_gpus_are_shared_out_evenly():
+    assert wrong([0, 1, 2], count=2) == ["a names 3 GPUs for 2 instances: name as many for each, or change count"]
+
+
+# --- kinds -----------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_are_for_dioptras_own_workers():
+    declared = [
+        {"name": "a", "queues": ["a1", "a2"]},
+        {"name": "b", "queues": ["b"], "count": 0},
+        {"name": "c", "queues": ["c"], "command": "other"},
+    ]
+    assert worker.job_queues(declared) == ["a1", "a2"]
+
+
+@pytest.mark.parametrize("name", ["vision", "vision-2", "a" * 40])
+def test_names_of_kinds(name):
+    assert not list(preflight.custom_kinds(kinds({"name": name, "queues": ["q"]})))
+
+
+@pytest.mark.parametrize("name", ["Vision", "my kind", "a_b", "-a", "a@1", "", "a" * 41, "a\n"])
+def test_what_is_no_name_of_a_kind(name):
+    [line] = preflight.custom_kinds(kinds({"name": name, "queues": ["q"]}))
+    assert line.startswith(f"worker_custom_kinds: name {name!r} is not")
+
+
+def test_kind_is_nobody_elses():
+    own = {"name": "own", "queues": ["q"]}
+    assert list(preflight.custom_kinds(kinds(own, own, {"name": "tensorflow-cpu", "queues": ["q"]}))) == [
+        "worker_custom_kinds: own is defined twice",
+        "worker_custom_kinds: tensorflow-cpu is the kind of group worker_tensorflow_cpu; use another name",
+    ]
+
+
+@pytest.mark.parametrize("package", ["tabulate", "tabulate>=1", "tabulate[all]==1", "git+https://x/y", "x==1.*"])
+def test_package_of_a_kind_is_pinned(package):
+    [line] = preflight.custom_kinds(kinds({"name": "a", "queues": ["q"], "packages": ["ok==1.0+cpu", package]}))
+    assert line == f"worker_custom_kinds: package {package!r} of a is not pinned like name==1.2.3"
+
+
+# --- mounts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/dioptra/data", "dioptra-data"),
+        ("/my-data/x_1", r"my\x2ddata-x_1"),
+        ("/.hidden/a", r"\x2ehidden-a"),
+        ("/", "-"),
+    ],
+)
+def test_units_are_named_as_systemd_does(path, name):
+    assert escape(path) == name
+    if shutil.which("systemd-escape"):
+        assert subprocess.check_output(["systemd-escape", "--path", path], text=True).strip() == name
+
+
+def test_directory_is_bound_read_only():
+    [file] = unit.mount_files([{"source": "/srv/datasets"}])
+    assert file["path"] == "/etc/systemd/system/dioptra-data.mount"
+    lines = file["content"].splitlines()
+    assert {"What=/srv/datasets", "Where=/dioptra/data", "Type=none", "Options=bind,ro"} <= set(lines)
+
+
+def test_export_is_mounted_with_the_documented_options_or_yours():
+    export = {"source": "10.0.0.10:/dioptra/data", "read_only": False}
+    assert "Type=nfs\nOptions=nfsvers=4,actimeo=1800,rw\n" in Mount.of(export).text
+    assert "Options=nfsvers=4.2,soft,rw\n" in Mount.of(export | {"options": ["nfsvers=4.2", "soft"]}).text
+
+
+def test_only_declared_paths_can_be_written_to():
+    mounts = [{"source": "/a"}, {"source": "/b", "path": "/dioptra/b", "read_only": False}]
+    assert unit.writable_paths(mounts) == ["/dioptra/b"]
+    assert unit.mount_units(mounts) == ["dioptra-data.mount", "dioptra-b.mount"]
+
+
+@pytest.mark.parametrize(
+    ("mount", "word"),
+    [
+        ({"source": "datasets"}, "source"),
+        ({"source": "/my data"}, "source"),
+        ({"source": "/a", "path": "data"}, "path"),
+        ({"source": "/a", "path": "/dioptra/../etc"}, "path"),
+        ({"source": "/a", "path": "/home/data"}, "hidden"),
+        ({"source": "/a", "path": "/tmp"}, "hidden"),
+        ({"source": "/a", "options": ["a,b"]}, "blank"),
+        ({"source": "/a", "options": ["rw"]}, "read_only: false"),
+    ],
+)
+def test_mount_that_cannot_be_made_is_refused(mount, word):
+    [line] = preflight.mounts({"worker_tensorflow_cpu_mounts": [mount]})
+    assert line.startswith("worker_tensorflow_cpu_mounts: ") and word in line
+
+
+def test_kinds_share_a_path_when_they_mean_the_same():
+    same = [{"source": "/srv"}]
+    shared = {"worker_tensorflow_cpu_mounts": same, "topology_worker_mounts": same, "worker_mounts": [{"source": "/x"}]}
+    assert not list(preflight.mounts(shared | kinds({"name": "a", "queues": ["a"]})))
+    [line] = preflight.mounts(shared | kinds({"name": "a", "queues": ["a"], "mounts": [{"source": "server:/d"}]}))
+    assert line == (
+        "/dioptra/data is wanted from /srv read-only by worker_tensorflow_cpu_mounts "
+        "and server:/d read-only by worker_custom_kinds a; use another path, or the same source and options"
+    )
+    assert not list(preflight.mounts(shared | kinds({"name": "a", "queues": ["a"], "mounts": []})))
+
+
+def test_mounts_have_the_same_options_wherever_they_are_declared():
+    def lists(options):
+        for name, option in options.items():
+            if name == "mounts" or name.endswith("_mounts"):
+                yield option["options"]
+            yield from lists(option.get("options", {}))
+
+    found = []
+    for file in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
+        (entry_point,) = yaml.safe_load(file.read_text())["argument_specs"].values()
+        found += lists(entry_point["options"])
+    assert len(found) == 8
+    assert all(options == found[0] for options in found)
+
+
+def test_what_a_user_cannot_read_is_found(tmp_path, monkeypatch):
+    tmp_path.chmod(0o755)
+    (tmp_path / "open").touch(0o644)
+    assert mount_sources.first_unreadable(tmp_path, "nobody", 5) == ""
+    (tmp_path / "closed").touch(0o600)
+    if os.geteuid() == 0:
+        assert mount_sources.first_unreadable(tmp_path, "nobody", 5) == "./closed"
+        assert mount_sources.first_unreadable(tmp_path, "no-such-user", 5) == "./closed"
+    monkeypatch.setattr(mount_sources, "UNREADABLE", ["-exec", "sleep", "9", ";"])
+    assert mount_sources.first_unreadable(tmp_path, "nobody", 0.1) == ""
+
+
+def test_documentation_of_unit_files_matches_its_arguments():
+    keys = ("type", "elements", "default", "required")
+
+    def plain(options):
+        return {name: {key: value for key, value in option.items() if key in keys} for name, option in options.items()}
+
+    documented = yaml.safe_load(unit_files.DOCUMENTATION)["options"]
+    assert plain(documented) == plain(unit_files_action.ARGUMENT_SPEC)
+    assert plain(documented["mounts"]["suboptions"]) == plain(unit_files_action.MOUNT_OPTIONS)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The modules that unit_files executes for mounts, with their arguments."""
+
+    def run(*mounts):
+        done = []
+        action = object.__new__(unit_files_action.ActionModule)
+        record = lambda module, arguments, task_vars: done.append((module.rpartition(".")[2], arguments)) or {}  # noqa: E731
+        monkeypatch.setattr(action, "_execute_module", record, raising=False)
+        list(action._steps({"files": [], "mounts": list(mounts), "user": "w"}, {}))
+        return done[:-1], done[-1][0]
+
+    return run
+
+
+def test_what_mounts_need_comes_before_the_files(steps):
+    assert steps() == ([], "install_files")
+    looks = ("mount_sources", {"directories": ["/srv"], "user": "w"})
+    assert steps({"source": "/srv"}) == ([looks], "install_files")
+    client = ("packages", {"name": ["nfs-common"]})
+    assert steps({"source": "server:/a"}, {"source": "/srv"}) == ([looks, client], "install_files")
+
+
+def test_mount_is_renewed_when_its_unit_is_newer(tmp_path, monkeypatch):
+    monkeypatch.setattr(healthy_unit, "UNITS", tmp_path)
+    file = tmp_path / "data.mount"
+    file.touch()
+
+    def found(state, age):
+        mount = object.__new__(Unit)
+        mount.id, mount.state, mount.started_at = file.name, state, file.stat().st_mtime + age
+        return mount
+
+    assert healthy_unit.plan_wanted(found("active", 1), []) == ""
+    assert healthy_unit.plan_wanted(found("active", -1), []).startswith("restarted")
+    assert healthy_unit.plan_wanted(found("active", 1), [str(file)]).startswith("restarted")
+    assert healthy_unit.plan_wanted(found("inactive", 1), [str(file)]).startswith("started")
+
+
+@pytest.mark.parametrize(("serial", "is_good"), [("1", True), (2, True), ("25%", True), ("0", False), ("two", False)])
+def test_rollouts_go_by_a_number_or_a_percentage(serial, is_good):
+    assert (list(preflight.rollout_serial({"topology_rollout_serial": serial})) == []) is is_good
+
+
+def test_requirements_of_a_kind_are_there(tmp_path):
+    file = tmp_path / "vision.txt"
+    (line,) = preflight.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": str(file)}))
+    assert f"there is no {file}" in line
+    file.touch()
+    assert not list(preflight.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": str(file)})))
+    (line,) = preflight.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": "vision.txt"}))
+    assert "give the file's whole path" in line
