@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,16 +123,22 @@ class ActionModule(ActionBase):
         """Values as the roles will see them: an option at a time, so that an error names its option."""
         own = [values for role in roles for values in (role.defaults, role.vars)]
         variables = {name: value for values in (*own, task_vars) for name, value in values.items()}
+        resolved: dict[str, Any] = {}  # so that what refers to a value does not render it again
         templars = {
-            role.name: self._templar.copy_with_new_env(available_variables={**variables, "role_path": str(role.path)})
+            role.name: self._templar.copy_with_new_env(
+                available_variables=ChainMap({"role_path": str(role.path)}, resolved, variables)
+            )
             for role in roles
         }
 
         def resolve(role: Role, name: str) -> Any:
+            if name in resolved:
+                return resolved[name]
             if name not in variables:
                 raise UnsetError
             try:
-                return templars[role.name].template(variables[name])
+                resolved[name] = templars[role.name].template(variables[name])
+                return resolved[name]
             except AnsibleValueOmittedError:
                 raise UnsetError from None
             except AnsibleUndefinedVariable as error:
@@ -144,4 +151,5 @@ class ActionModule(ActionBase):
         return resolve
 
     def _read(self, path: Path) -> Any:
-        return self._loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else None
+        # unsafe: not copied, since nothing here changes it
+        return self._loader.load_from_file(str(path), unsafe=True, trusted_as_template=True) if path.exists() else None
