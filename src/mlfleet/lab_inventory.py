@@ -148,6 +148,8 @@ class LabInventory:
                 "ansible_user": "ops",
                 "ansible_ssh_private_key_file": str(self.key),
                 "ansible_ssh_common_args": common,
+                # A lab is one network, whatever the inventory that it imitates says of others.
+                "topology_address": address,
             }
             for name, address in addresses.items()
         }

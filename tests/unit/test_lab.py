@@ -110,7 +110,8 @@ def like(tmp_path: Path) -> Path:
     directory = tmp_path / "single"
     (directory / "group_vars/all").mkdir(parents=True)
     (directory / "hosts.yml").write_text(
-        "all: {children: {redis: {hosts: {node1: {ansible_host: 203.0.113.1}}}, nginx: {hosts: {node2: }}}}\n"
+        "all: {children: {redis: {hosts: {node1: {ansible_host: 203.0.113.1, topology_address: 198.51.100.1}}},"
+        " nginx: {hosts: {node2: }}}}\n"
     )
     (directory / "group_vars/all/main.yml").write_text("ansible_user: root\n")
     (directory / "group_vars/all/vault.yml").write_text("not for the lab\n")
@@ -181,6 +182,7 @@ def test_ansible_reaches_lab_hosts_by_their_own_address_user_and_key(lab: LabInv
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     variables = json.loads(done.stdout)
     assert (variables["ansible_host"], variables["ansible_user"]) == ("192.0.2.2", "ops")
+    assert variables["topology_address"] == "192.0.2.2"  # not the one of the inventory that is imitated
     assert variables["ansible_ssh_private_key_file"] == str(lab.key)
     assert "StrictHostKeyChecking=yes" in variables["ansible_ssh_common_args"]
     assert not done.stderr, "Ansible took .ssh or the marker for an inventory"
