@@ -108,7 +108,7 @@ class ActionModule(ActionBase):
         """The fact that says which instance of which worker gets which of the GPUs found."""
         wishes = preflight.flattened(self._declared("gpu_wishes", roles, self._resolver(roles, task_vars)))
         try:
-            placed = gpu.assign(wishes, found["gpus"], found["problem"])
+            placed = gpu.assign(wishes, found["gpus"], found["problem"], preflight.gpu_holders(found["held"]))
         except gpu.PlacementError as error:
             return {"failed": True, "msg": f"{task_vars['inventory_hostname']}: {error}"}
         return {"ansible_facts": {"gpu_assignments": placed}}

@@ -234,21 +234,27 @@ class _Unit(NamedTuple):
     slice_of: tuple[str, ...] = ()  # index and UUID of the GPU
 
 
-def assign(wishes: Sequence[Mapping[str, Any]], gpus: Sequence[Gpu], problem: str = "") -> list[Assignment]:
+def assign(
+    wishes: Sequence[Mapping[str, Any]],
+    gpus: Sequence[Gpu],
+    problem: str = "",
+    held: Mapping[tuple[str, str], Sequence[str]] | None = None,
+) -> list[Assignment]:
     """Which instance of which worker gets which of a host's GPUs.
 
     A wish has a C(worker), the C(count) of its instances, and the C(gpus) that it wants: a number for each instance
     (1 when left out), a list of GPUs that its instances share evenly in this order, or V(all) for its only instance.
     In lists a GPU is an index or a UUID, and a MIG slice a UUID or GPU:SLICE, quoted because to YAML 1:0 is a number.
-    What is named is reserved first. The others get the lowest that are free, wish by wish, so that none moves when a
-    later one changes its count.
+    What is named is reserved first. The others keep what they have, and get the lowest that are free, wish by wish, so
+    that none moves when another changes its count: its jobs go on, and a run of one kind does not take another's.
 
-    C(problem) is the one in the host's facts; it explains why GPUs are missing. PlacementError tells why it cannot be.
+    C(held) has the UUIDs or indices that a worker's instances have already. C(problem) is the one in the host's facts;
+    it explains why GPUs are missing. PlacementError tells why it cannot be.
     """
     units = list(_units(gpus))
     placed: list[list[list[_Unit]]] = [[] for _wish in wishes]
     try:
-        _place(wishes, units, placed, problem)
+        _place(wishes, units, placed, problem, held or {})
     except PlacementError as error:
         raise PlacementError(f"{error}\n\n{_table(wishes, placed)}") from None
     return [
@@ -269,7 +275,11 @@ def _units(gpus: Iterable[Gpu]) -> Iterator[_Unit]:
 
 
 def _place(
-    wishes: Sequence[Mapping[str, Any]], units: list[_Unit], placed: list[list[list[_Unit]]], problem: str
+    wishes: Sequence[Mapping[str, Any]],
+    units: list[_Unit],
+    placed: list[list[list[_Unit]]],
+    problem: str,
+    held: Mapping[tuple[str, str], Sequence[str]],
 ) -> None:
     """Fills C(placed), for each wish a list of what its instances get."""
     check(wishes)
@@ -288,14 +298,22 @@ def _place(
                 owners[unit.name] = wish["worker"]
             instances.append(mine)
     free = [unit for unit in units if unit.name not in owners]
+    kept: dict[tuple[str, str], list[_Unit]] = {}
     for wish, instances in zip(wishes, placed, strict=True):
-        for _instance in range(wish["count"] - len(instances)):
-            wanted = _number_wanted(wish)
-            mine = _lowest(free, wanted)
+        for number in range(len(instances) + 1, wish["count"] + 1):
+            instance = (wish["worker"], str(number))
+            usable = _usable(free, _number_wanted(wish))
+            mine = [unit for unit in usable if {unit.name, unit.uuid} & set(held.get(instance, ()))]
+            kept[instance] = mine[: _number_wanted(wish)]
+            free = [unit for unit in free if unit not in kept[instance]]
+    for wish, instances in zip(wishes, placed, strict=True):
+        for number in range(len(instances) + 1, wish["count"] + 1):
+            wanted, mine = _number_wanted(wish), kept[wish["worker"], str(number)]
+            mine += _usable(free, wanted)[: wanted - len(mine)]
             if len(mine) < wanted:
                 raise PlacementError(_shortage(wish, asked, units) + (f" ({problem})" if problem else ""))
             free = [unit for unit in free if unit not in mine]
-            instances.append(mine)
+            instances.append(sorted(mine, key=units.index))
 
 
 def _shortage(wish: Mapping[str, Any], asked: int, units: list[_Unit]) -> str:
@@ -367,10 +385,9 @@ def _find(name: str, worker: str, units: list[_Unit]) -> _Unit:
     raise PlacementError(f"{worker} wants GPU {name}, which this host does not have: name one of {known}")
 
 
-def _lowest(free: list[_Unit], number: int) -> list[_Unit]:
-    """The first that are free. CUDA shows a program one MIG slice at most, so several are whole GPUs."""
-    usable = free if number <= 1 else [unit for unit in free if not unit.slice_of]
-    return usable[:number]
+def _usable(free: list[_Unit], number: int) -> list[_Unit]:
+    """CUDA shows a program one MIG slice at most, so who wants several gets whole GPUs."""
+    return free if number <= 1 else [unit for unit in free if not unit.slice_of]
 
 
 def _assignment(worker: str, instance: str, units: list[_Unit]) -> Assignment:

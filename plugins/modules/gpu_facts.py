@@ -19,6 +19,9 @@ options:
     description: Path or name of C(nvidia-smi).
     type: str
     default: nvidia-smi
+  environment_files:
+    description: Pattern of files with the environment of programs that use GPUs, of which RV(held) tells.
+    type: str
 attributes:
   check_mode:
     description: It changes nothing, so it does the same.
@@ -95,6 +98,11 @@ problem:
   returned: always
   type: str
   sample: "the loaded NVIDIA driver and its libraries differ in version: reboot the host"
+held:
+  description: The GPUs, by UUID or index, that each of O(environment_files) gives its program.
+  returned: always
+  type: dict
+  sample: {"/etc/mlfleet/dioptra-worker-pytorch-gpu/1.env": ["GPU-d37e67a5-91dd-3774-a5cb-99096249601a"]}
 container_toolkit:
   description: Version of the NVIDIA Container Toolkit, which containers need for GPUs; empty when it is not installed.
   returned: always
@@ -119,6 +127,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.gpu import (
 DRIVER = Path("/proc/driver")
 # Without persistence mode each GPU is started to be asked, which takes seconds.
 TIMEOUT_SECONDS = 120
+VISIBLE_DEVICES = re.compile(r'^CUDA_VISIBLE_DEVICES="?([^"\n]+)"?$', re.MULTILINE)
 TOOLKIT_COMMANDS = ("nvidia-ctk", "nvidia-container-cli")
 
 
@@ -175,13 +184,24 @@ def toolkit(commands: list[str]) -> str:
     return ""
 
 
+def holders(pattern: str) -> dict[str, list[str]]:
+    """The GPUs that each of these environment files gives its program."""
+    found = {str(path): VISIBLE_DEVICES.search(content(path)) for path in sorted(Path("/").glob(pattern.lstrip("/")))}
+    return {path: match[1].split(",") for path, match in found.items() if match}
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"nvidia_smi": {"type": "str", "default": "nvidia-smi"}}, supports_check_mode=True
+        argument_spec={
+            "nvidia_smi": {"type": "str", "default": "nvidia-smi"},
+            "environment_files": {"type": "str"},
+        },
+        supports_check_mode=True,
     )
     found = facts(module.get_bin_path(module.params["nvidia_smi"]), DRIVER)
+    held = holders(module.params["environment_files"]) if module.params["environment_files"] else {}
     commands = [path for path in map(module.get_bin_path, TOOLKIT_COMMANDS) if path]
-    module.exit_json(changed=False, container_toolkit=toolkit(commands), **found)
+    module.exit_json(changed=False, container_toolkit=toolkit(commands), held=held, **found)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
+from ansible_collections.mlfleet.stack.plugins.module_utils import gpu, preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.gpu import PlacementError
 from ansible_collections.mlfleet.stack.plugins.modules import gpu_facts
 
@@ -350,6 +350,33 @@ def test_growing_a_worker_keeps_what_its_instances_have():
     assert many.split()[0] == few
 
 
+def test_instance_keeps_what_it_has_when_another_kind_grows():
+    wishes = [{"worker": "a", "count": 2, "gpus": 1}, {"worker": "b", "count": 1, "gpus": 1}]
+    held = {("a", "1"): ["GPU-0"], ("b", "1"): ["1"], ("gone", "1"): ["GPU-2"]}
+    gpus = [whole(number) | {"uuid": f"GPU-{number}"} for number in range(3)]
+    placed = gpu.assign(wishes, gpus, held=held)
+    assert [each["gpus"] for each in placed] == [["0"], ["2"], ["1"]]
+    growing = [{"worker": "a", "count": 1, "gpus": 2}, {"worker": "b", "count": 1, "gpus": 1}]
+    assert [each["gpus"] for each in gpu.assign(growing, gpus, held=held)] == [["0", "2"], ["1"]]
+
+
+def test_what_is_named_goes_before_what_is_held():
+    wishes = [{"worker": "a", "count": 1, "gpus": 1}, {"worker": "b", "count": 1, "gpus": [0]}]
+    placed = gpu.assign(wishes, [whole(0), whole(1)], held={("a", "1"): ["0"]})
+    assert [each["gpus"] for each in placed] == [["1"], ["0"]]
+
+
+def test_module_tells_what_instances_hold(tmp_path):
+    for name, text in {
+        "dioptra-worker-a/1.env": 'CUDA_VISIBLE_DEVICES="GPU-0,GPU-1"\n',
+        "dioptra-worker-a/2.env": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    held = gpu_facts.holders(f"{tmp_path}/dioptra-worker-*/*.env")
+    assert preflight.gpu_holders(held) == {("a", "1"): ["GPU-0", "GPU-1"]}
+
+
 def test_index_is_the_one_that_nvidia_smi_lists():
     head, first, second, tail = re.split("(?=<gpu )|(?=</nvidia_smi_log>)", said("k80.xml"))
     assert gpu.from_smi(head + second + first + tail, said("k80.txt")) == facts("k80")
@@ -504,6 +531,6 @@ def test_module_answers_in_check_mode_and_changes_nothing(command, capsys):
 
 def test_documentation_matches_the_results():
     returned = yaml.safe_load(gpu_facts.RETURN)
-    assert set(returned) == {*gpu.no_facts(), "container_toolkit"}
+    assert set(returned) == {*gpu.no_facts(), "container_toolkit", "held"}
     assert list(returned["gpus"]["contains"]) == list(facts("t4")["gpus"][0])
     assert returned["gpus"]["sample"] == facts("t4")["gpus"]
