@@ -15,12 +15,11 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import MOUNT_
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **config_files.ARGUMENT_SPEC,
     "mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT_OPTIONS},
-    "user": {"type": "str", "default": "root"},
 }
 
 
 class ActionModule(config_files.ActionModule):
-    """Look at the mounts' sources, install what they need, then install the files."""
+    """Install what the mounts need, then the files."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         # Past config_files, whose run takes its own arguments.
@@ -37,10 +36,6 @@ class ActionModule(config_files.ActionModule):
         return result | {"changed": changed, "diff": diffs}
 
     def _steps(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        mounts = [Mount.of(declared) for declared in arguments["mounts"]]
-        if directories := [mount.source for mount in mounts if not mount.is_nfs]:
-            sources = {"directories": directories, "user": arguments["user"]}
-            yield self._execute_module("mlfleet.stack.mount_sources", sources, task_vars=task_vars)
-        if any(mount.is_nfs for mount in mounts):
+        if any(Mount.of(declared).is_nfs for declared in arguments["mounts"]):
             yield self._execute_module("mlfleet.stack.packages", {"name": [NFS_PACKAGE]}, task_vars=task_vars)
         yield self._install(arguments["files"], task_vars)

@@ -49,6 +49,11 @@ def mount_files(mounts: Iterable[Mapping[str, Any]]) -> list[dict]:
     return [{"path": f"{UNITS}/{mount.unit}", "content": mount.text} for mount in map(Mount.of, mounts)]
 
 
+def mount_directories(mounts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The sources that are directories of the host."""
+    return [mount.source for mount in map(Mount.of, mounts) if not mount.is_nfs]
+
+
 def mount_units(mounts: Iterable[Mapping[str, Any]]) -> list[str]:
     return [Mount.of(mount).unit for mount in mounts]
 
@@ -63,6 +68,7 @@ class FilterModule:
             "instance_files": instance_files,
             "device_files": device_files,
             "mount_files": mount_files,
+            "mount_directories": mount_directories,
             "mount_units": mount_units,
             "writable_paths": writable_paths,
         }

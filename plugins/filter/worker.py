@@ -35,9 +35,19 @@ def gpu_wishes(kinds: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def job_queues(kinds: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The queues on which an instance of Dioptra's own worker waits for jobs."""
-    return [queue for kind in kinds if kind.get("count", 1) and not kind.get("command") for queue in kind["queues"]]
+def job_queues(
+    queues: Mapping[str, Iterable[str]], groups: Mapping[str, Iterable[str]], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """The queues on which an instance of Dioptra's own worker waits for jobs; C(queues) has those of each group."""
+    kinds = [
+        {"queues": names, "count": hostvars[host].get(f"{group}_count", 1)}
+        for group, names in queues.items()
+        for host in groups.get(group, ())
+    ]
+    for host in groups.get("worker_custom", ()):
+        kinds += hostvars[host].get("worker_custom_kinds") or []
+    serving = [kind for kind in kinds if int(kind.get("count", 1)) and not kind.get("command")]
+    return list(dict.fromkeys(queue for kind in serving for queue in kind["queues"]))
 
 
 class FilterModule:

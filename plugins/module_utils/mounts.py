@@ -30,6 +30,8 @@ PATH = re.compile(r"(/[A-Za-z0-9_.-]+)+")
 OPTION = re.compile(r"[^\s,\"'\\%$]+")
 # A unit with PrivateTmp and ProtectHome has others of its own there, or none.
 HIDDEN = ("/dev", "/home", "/proc", "/root", "/run/user", "/sys", "/tmp", "/var/tmp")
+# A mount hides what is below it, from the whole host.
+TAKEN = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/run", "/sbin", "/usr", "/opt/mlfleet", "/var/cache", "/var/lib")
 
 UNIT_TEXT = """\
 # Made by mlfleet; changes are undone by the next run.
@@ -85,8 +87,10 @@ class Mount:
             yield f"source {self.source!r} is neither an absolute directory nor an export like server:/path"
         if not PATH.fullmatch(self.path) or {".", ".."} & set(self.path.split("/")):
             yield f"path {self.path!r} is not absolute, or has other signs than letters, digits, _ . and -"
-        elif any(self.path == hidden or self.path.startswith(f"{hidden}/") for hidden in HIDDEN):
+        elif any(f"{self.path}/".startswith(f"{hidden}/") for hidden in HIDDEN):
             yield f"path {self.path} is hidden from services; use another, such as {DEFAULT_PATH}"
+        elif any(f"{self.path}/".startswith(f"{taken}/") or taken.startswith(f"{self.path}/") for taken in TAKEN):
+            yield f"path {self.path} is the system's own; use another, such as {DEFAULT_PATH}"
         for option in self.options:
             if not OPTION.fullmatch(option):
                 yield f"option {option!r} has a blank, a comma or a quote"

@@ -22,6 +22,7 @@ MINIMUM_PYTHON = "3.11"
 SERVICE_MANAGER = "systemd"
 COMMON_ROLE = "host"
 GPU_GROUP = "gpu"
+WORKER_PREFIX = "dioptra-worker-"
 SERIAL = re.compile(r"[1-9][0-9]*%?")
 
 SECRET_PREFIX = "topology_secret_"
@@ -31,6 +32,8 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 PORTS = range(1, 65536)
 # Names units, files and queues without quoting.
 KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+# Stands unquoted in a unit's command.
+QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 # Without extras and addresses, which the environment could not compare with what is installed.
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*( *;.*)?")
 MOUNTS_OPTION = re.compile(r"worker_\w+_mounts")
@@ -247,7 +250,7 @@ def site_routes(values: Values) -> Iterator[str]:
 
 def custom_kinds(values: Values) -> Iterator[str]:
     """Kinds of workers that the inventory defines are nobody else's, and can be installed."""
-    fixed = {group.removeprefix("worker_").replace("_", "-") for group in values.get("topology_worker_queues") or {}}
+    fixed = {group.removeprefix("worker_").replace("_", "-") for group in _queues_of_groups(values)}
     kinds = values.get("worker_custom_kinds") or []
     names = [kind["name"] for kind in kinds]
     for name in dict.fromkeys(names):
@@ -266,10 +269,30 @@ def custom_kinds(values: Values) -> Iterator[str]:
                 yield f"worker_custom_kinds: package {package!r} of {kind['name']} is not pinned like name==1.2.3"
 
 
+def queues(values: Values) -> Iterator[str]:
+    """Each kind of workers listens to something that can be named in its command."""
+    listened = {f"topology_worker_queues {group}": names for group, names in _queues_of_groups(values).items()}
+    for kind in values.get("worker_custom_kinds") or []:
+        listened[f"worker_custom_kinds {kind['name']}"] = kind["queues"]
+    for kind, names in listened.items():
+        if not names:
+            yield f"{kind}: has no queue; name one"
+        yield from (
+            f"{kind}: queue {name!r} has other signs than letters, digits, . _ : and -"
+            for name in names
+            if not QUEUE.fullmatch(str(name))
+        )
+
+
+def _queues_of_groups(values: Values) -> Mapping[str, list[str]]:
+    return values.get("topology_worker_queues") or {}
+
+
 def rollout_serial(values: Values) -> Iterator[str]:
-    serial = values.get("topology_rollout_serial", "1")
-    if not SERIAL.fullmatch(str(serial)):
-        yield f"topology_rollout_serial: {serial!r} is neither a number of hosts from 1 nor a percentage such as 25%"
+    for name in ("topology_rollout_serial", "topology_worker_rollout_serial"):
+        serial = values.get(name, "1")
+        if not SERIAL.fullmatch(str(serial)):
+            yield f"{name}: {serial!r} is neither a number of hosts from 1 nor a percentage such as 25%"
 
 
 def mounts(values: Values) -> Iterator[str]:
@@ -296,6 +319,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     mounts,
     pools,
     ports,
+    queues,
     rollout_serial,
     site_routes,
 )
@@ -351,6 +375,12 @@ def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[
 def flattened(wishes: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
     """What the workers of a host want of its GPUs, in the order of their roles."""
     return [wish for mine in wishes.values() for wish in mine]
+
+
+def gpu_holders(environment_files: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], Sequence[str]]:
+    """Worker and instance in place of each instance's file, such as dioptra-worker-pytorch-gpu/1.env."""
+    paths = {Path(file): gpus for file, gpus in environment_files.items()}
+    return {(path.parent.name.removeprefix(WORKER_PREFIX), path.stem): gpus for path, gpus in paths.items()}
 
 
 def gpu_problems(wishes: Sequence[Mapping[str, Any]], groups: Iterable[str]) -> Iterator[str]:

@@ -139,6 +139,7 @@ import socket
 import ssl
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -270,13 +271,15 @@ def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
     wanting = set(command("systemctl", "show", "--value", "--property=WantedBy", "--", *wanted).split())
     others = [unit.id for unit in units(sorted(wanting - set(mine))) if unit.is_running] if wanting - set(mine) else []
     command("systemctl", "stop", *mine, *others, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
-    command("systemctl", "try-restart", *wanted, timeout=options["timeout_seconds"])
-    if others:
-        command("systemctl", "start", *others, timeout=options["timeout_seconds"])
+    try:
+        command("systemctl", "try-restart", *wanted, timeout=options["timeout_seconds"])
+    finally:
+        if others:
+            command("systemctl", "start", *others, timeout=options["timeout_seconds"])
 
 
 def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
-    """Starts those that do not run though their users do; what is wrong with the others."""
+    """Starts those that do not run; what is wrong with the ones that cannot. One without a user stops again."""
     failed = []
     for unit in units(wanted) if wanted else []:
         try:
@@ -285,6 +288,26 @@ def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
         except UnitError as error:
             failed.append(f"{unit.id}: did not start: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}")
     return failed
+
+
+def run(unit: Unit, action: str, since: float, options: dict) -> str:
+    """Does with a unit what was planned, and waits until it is healthy; what is wrong, or an empty text."""
+    started = action.startswith(("started", "restarted"))
+    try:
+        if started:
+            start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
+        elif action.startswith("reloaded"):
+            reload(unit, options)
+        wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
+    except UnitError as error:
+        return f"{unit.id}: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}"
+    return ""
+
+
+def run_all(current: list[Unit], planned: dict[str, str], since: float, options: dict) -> list[str]:
+    """At once, for each may take its time to end what it does; what is wrong with them."""
+    with ThreadPoolExecutor(max_workers=len(current) or 1) as pool:
+        return [wrong for wrong in pool.map(lambda unit: run(unit, planned[unit.id], since, options), current) if wrong]
 
 
 def prepare(current: list[Unit], wanted: list[Unit], surplus: list[str], options: dict) -> None:
@@ -346,7 +369,6 @@ def main() -> None:
 
     if not module.check_mode:
         since = time.time()
-        failed = []
         try:
             stopped = [name for name, action in actions.items() if action.startswith("stopped")]
             prepare(current, wanted, stopped, options)
@@ -354,17 +376,14 @@ def main() -> None:
                 renew(renewed, current, options)
         except UnitError as error:
             module.fail_json(msg=str(error))
-        for unit in current:
-            started = planned[unit.id].startswith(("started", "restarted"))
-            try:
-                if started:
-                    start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
-                elif planned[unit.id].startswith("reloaded"):
-                    reload(unit, options)
-                wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
-            except UnitError as error:
-                failed.append(f"{unit.id}: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}")
-        failed += run_wanted([unit.id for unit in wanted], since, options)
+        names = [unit.id for unit in wanted]
+        # Before the units start, for a worker without its data would fail its jobs; and after, for data that nobody
+        # wanted until then is gone again.
+        failed = (
+            run_wanted(names, since, options)
+            or run_all(current, planned, since, options)
+            or run_wanted(names, since, options)
+        )
         if failed:
             module.fail_json(msg="\n".join(failed))
 

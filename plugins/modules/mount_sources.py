@@ -10,7 +10,7 @@ module: mount_sources
 short_description: Refuses to mount directories that a host does not have
 description:
   - Fails when a directory is missing, and warns when a user could not read all that is in it.
-  - M(mlfleet.stack.unit_files) calls it for a unit with mounts, before it changes anything.
+  - To be asked before the program changes that wants them.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:

@@ -47,6 +47,17 @@ options:
     type: list
     elements: str
     default: []
+  stop_units:
+    description:
+      - Units that are stopped before packages change, as names or patterns, such as workers whose jobs import them.
+      - They are left running when the pins cannot be resolved. Whoever installs starts them again.
+    type: list
+    elements: str
+    default: []
+  stop_timeout_seconds:
+    description: How long these units may take to stop.
+    type: int
+    default: 90
 notes:
   - Certificates and cache are read from the environment, as C(uv) and C(pip) do; set it with the task keyword
     C(environment).
@@ -90,7 +101,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command
 
+PAUSE_SECONDS = 5  # in which systemd ends what has not stopped in time
 LOCK_TIMEOUT_SECONDS = 1800
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
@@ -127,8 +140,8 @@ class Uv:
 
 
 class Venv:
-    def __init__(self, path: Path, requirements: Path, python: Path, uv: Uv) -> None:
-        self.path, self.requirements, self.python, self.uv = path, requirements, python, uv
+    def __init__(self, path: Path, requirements: Path, python: Path, uv: Uv, stop: Callable[[], None]) -> None:
+        self.path, self.requirements, self.python, self.uv, self.stop = path, requirements, python, uv, stop
         self.stamp = path / ".installed"
 
     def is_whole(self) -> bool:
@@ -155,12 +168,14 @@ class Venv:
         replaced = [] if self.uv.is_ready() else [("~", self.uv.requirement)]
         if replaced:
             self.uv.install()
-        if not self.is_whole():
+        is_whole = self.is_whole()
+        if is_whole and not self.sync("--dry-run"):
+            return replaced
+        self.stop()
+        if not is_whole:
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             run(self.uv.program, "venv", "--quiet", "--python", self.python, self.path)
-        elif not self.sync("--dry-run"):
-            return replaced
         self.stamp.unlink(missing_ok=True)
         changes = self.sync("--compile-bytecode", "--link-mode=copy")
         (self.path / ".lock").chmod(0o644)  # uv leaves it writable for everyone
@@ -205,21 +220,28 @@ def main() -> None:
             "uv_requirement": {"type": "str", "required": True},
             "index_url": {"type": "str", "no_log": True},
             "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "stop_units": {"type": "list", "elements": "str", "default": []},
+            "stop_timeout_seconds": {"type": "int", "default": 90},
         },
         supports_check_mode=True,
     )
     os.umask(0o022)
     os.environ.update(index_environment(module.params["index_url"], module.params["extra_index_urls"]))
     path, python = Path(module.params["path"]), Path(module.params["python"])
+
+    def stop() -> None:
+        if units := module.params["stop_units"]:
+            command("systemctl", "stop", "--", *units, timeout=module.params["stop_timeout_seconds"] + PAUSE_SECONDS)
+
     uv = Uv(Path(module.params["uv_path"]), module.params["uv_requirement"], python)
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=module.tmpdir) as pins:
         pins.write(module.params["requirements"])
         pins.flush()
-        venv = Venv(path, Path(pins.name), python, uv)
+        venv = Venv(path, Path(pins.name), python, uv, stop)
         try:
             changes = venv.pending() if module.check_mode else alone(venv.install, uv.path.with_suffix(".lock"))
             usable = venv.is_whole()
-        except (CommandFailedError, OSError) as error:
+        except (CommandFailedError, UnitError, OSError) as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}")
     diff = {
         "before": "".join(f"{package}\n" for sign, package in changes if sign == "-"),

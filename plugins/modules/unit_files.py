@@ -9,8 +9,7 @@ module: unit_files
 short_description: Install the files of a unit, after what its mounts need
 description:
   - Installs files as M(mlfleet.stack.config_files) does.
-  - Before that it refuses directories that are missing with M(mlfleet.stack.mount_sources), and installs the NFS client
-    with M(mlfleet.stack.packages), each only where there are such mounts.
+  - Before that it installs the NFS client with M(mlfleet.stack.packages) where there are such mounts.
 version_added: 0.1.0
 author:
   - The mlfleet authors (@mlfleet)
@@ -43,14 +42,10 @@ options:
         type: list
         elements: str
         default: []
-  user:
-    description: Who runs the unit and reads the data.
-    type: str
-    default: root
 attributes:
   check_mode:
     support: full
-    description: Reports exactly what a run would change; a missing directory is an error there too.
+    description: Reports exactly what a run would change.
   diff_mode:
     support: full
     description: Shows packages and files.
@@ -63,7 +58,6 @@ EXAMPLES = r"""
   mlfleet.stack.unit_files:
     files: [{path: /etc/systemd/system/worker.service, template: unit.service.j2}]
     mounts: [{source: /srv/datasets}]
-    user: worker
 """
 
 RETURN = r"""

@@ -122,7 +122,10 @@ def test_jobs_are_for_dioptras_own_workers():
         {"name": "b", "queues": ["b"], "count": 0},
         {"name": "c", "queues": ["c"], "command": "other"},
     ]
-    assert worker.job_queues(declared) == ["a1", "a2"]
+    hosts = {"n1": {"worker_custom_kinds": declared, "worker_x_count": "0"}, "n2": {}}
+    groups = {"worker_custom": ["n1", "n2"], "worker_x": ["n1"], "worker_y": ["n1", "n2"]}
+    queues = {"worker_x": ["x"], "worker_y": ["y"], "worker_z": ["z"]}
+    assert worker.job_queues(queues, groups, hosts) == ["y", "a1", "a2"]
 
 
 @pytest.mark.parametrize("name", ["vision", "vision-2", "a" * 40])
@@ -196,6 +199,10 @@ def test_only_declared_paths_can_be_written_to():
         ({"source": "/a", "path": "/dioptra/../etc"}, "path"),
         ({"source": "/a", "path": "/home/data"}, "hidden"),
         ({"source": "/a", "path": "/tmp"}, "hidden"),
+        ({"source": "/a", "path": "/etc"}, "the system's own"),
+        ({"source": "/a", "path": "/usr/share/data"}, "the system's own"),
+        ({"source": "/a", "path": "/opt"}, "the system's own"),
+        ({"source": "/a", "path": "/opt/mlfleet/worker-a"}, "the system's own"),
         ({"source": "/a", "options": ["a,b"]}, "blank"),
         ({"source": "/a", "options": ["rw"]}, "read_only: false"),
     ],
@@ -257,14 +264,14 @@ def test_documentation_of_unit_files_matches_its_arguments():
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The modules that unit_files executes for mounts, with their arguments."""
+    """The modules that unit_files executes, with the arguments of all but the last."""
 
     def run(*mounts):
         done = []
         action = object.__new__(unit_files_action.ActionModule)
         record = lambda module, arguments, task_vars: done.append((module.rpartition(".")[2], arguments)) or {}  # noqa: E731
         monkeypatch.setattr(action, "_execute_module", record, raising=False)
-        list(action._steps({"files": [], "mounts": list(mounts), "user": "w"}, {}))
+        list(action._steps({"files": [], "mounts": list(mounts)}, {}))
         return done[:-1], done[-1][0]
 
     return run
@@ -272,10 +279,10 @@ def steps(monkeypatch):
 
 def test_what_mounts_need_comes_before_the_files(steps):
     assert steps() == ([], "install_files")
-    looks = ("mount_sources", {"directories": ["/srv"], "user": "w"})
-    assert steps({"source": "/srv"}) == ([looks], "install_files")
+    assert steps({"source": "/srv"}) == ([], "install_files")
     client = ("packages", {"name": ["nfs-common"]})
-    assert steps({"source": "server:/a"}, {"source": "/srv"}) == ([looks, client], "install_files")
+    assert steps({"source": "server:/a"}, {"source": "/srv"}) == ([client], "install_files")
+    assert unit.mount_directories([{"source": "server:/a"}, {"source": "/srv"}]) == ["/srv"]
 
 
 def test_mount_is_renewed_when_its_unit_is_newer(tmp_path, monkeypatch):
@@ -297,6 +304,48 @@ def test_mount_is_renewed_when_its_unit_is_newer(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("serial", "is_good"), [("1", True), (2, True), ("25%", True), ("0", False), ("two", False)])
 def test_rollouts_go_by_a_number_or_a_percentage(serial, is_good):
     assert (list(preflight.rollout_serial({"topology_rollout_serial": serial})) == []) is is_good
+
+
+@pytest.mark.parametrize(
+    ("queues", "line"),
+    [
+        ([], "worker_custom_kinds a: has no queue; name one"),
+        (["two words"], "worker_custom_kinds a: queue 'two words' has other signs than letters, digits, . _ : and -"),
+        (["$HOME"], "worker_custom_kinds a: queue '$HOME' has other signs than letters, digits, . _ : and -"),
+        (["vision", "tensorflow-cpu_2"], None),
+    ],
+)
+def test_queues_can_stand_in_a_command(queues, line):
+    assert list(preflight.queues(kinds({"name": "a", "queues": queues}))) == ([line] if line else [])
+
+
+def test_queues_are_named_for_all_kinds_or_none():
+    spec = yaml.safe_load((ROOT / "roles/topology/meta/argument_specs.yml").read_text())["argument_specs"]
+    (option,) = [entry["options"]["topology_worker_queues"] for entry in spec.values()]
+    defaults = yaml.safe_load((ROOT / "roles/topology/defaults/main.yml").read_text())["topology_worker_queues"]
+    assert preflight.validated("topology_worker_queues", option, defaults)[1] == []
+    [error] = preflight.validated("topology_worker_queues", option, {"worker_tensorflow_cpu": ["tf"]})[1]
+    assert "worker_pytorch_cpu" in error
+
+
+def test_units_stop_before_their_packages_change_and_not_for_pins_that_do_not_resolve(tmp_path, monkeypatch):
+    done = []
+    venv = python_venv.Venv(tmp_path, tmp_path / "pins", tmp_path / "python", None, lambda: done.append("stop"))
+    venv.uv = type("Uv", (), {"is_ready": lambda self: True})()
+    monkeypatch.setattr(venv, "is_whole", lambda: True)
+
+    def sync(*options):
+        done.append("look" if "--dry-run" in options else "change")
+        return pending
+
+    monkeypatch.setattr(venv, "sync", sync)
+    (tmp_path / ".lock").touch()
+    pending = [("+", "certifi==2026.1.4")]
+    assert venv.install() == pending
+    assert done == ["look", "stop", "change"]
+    pending = []
+    done.clear()
+    assert venv.install() == [] and done == ["look"]
 
 
 def test_requirements_of_a_kind_are_there(tmp_path):

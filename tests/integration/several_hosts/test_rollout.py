@@ -24,10 +24,21 @@ timeout 120 sh -c "until grep -q . /proc/$worker/task/*/children; do sleep 1; do
 PACKAGE = "certifi"  # which both services have, and which each of its versions goes with
 
 
-def constraints_with(version: str, directory: Path) -> dict[str, str]:
-    """Settings that ask for another version of a package in the REST API's environment."""
+# A job that a change of packages would harm.
+SLOW = f"""
+import importlib.metadata
+import time
+
+version = importlib.metadata.version("{PACKAGE}")
+time.sleep(60)
+assert importlib.metadata.version("{PACKAGE}") == version
+"""
+
+
+def constraints_with(version: str, directory: Path, name: str = "restapi") -> dict[str, str]:
+    """Settings that ask for another version of a package in an environment."""
     shutil.copytree(ROOT / "constraints", directory)
-    file = directory / "restapi.txt"
+    file = directory / f"{name}.txt"
     text, count = re.subn(rf"(?m)^{PACKAGE}==.*$", f"{PACKAGE}=={version}", file.read_text())
     assert count == 1
     file.write_text(text)
@@ -77,12 +88,15 @@ def test_change_that_fails_stops_at_the_first_host(stores: Lab, tmp_path: Path) 
 
 
 @pytest.mark.fleet
-def test_running_job_ends_before_its_worker_changes(stores: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_job_ends_before_its_worker_changes(
+    stores: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     options = job_options(stores, stores.address(APPLICATION))
-    changed = ("-e", json.dumps({"worker_tensorflow_cpu_environment": {"OMP_NUM_THREADS": "2"}}))
+    constraints = constraints_with("2026.1.4", tmp_path / "constraints", "worker_tensorflow_cpu")
+    changed = ("-e", json.dumps(constraints | {"worker_tensorflow_cpu_environment": {"OMP_NUM_THREADS": "2"}}))
     found: dict[str, dict] = {}
     with monkeypatch.context() as patch:
-        patch.setattr(dioptra, "TASKS", "import time\n\ntime.sleep(60)\n" + dioptra.TASKS)
+        patch.setattr(dioptra, "TASKS", SLOW + dioptra.TASKS)
         slow = options | {"name": "mlfleet-slow"}
         job = threading.Thread(target=lambda: found.update(slow=dioptra.run_jobs(slow)))
         job.start()
@@ -91,6 +105,8 @@ def test_running_job_ends_before_its_worker_changes(stores: Lab, monkeypatch: py
         job.join()
     assert found["slow"]["wrong"] == []
     assert "OMP_NUM_THREADS" in stores.ssh("cat /etc/mlfleet/dioptra-worker-tensorflow-cpu.env", host=APPLICATION)
+    packages = "ls /opt/mlfleet/worker-tensorflow-cpu/lib/python3.11/site-packages"
+    assert f"{PACKAGE}-2026.1.4.dist-info" in stores.ssh(packages, host=APPLICATION)
     assert dioptra.run_jobs(options)["wrong"] == []
     stores.converge("--tags", "worker_tensorflow_cpu")
 
