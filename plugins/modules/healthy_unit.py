@@ -278,6 +278,10 @@ def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
             command("systemctl", "start", *others, timeout=options["timeout_seconds"])
 
 
+def failure(name: str, error: UnitError, since: float) -> str:
+    return f"{name}: {str(error).rstrip('.')}. Its last log lines:\n{log(name, since, LOG_LINES)}"
+
+
 def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
     """Starts those that do not run; what is wrong with the ones that cannot. One without a user stops again."""
     failed = []
@@ -286,7 +290,7 @@ def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
             if not unit.is_running:
                 command("systemctl", "start", unit.id, timeout=options["timeout_seconds"])
         except UnitError as error:
-            failed.append(f"{unit.id}: did not start: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}")
+            failed.append(failure(unit.id, UnitError(f"did not start: {error}"), since))
     return failed
 
 
@@ -300,7 +304,7 @@ def run(unit: Unit, action: str, since: float, options: dict) -> str:
             reload(unit, options)
         wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
     except UnitError as error:
-        return f"{unit.id}: {error}. Its last log lines:\n{log(unit.id, since, LOG_LINES)}"
+        return failure(unit.id, error, since)
     return ""
 
 
