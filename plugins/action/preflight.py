@@ -111,6 +111,8 @@ class ActionModule(ActionBase):
             placed = gpu.assign(wishes, found["gpus"], found["problem"], preflight.gpu_holders(found["held"]))
         except gpu.PlacementError as error:
             return {"failed": True, "msg": f"{task_vars['inventory_hostname']}: {error}"}
+        if found["problem"]:
+            self._display.warning(f"{task_vars['inventory_hostname']}: {found['problem']}")
         return {"ansible_facts": {"gpu_assignments": placed}}
 
     @staticmethod
