@@ -68,6 +68,18 @@ def test_malformed_kind_is_told_in_one_line(with_gpus: Lab) -> None:
     assert "worker_custom_kinds: missing required arguments: name" in " ".join(run.output.split())
 
 
+def test_driver_is_there_or_the_host_says_what_is_missing(with_gpus: Lab) -> None:
+    """Of the packages one that every host has stands in for the driver, which a container cannot load."""
+    install = ("-e", json.dumps({"gpu_driver_packages": ["ca-certificates"]}))
+    run = with_gpus.playbook(*install, playbook="playbooks/install_gpu_driver.yml")
+    assert run.code == 0 and run.count("changed") == 0
+    assert "Tesla K80, Tesla K80; driver 470.256.02" in run.output
+    with_gpus.ssh("sudo mv /usr/local/bin/nvidia-smi /usr/local/bin/away", host=APPLICATION)
+    run = with_gpus.playbook(*install, playbook="playbooks/install_gpu_driver.yml")
+    with_gpus.ssh("sudo mv /usr/local/bin/away /usr/local/bin/nvidia-smi", host=APPLICATION)
+    assert run.code != 0 and "there is no GPU that the driver knows" in run.output
+
+
 def test_gpus_on_a_host_without_any_stop_the_run(stores: Lab, with_gpus: Lab) -> None:
     (with_gpus.inventory / "gpus.yml").write_text(
         yaml.safe_dump({"all": {"children": {"worker_custom": {"hosts": {APPLICATION: None}}}}})
