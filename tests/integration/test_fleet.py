@@ -9,17 +9,19 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
 
-from .clients import job_options
+from .clients import callers, job_options
 from .conftest import ROOT, Lab, Run
 
 pytestmark = pytest.mark.fleet
 
 EDGE = "edge1"
+SECOND_EDGE = "redis1"  # which has nothing to do for people else
 WORKERS = ["node1", "node2"]
 # What a lab of small hosts on one disk needs beside what the inventory says.
 SETTINGS = {
@@ -146,3 +148,16 @@ def test_no_op_costs_each_host_the_same(fleet: Lab) -> None:
 def test_run_of_one_worker_asks_no_other_host(fleet: Lab) -> None:
     run = fleet.converge("--limit", "node1", "-vv")
     assert re.findall(r"^(\S+) +: ok=", run.output, re.MULTILINE) == ["node1"]
+
+
+def test_change_behind_two_nginx_hosts_fails_no_request(fleet: Lab, tmp_path: Path) -> None:
+    shutil.copytree(fleet.inventory, tmp_path / "doors")
+    second = {"all": {"children": {"nginx": {"hosts": {SECOND_EDGE: None}}}}}
+    (tmp_path / "doors/second.yml").write_text(yaml.safe_dump(second))
+    doors = Lab(tmp_path / "doors")
+    doors.converge()
+    assert doors.converge("--check").count("changed") == 0
+    change = ("--tags", "restapi", "-e", json.dumps({"restapi_gunicorn_timeout_seconds": 61}))
+    with callers(doors, doors.address(EDGE)), callers(doors, doors.address(SECOND_EDGE)):
+        assert doors.converge(*change).count("changed") > 0
+    doors.verify()
