@@ -48,7 +48,7 @@ molecule:
 	@for scenario in $(SCENARIOS); do $(STAGE) "molecule test -s $$scenario" molecule test -s $$scenario || exit 1; done
 
 integration:
-	@pytest tests/integration -m "not kill and not fleet"
+	@pytest tests/integration -m "not kill and not fleet" --durations=12
 
 # Kills a fresh converge at ten moments, each on a new host; takes most of an hour.
 kill-test: venv engine
