@@ -3,6 +3,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 STAGE := scripts/stage
+AT_ONCE := $(MAKE) --no-print-directory --jobs 2 --output-sync=target --keep-going
 LINK := .ansible/collections/ansible_collections/mlfleet/stack
 ROLES := $(notdir $(wildcard roles/*))
 SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
@@ -10,7 +11,8 @@ SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test clean venv engine lint unit sanity collection modules molecule integration kill-test fleet bench constraints docs
+.PHONY: demo test clean venv engine lint unit sanity collection modules molecule integration integration-several-hosts \
+    integration-one-host kill-test fleet bench constraints docs
 
 demo: venv engine
 	@$(STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
@@ -44,11 +46,21 @@ collection:
 modules:
 	@pytest tests/modules
 
+# Two at a time, the longest first; labs wait more than they compute.
 molecule:
-	@for scenario in $(SCENARIOS); do $(STAGE) "molecule test -s $$scenario" molecule test -s $$scenario || exit 1; done
+	@$(AT_ONCE) $(patsubst %,scenario-%,$(filter worker%,$(SCENARIOS)) $(filter-out worker%,$(SCENARIOS)))
+
+scenario-%:
+	@$(STAGE) "molecule test -s $*" molecule test -s $*
 
 integration:
-	@pytest tests/integration -m "not kill and not fleet" --durations=12
+	@$(AT_ONCE) integration-several-hosts integration-one-host
+
+integration-several-hosts:
+	@$(STAGE) "Several hosts" pytest tests/integration/several_hosts -m "not fleet" --durations=8
+
+integration-one-host:
+	@$(STAGE) "One host" pytest tests/integration --ignore tests/integration/several_hosts -m "not kill and not fleet" --durations=8
 
 # Kills a fresh converge at ten moments, each on a new host; takes most of an hour.
 kill-test: venv engine

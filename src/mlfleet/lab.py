@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import ipaddress
+import os
 import subprocess
 import tarfile
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,6 +71,14 @@ def docker_client() -> Iterator[docker.DockerClient]:
         raise MlfleetError(f"Docker refuses: {error.explanation or error}") from error
     finally:
         client.close()
+
+
+@contextmanager
+def one_lab_at_a_time() -> Iterator[None]:
+    """Hold what labs share: two made at once would build the same image, and take the same range of addresses."""
+    with Path(tempfile.gettempdir(), f"mlfleet-lab-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)
@@ -134,10 +145,11 @@ class Lab:
         created = [name for name in hosts if name not in containers]
         if created:
             sources = {release: debian_sources(release) for release in sorted(set(map(debian.of, created)))}
-            images = {
-                release: ensure_image(self.client, release, text, self.report) for release, text in sources.items()
-            }
-            network = self._network()
+            with one_lab_at_a_time():
+                images = {
+                    release: ensure_image(self.client, release, text, self.report) for release, text in sources.items()
+                }
+                network = self._network()
             files = {
                 "home/ops/.ssh/authorized_keys": self.inventory.create_key().encode() + b"\n",
                 **{f"usr/local/share/ca-certificates/{name}": content for name, content in certificates.items()},
