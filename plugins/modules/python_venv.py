@@ -99,12 +99,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command
 
 PAUSE_SECONDS = 5  # in which systemd ends what has not stopped in time
 LOCK_TIMEOUT_SECONDS = 1800
+Result = TypeVar("Result")
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
 
@@ -140,8 +142,8 @@ class Uv:
 
 
 class Venv:
-    def __init__(self, path: Path, requirements: Path, python: Path, uv: Uv, stop: Callable[[], None]) -> None:
-        self.path, self.requirements, self.python, self.uv, self.stop = path, requirements, python, uv, stop
+    def __init__(self, path: Path, requirements: Path, python: Path, uv: Uv) -> None:
+        self.path, self.requirements, self.python, self.uv = path, requirements, python, uv
         self.stamp = path / ".installed"
 
     def is_whole(self) -> bool:
@@ -164,15 +166,15 @@ class Venv:
             return [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
         return self.sync("--dry-run") if self.uv.is_ready() else [("~", self.uv.requirement)]
 
-    def install(self) -> list[tuple[str, str]]:
+    def prepare(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Has uv at its pin; that change, and those that are pending. Fails when the pins cannot be resolved."""
         replaced = [] if self.uv.is_ready() else [("~", self.uv.requirement)]
         if replaced:
             self.uv.install()
-        is_whole = self.is_whole()
-        if is_whole and not self.sync("--dry-run"):
-            return replaced
-        self.stop()
-        if not is_whole:
+        return replaced, self.pending()
+
+    def install(self) -> list[tuple[str, str]]:
+        if not self.is_whole():
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             run(self.uv.program, "venv", "--quiet", "--python", self.python, self.path)
@@ -180,7 +182,16 @@ class Venv:
         changes = self.sync("--compile-bytecode", "--link-mode=copy")
         (self.path / ".lock").chmod(0o644)  # uv leaves it writable for everyone
         self.stamp.touch()
-        return replaced + changes
+        return changes
+
+
+def installed(venv: Venv, lock_file: Path, stop: Callable[[], None]) -> list[tuple[str, str]]:
+    """Brings the environment to its pins; the changes. What uses it takes its time to stop, and so without the lock."""
+    replaced, pending = alone(venv.prepare, lock_file)
+    if not pending:
+        return replaced
+    stop()
+    return replaced + alone(venv.install, lock_file)
 
 
 def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dict[str, str]:
@@ -192,7 +203,7 @@ def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dic
     return {name: value for name, value in named.items() if value}
 
 
-def alone(action: Callable[[], list[tuple[str, str]]], lock_file: Path) -> list[tuple[str, str]]:
+def alone(action: Callable[[], Result], lock_file: Path) -> Result:
     """Waits for an installation that goes on after its run was killed on the controller."""
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
@@ -237,9 +248,9 @@ def main() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=module.tmpdir) as pins:
         pins.write(module.params["requirements"])
         pins.flush()
-        venv = Venv(path, Path(pins.name), python, uv, stop)
+        venv = Venv(path, Path(pins.name), python, uv)
         try:
-            changes = venv.pending() if module.check_mode else alone(venv.install, uv.path.with_suffix(".lock"))
+            changes = venv.pending() if module.check_mode else installed(venv, uv.path.with_suffix(".lock"), stop)
             usable = venv.is_whole()
         except (CommandFailedError, UnitError, OSError) as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}")
