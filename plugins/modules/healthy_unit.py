@@ -273,9 +273,10 @@ def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
     command("systemctl", "stop", *mine, *others, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
     try:
         command("systemctl", "try-restart", *wanted, timeout=options["timeout_seconds"])
-    finally:
-        if others:
-            command("systemctl", "start", *others, timeout=options["timeout_seconds"])
+    except UnitError as error:
+        raise UnitError(f"{error}\nUntil it is mended these stay stopped: {', '.join([*mine, *others])}") from None
+    if others:
+        command("systemctl", "start", *others, timeout=options["timeout_seconds"])
 
 
 def failure(name: str, error: UnitError, since: float) -> str:
