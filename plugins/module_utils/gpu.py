@@ -248,14 +248,17 @@ def assign(
     What is named is reserved first. The others keep what they have, and get the lowest that are free, wish by wish, so
     that none moves when another changes its count: its jobs go on, and a run of one kind does not take another's.
 
-    C(held) has the UUIDs or indices that a worker's instances have already. C(problem) is the one in the host's facts;
-    it explains why GPUs are missing. PlacementError tells why it cannot be.
+    C(held) has the UUIDs or indices that a worker's instances have already; when the wishes do not fit around these,
+    all are placed anew. C(problem) is the one in the host's facts; it explains why GPUs are missing. PlacementError
+    tells why it cannot be.
     """
     units = list(_units(gpus))
     placed: list[list[list[_Unit]]] = [[] for _wish in wishes]
     try:
         _place(wishes, units, placed, problem, held or {})
     except PlacementError as error:
+        if held:
+            return assign(wishes, gpus, problem)
         raise PlacementError(f"{error}\n\n{_table(wishes, placed)}") from None
     return [
         _assignment(wish["worker"], str(number), mine)

@@ -360,6 +360,15 @@ def test_instance_keeps_what_it_has_when_another_kind_grows():
     assert [each["gpus"] for each in gpu.assign(growing, gpus, held=held)] == [["0", "2"], ["1"]]
 
 
+def test_what_is_held_gives_way_when_nothing_else_fits():
+    held = {("a", "1"): ["1"]}
+    wishes = [{"worker": "a", "count": 1, "gpus": 1}, {"worker": "b", "count": 1, "gpus": 2}]
+    placed = gpu.assign(wishes, [divided(0, 1), whole(1), whole(2)], held=held)
+    assert [each["gpus"] for each in placed] == [["0:0"], ["1", "2"]]
+    with pytest.raises(gpu.PlacementError, match="3 GPUs are asked for"):
+        gpu.assign(wishes, [whole(1), whole(2)], held=held)
+
+
 def test_what_is_named_goes_before_what_is_held():
     wishes = [{"worker": "a", "count": 1, "gpus": 1}, {"worker": "b", "count": 1, "gpus": [0]}]
     placed = gpu.assign(wishes, [whole(0), whole(1)], held={("a", "1"): ["0"]})
