@@ -25,6 +25,10 @@ MARKER = ".lab"  # names the inventory that is imitated; without it a directory 
 UV_CACHE = "/var/cache/mlfleet/uv"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+# How a host is reached, with the lines that belong to it.
+CONNECTION_LINE = re.compile(
+    rb"^(ansible_(host|port|connection|user|ssh_\w+)|topology_address)\s*:.*\n?(^[ \t].*\n?)*", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,11 @@ class LabInventory:
         write_atomically(self.marker, f"{like.resolve()}\n".encode())
         for file in _files(like):
             if file not in (Path(VAULT), Path(OVERLAY), Path(VARIABLES)):
+                content = (like / file).read_bytes()
+                if file.parts[0] == "host_vars":  # which outrank the overlay
+                    content = CONNECTION_LINE.sub(b"", content)
                 (self.path / file).parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(self.path / file, (like / file).read_bytes(), (like / file).stat().st_mode & 0o777)
+                write_atomically(self.path / file, content, (like / file).stat().st_mode & 0o777)
         return True
 
     def create_key(self) -> str:

@@ -118,6 +118,16 @@ def like(tmp_path: Path) -> Path:
     return directory
 
 
+def test_hosts_of_a_lab_are_reached_as_the_lab_says(lab: LabInventory, like: Path) -> None:
+    (like / "host_vars").mkdir()
+    (like / "host_vars/node1.yml").write_text(
+        "ansible_host: 203.0.113.1\nansible_ssh_common_args: >-\n  -o ProxyJump=gate\ntopology_address: 198.51.100.1\n"
+        "redis_maxmemory_mb: 64\n"
+    )
+    lab.create(like)
+    assert (lab.path / "host_vars/node1.yml").read_text() == "redis_maxmemory_mb: 64\n"
+
+
 @pytest.fixture
 def lab(tmp_path: Path) -> LabInventory:
     return LabInventory(tmp_path / "a lab's parent/lab")
