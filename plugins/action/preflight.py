@@ -72,6 +72,7 @@ class ActionModule(ActionBase):
             for name, hosts in groups.items()
             if next(filter(task_vars["ansible_play_hosts"].__contains__, hosts), "") == host
         }
+        scattered = preflight.scattered(task_vars["hostvars"][host], task_vars["hostvars"][groups["all"][0]])
         wishes = preflight.flattened(declared("gpu_wishes")) if found.is_faultless else []
         required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}
         maxima = {role: maximum for role, maximum in declared("maximum_hosts").items() if role in speaks_for}
@@ -96,7 +97,10 @@ class ActionModule(ActionBase):
             *shared,
             *preflight.empty_groups(required, groups, inventory),
             *preflight.crowded_groups(maxima, groups),
-            *(f"{host}: {line}" for line in [*found.lines, *certificates, *preflight.gpu_problems(wishes, mine)]),
+            *(
+                f"{host}: {line}"
+                for line in [*found.lines, *scattered, *certificates, *preflight.gpu_problems(wishes, mine)]
+            ),
         ]
 
     def _facts_lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:

@@ -82,6 +82,10 @@ class Mount:
     def described(self) -> str:
         return " ".join([self.source, "read-only" if self.read_only else "writable", *self.options])
 
+    def overlaps(self, path: str) -> bool:
+        """Whether it hides what the host has at this path, or stands in it."""
+        return f"{path}/".startswith(f"{self.path}/") or f"{self.path}/".startswith(f"{path}/")
+
     def problems(self) -> Iterator[str]:
         if not SOURCE.fullmatch(self.source):
             yield f"source {self.source!r} is neither an absolute directory nor an export like server:/path"
@@ -89,7 +93,7 @@ class Mount:
             yield f"path {self.path!r} is not absolute, or has other signs than letters, digits, _ . and -"
         elif any(f"{self.path}/".startswith(f"{hidden}/") for hidden in HIDDEN):
             yield f"path {self.path} is hidden from services; use another, such as {DEFAULT_PATH}"
-        elif any(f"{self.path}/".startswith(f"{taken}/") or taken.startswith(f"{self.path}/") for taken in TAKEN):
+        elif any(map(self.overlaps, TAKEN)):
             yield f"path {self.path} is the system's own; use another, such as {DEFAULT_PATH}"
         for option in self.options:
             if not OPTION.fullmatch(option):

@@ -15,7 +15,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
-from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount
+from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import DEFAULT_PATH, Mount
 
 SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
 MINIMUM_PYTHON = "3.11"
@@ -24,6 +24,8 @@ COMMON_ROLE = "host"
 GPU_GROUP = "gpu"
 WORKER_PREFIX = "dioptra-worker-"
 SERIAL = re.compile(r"[1-9][0-9]*%?")
+# A play reads them before it has a host.
+INVENTORY_WIDE = ("topology_rollout_serial", "topology_worker_rollout_serial")
 
 SECRET_PREFIX = "topology_secret_"
 SECRET_LENGTHS = range(16, 41)
@@ -289,7 +291,7 @@ def _queues_of_groups(values: Values) -> Mapping[str, list[str]]:
 
 
 def rollout_serial(values: Values) -> Iterator[str]:
-    for name in ("topology_rollout_serial", "topology_worker_rollout_serial"):
+    for name in INVENTORY_WIDE:
         serial = values.get(name, "1")
         if not SERIAL.fullmatch(str(serial)):
             yield f"{name}: {serial!r} is neither a number of hosts from 1 nor a percentage such as 25%"
@@ -301,10 +303,16 @@ def mounts(values: Values) -> Iterator[str]:
     for kind in values.get("worker_custom_kinds") or []:
         own = kind.get("mounts")
         declared[f"worker_custom_kinds {kind['name']}"] = values.get("topology_worker_mounts") if own is None else own
+    drives = [volume for pool in values.get("minio_pools") or [] for volume in pool["volumes"]]
     at: dict[str, dict[Mount, str]] = {}
     for name, entries in declared.items():
         for mount in map(Mount.of, entries or []):
             yield from (f"{name}: {problem}" for problem in mount.problems())
+            yield from (
+                f"{name}: path {mount.path} overlaps with MinIO's {drive}; use another, such as {DEFAULT_PATH}"
+                for drive in drives
+                if mount.overlaps(drive)
+            )
             at.setdefault(mount.path, {}).setdefault(mount, name)
     for path, users in at.items():
         if len(users) > 1:
@@ -407,6 +415,13 @@ def crowded_groups(maxima: Mapping[str, int], groups: Mapping[str, list[str]]) -
     for role, maximum in maxima.items():
         if len(groups[role]) > maximum:
             yield f"group {role} has hosts {', '.join(groups[role])}: at most {maximum} is supported"
+
+
+def scattered(mine: Values, first: Values) -> Iterator[str]:
+    """What a group or a host says where only the whole inventory can; C(first) has the values of its first host."""
+    for name in INVENTORY_WIDE:
+        if mine.get(name) != first.get(name):
+            yield f"{name}: is {mine.get(name)!r} here, {first.get(name)!r} elsewhere; set it in group_vars/all only"
 
 
 def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from ansible_collections.mlfleet.stack.plugins.action import unit_files as unit_
 from ansible_collections.mlfleet.stack.plugins.filter import unit, worker
 from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount, escape
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit, UnitError
 from ansible_collections.mlfleet.stack.plugins.modules import healthy_unit, mount_sources, python_venv, unit_files
 
 ROOT = Path(__file__).parents[2]
@@ -203,12 +204,15 @@ def test_only_declared_paths_can_be_written_to():
         ({"source": "/a", "path": "/usr/share/data"}, "the system's own"),
         ({"source": "/a", "path": "/opt"}, "the system's own"),
         ({"source": "/a", "path": "/opt/mlfleet/worker-a"}, "the system's own"),
+        ({"source": "/a", "path": "/srv"}, "overlaps with MinIO's /srv/minio"),
+        ({"source": "/a", "path": "/srv/minio/data"}, "overlaps with MinIO's /srv/minio"),
         ({"source": "/a", "options": ["a,b"]}, "blank"),
         ({"source": "/a", "options": ["rw"]}, "read_only: false"),
     ],
 )
 def test_mount_that_cannot_be_made_is_refused(mount, word):
-    [line] = preflight.mounts({"worker_tensorflow_cpu_mounts": [mount]})
+    pools = {"minio_pools": [{"hosts": ["a"], "volumes": ["/srv/minio"]}]}
+    [line] = preflight.mounts({"worker_tensorflow_cpu_mounts": [mount]} | pools)
     assert line.startswith("worker_tensorflow_cpu_mounts: ") and word in line
 
 
@@ -306,6 +310,34 @@ def test_rollouts_go_by_a_number_or_a_percentage(serial, is_good):
     assert (list(preflight.rollout_serial({"topology_rollout_serial": serial})) == []) is is_good
 
 
+def test_rollouts_go_by_one_value_for_the_whole_inventory():
+    first = {"topology_rollout_serial": "1"}
+    assert not list(preflight.scattered(first, first)) and not list(preflight.scattered({}, {}))
+    [line] = preflight.scattered({"topology_rollout_serial": "50%"}, first)
+    assert line == "topology_rollout_serial: is '50%' here, '1' elsewhere; set it in group_vars/all only"
+
+
+def test_who_shares_data_stays_stopped_when_it_cannot_be_mounted_anew(monkeypatch):
+    """Rather than run jobs without their data."""
+    said = []
+
+    def command(*words, timeout=None):
+        said.append(words[1])
+        if words[1] == "try-restart":
+            raise UnitError("no such server")
+        return "mine@1.service other@1.service\n"
+
+    running = type("Running", (), {"is_running": True})
+    mine, other = running(), running()
+    mine.id, other.id = "mine@1.service", "other@1.service"
+    monkeypatch.setattr(healthy_unit, "command", command)
+    monkeypatch.setattr(healthy_unit, "units", lambda names: [other])
+    options = {"timeout_seconds": 1, "stop_timeout_seconds": 1}
+    with pytest.raises(UnitError, match=r"no such server\n.*stay stopped: mine@1\.service, other@1\.service"):
+        healthy_unit.renew(["data.mount"], [mine], options)
+    assert said == ["show", "stop", "try-restart"]
+
+
 @pytest.mark.parametrize(
     ("queues", "line"),
     [
@@ -328,9 +360,16 @@ def test_queues_are_named_for_all_kinds_or_none():
     assert "worker_pytorch_cpu" in error
 
 
-def test_units_stop_before_their_packages_change_and_not_for_pins_that_do_not_resolve(tmp_path, monkeypatch):
+def test_units_stop_before_their_packages_change_and_keep_no_other_installation_waiting(tmp_path, monkeypatch):
     done = []
-    venv = python_venv.Venv(tmp_path, tmp_path / "pins", tmp_path / "python", None, lambda: done.append("stop"))
+    lock = tmp_path / "lock"
+
+    def stop():
+        with lock.open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        done.append("stop")
+
+    venv = python_venv.Venv(tmp_path, tmp_path / "pins", tmp_path / "python", None)
     venv.uv = type("Uv", (), {"is_ready": lambda self: True})()
     monkeypatch.setattr(venv, "is_whole", lambda: True)
 
@@ -341,11 +380,22 @@ def test_units_stop_before_their_packages_change_and_not_for_pins_that_do_not_re
     monkeypatch.setattr(venv, "sync", sync)
     (tmp_path / ".lock").touch()
     pending = [("+", "certifi==2026.1.4")]
-    assert venv.install() == pending
+    assert python_venv.installed(venv, lock, stop) == pending
     assert done == ["look", "stop", "change"]
     pending = []
     done.clear()
-    assert venv.install() == [] and done == ["look"]
+    assert python_venv.installed(venv, lock, stop) == [] and done == ["look"]
+
+
+def test_units_are_left_running_when_pins_do_not_resolve(tmp_path, monkeypatch):
+    venv = python_venv.Venv(tmp_path, tmp_path / "pins", tmp_path / "python", None)
+
+    def prepare():
+        raise python_venv.CommandFailedError
+
+    monkeypatch.setattr(venv, "prepare", prepare)
+    with pytest.raises(python_venv.CommandFailedError):
+        python_venv.installed(venv, tmp_path / "lock", lambda: pytest.fail("stopped"))
 
 
 def test_requirements_of_a_kind_are_there(tmp_path):
