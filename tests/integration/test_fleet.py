@@ -84,7 +84,7 @@ def test_fleet_converges_and_stays(fleet: Lab) -> None:
 
 def test_every_queue_runs_a_job(fleet: Lab) -> None:
     run = fleet.verify()
-    jobs = re.findall(r"(\S+): job \d+ finished in [\d.]+ s", run.output)
+    jobs = re.findall(r"([\w-]+): job \d+ finished in [\d.]+ s", run.output)
     print(jobs)
     assert sorted(jobs) == ["pytorch-cpu", "tensorflow-cpu"]
 
