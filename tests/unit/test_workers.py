@@ -364,12 +364,14 @@ def test_units_stop_before_their_packages_change_and_keep_no_other_installation_
     done = []
     lock = tmp_path / "lock"
 
-    def stop():
+    def command(_systemctl, word, *_words, timeout=None):
         with lock.open() as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        done.append("stop")
+        done.append(word)
+        return "w@1.service loaded active running\n"
 
-    venv = python_venv.Venv(tmp_path, tmp_path / "pins", tmp_path / "python", None)
+    monkeypatch.setattr(python_venv, "command", command)
+    venv = python_venv.Venv(tmp_path, tmp_path / "pins", "", tmp_path / "python", None)
     venv.uv = type("Uv", (), {"is_ready": lambda self: True})()
     monkeypatch.setattr(venv, "is_whole", lambda: True)
 
@@ -380,22 +382,23 @@ def test_units_stop_before_their_packages_change_and_keep_no_other_installation_
     monkeypatch.setattr(venv, "sync", sync)
     (tmp_path / ".lock").touch()
     pending = [("+", "certifi==2026.1.4")]
-    assert python_venv.installed(venv, lock, stop) == pending
-    assert done == ["look", "stop", "change"]
+    assert python_venv.installed(venv, lock, ["w@*.service"], 1) == pending
+    assert done == ["look", "list-units", "stop", "change", "daemon-reload", "start"]
     pending = []
     done.clear()
-    assert python_venv.installed(venv, lock, stop) == [] and done == ["look"]
+    assert python_venv.installed(venv, lock, ["w@*.service"], 1) == [] and done == ["look"]
 
 
 def test_units_are_left_running_when_pins_do_not_resolve(tmp_path, monkeypatch):
-    venv = python_venv.Venv(tmp_path, tmp_path / "pins", tmp_path / "python", None)
+    venv = python_venv.Venv(tmp_path, tmp_path / "pins", "", tmp_path / "python", None)
 
     def prepare():
         raise python_venv.CommandFailedError
 
     monkeypatch.setattr(venv, "prepare", prepare)
+    monkeypatch.setattr(python_venv, "command", lambda *_words, **_options: pytest.fail("told systemd something"))
     with pytest.raises(python_venv.CommandFailedError):
-        python_venv.installed(venv, tmp_path / "lock", lambda: pytest.fail("stopped"))
+        python_venv.installed(venv, tmp_path / "lock", ["w@*.service"], 1)
 
 
 def test_requirements_of_a_kind_are_there(tmp_path):
