@@ -70,20 +70,24 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import files
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command, units
 
 UPSTREAM = re.compile(r"upstream\s+\S+\s*\{[^}]*\}")
-SERVER = re.compile(r"^(?P<head>\s*server\s+(?P<name>[^\s;]+)(?P<options>[^;]*?))(?P<down>\s+down)?;", re.MULTILINE)
+# The last one in use is asked again after it has failed; nginx would refuse all requests for a while.
+DOWN, LAST = " down", " max_fails=0"
+SERVER = re.compile(rf"^(?P<head>\s*server\s+(?P<name>[^\s;]+)[^;]*?)(?P<mark>{DOWN}|{LAST})?;", re.MULTILINE)
 
 
 def marked(text: str, servers: list[str], is_drained: bool) -> str:
     """The configuration with these servers marked or not, save the last one in use of an upstream."""
 
     def in_upstream(upstream: re.Match) -> str:
-        found = list(SERVER.finditer(upstream.group()))
-        others = [server for server in found if server["name"] not in servers and not server["down"]]
+        found = {server["name"]: server["mark"] == DOWN for server in SERVER.finditer(upstream.group())}
+        are_others_in_use = not all(is_down for name, is_down in found.items() if name not in servers)
+        found |= {name: is_drained and are_others_in_use for name in found if name in servers}
+        in_use = [name for name, is_down in found.items() if not is_down]
+        last = in_use if len(in_use) == 1 < len(found) else []
 
         def in_line(server: re.Match) -> str:
-            if server["name"] not in servers:
-                return server.group()
-            return f"{server['head']}{' down' if is_drained and others else ''};"
+            mark = DOWN if found[server["name"]] else LAST if server["name"] in last else ""
+            return f"{server['head']}{mark};"
 
         return SERVER.sub(in_line, upstream.group())
 
@@ -96,7 +100,7 @@ def drained(text: str, servers: list[str]) -> list[str]:
         server["name"]
         for upstream in UPSTREAM.finditer(text)
         for server in SERVER.finditer(upstream.group())
-        if not server["down"]
+        if server["mark"] != DOWN
     }
     return [server for server in servers if server not in used]
 

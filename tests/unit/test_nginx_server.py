@@ -25,8 +25,9 @@ FIRST, SECOND = "10.0.0.1:5000", "10.0.0.2:5000"
 
 def test_drained_server_is_down_and_comes_back() -> None:
     text = marked(CONFIGURATION, [FIRST], is_drained=True)
-    assert text == CONFIGURATION.replace(
-        f"{FIRST} max_fails=1 fail_timeout=5s", f"{FIRST} max_fails=1 fail_timeout=5s down"
+    options = "max_fails=1 fail_timeout=5s"
+    assert text == CONFIGURATION.replace(f"{FIRST} {options}", f"{FIRST} {options} down").replace(
+        f"{SECOND} {options}", f"{SECOND} {options} max_fails=0"
     )
     assert marked(text, [FIRST], is_drained=True) == text
     assert drained(text, [FIRST, SECOND]) == [FIRST]
