@@ -72,7 +72,8 @@ class ActionModule(ActionBase):
             for name, hosts in groups.items()
             if next(filter(task_vars["ansible_play_hosts"].__contains__, hosts), "") == host
         }
-        scattered = preflight.scattered(task_vars["hostvars"][host], task_vars["hostvars"][groups["all"][0]])
+        leader = groups["all"][0]
+        scattered = preflight.scattered(task_vars["hostvars"][host], leader, task_vars["hostvars"][leader])
         wishes = preflight.flattened(declared("gpu_wishes")) if found.is_faultless else []
         required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}
         maxima = {role: maximum for role, maximum in declared("maximum_hosts").items() if role in speaks_for}
@@ -112,7 +113,9 @@ class ActionModule(ActionBase):
         """The fact that says which instance of which worker gets which of the GPUs found."""
         wishes = preflight.flattened(self._declared("gpu_wishes", roles, self._resolver(roles, task_vars)))
         try:
-            placed = gpu.assign(wishes, found["gpus"], found["problem"], preflight.gpu_holders(found["held"]))
+            held = preflight.gpu_holders(found["held"])
+            # A run with tags may leave out the kind whose GPU would go to another.
+            placed = gpu.assign(wishes, found["gpus"], found["problem"], held, "all" in task_vars["ansible_run_tags"])
         except gpu.PlacementError as error:
             return {"failed": True, "msg": f"{task_vars['inventory_hostname']}: {error}"}
         if found["problem"]:

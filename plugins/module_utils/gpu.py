@@ -239,6 +239,7 @@ def assign(
     gpus: Sequence[Gpu],
     problem: str = "",
     held: Mapping[tuple[str, str], Sequence[str]] | None = None,
+    may_move: bool = True,
 ) -> list[Assignment]:
     """Which instance of which worker gets which of a host's GPUs.
 
@@ -249,15 +250,15 @@ def assign(
     that none moves when another changes its count: its jobs go on, and a run of one kind does not take another's.
 
     C(held) has the UUIDs or indices that a worker's instances have already; when the wishes do not fit around these,
-    all are placed anew. C(problem) is the one in the host's facts; it explains why GPUs are missing. PlacementError
-    tells why it cannot be.
+    all are placed anew, if they C(may_move). C(problem) is the one in the host's facts; it explains why GPUs are
+    missing. PlacementError tells why it cannot be.
     """
     units = list(_units(gpus))
     placed: list[list[list[_Unit]]] = [[] for _wish in wishes]
     try:
         _place(wishes, units, placed, problem, held or {})
     except PlacementError as error:
-        if held:
+        if held and may_move:
             return assign(wishes, gpus, problem)
         raise PlacementError(f"{error}\n\n{_table(wishes, placed)}") from None
     return [

@@ -303,7 +303,7 @@ def mounts(values: Values) -> Iterator[str]:
     for kind in values.get("worker_custom_kinds") or []:
         own = kind.get("mounts")
         declared[f"worker_custom_kinds {kind['name']}"] = values.get("topology_worker_mounts") if own is None else own
-    drives = [volume for pool in values.get("minio_pools") or [] for volume in pool["volumes"]]
+    drives = [volume.rstrip("/") for pool in values.get("minio_pools") or [] for volume in pool["volumes"]]
     at: dict[str, dict[Mount, str]] = {}
     for name, entries in declared.items():
         for mount in map(Mount.of, entries or []):
@@ -417,11 +417,12 @@ def crowded_groups(maxima: Mapping[str, int], groups: Mapping[str, list[str]]) -
             yield f"group {role} has hosts {', '.join(groups[role])}: at most {maximum} is supported"
 
 
-def scattered(mine: Values, first: Values) -> Iterator[str]:
+def scattered(mine: Values, first_host: str, first: Values) -> Iterator[str]:
     """What a group or a host says where only the whole inventory can; C(first) has the values of its first host."""
     for name in INVENTORY_WIDE:
-        if mine.get(name) != first.get(name):
-            yield f"{name}: is {mine.get(name)!r} here, {first.get(name)!r} elsewhere; set it in group_vars/all only"
+        here, there = (values.get(name, "not set") for values in (mine, first))
+        if here != there:
+            yield f"{name}: is {here} here and {there} on {first_host}; set it in group_vars/all, for no group or host"
 
 
 def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:

@@ -272,7 +272,7 @@ def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
     others = [unit.id for unit in units(sorted(wanting - set(mine))) if unit.is_running] if wanting - set(mine) else []
     command("systemctl", "stop", *mine, *others, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
     try:
-        command("systemctl", "try-restart", *wanted, timeout=options["timeout_seconds"])
+        command("systemctl", "restart", *wanted, timeout=options["timeout_seconds"])
     except UnitError as error:
         raise UnitError(f"{error}\nUntil it is mended these stay stopped: {', '.join([*mine, *others])}") from None
     if others:

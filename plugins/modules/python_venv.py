@@ -47,15 +47,10 @@ options:
     type: list
     elements: str
     default: []
-  startup_code:
-    description: Line of Python that the environment's interpreter runs at each start, such as C(import ...).
-    type: str
-    default: ""
-  units:
+  stop_units:
     description:
-      - Units that end what they do before packages change, and start again afterwards, as names or patterns, such as
-        workers whose jobs import them.
-      - They are left running when the pins cannot be resolved.
+      - Units that are stopped before packages change, as names or patterns, such as workers whose jobs import them.
+      - They are left running when the pins cannot be resolved. Whoever installs starts them again.
     type: list
     elements: str
     default: []
@@ -110,7 +105,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command
 
 PAUSE_SECONDS = 5  # in which systemd ends what has not stopped in time
-START_SECONDS = 90
 LOCK_TIMEOUT_SECONDS = 1800
 Result = TypeVar("Result")
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
@@ -148,9 +142,8 @@ class Uv:
 
 
 class Venv:
-    def __init__(self, path: Path, requirements: Path, startup_code: str, python: Path, uv: Uv) -> None:
+    def __init__(self, path: Path, requirements: Path, python: Path, uv: Uv) -> None:
         self.path, self.requirements, self.python, self.uv = path, requirements, python, uv
-        self.startup_code = f"{startup_code}\n" if startup_code else ""
         self.stamp = path / ".installed"
 
     def is_whole(self) -> bool:
@@ -171,16 +164,7 @@ class Venv:
     def pending(self) -> list[tuple[str, str]]:
         if not self.is_whole():
             return [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
-        if not self.uv.is_ready():
-            return [("~", self.uv.requirement)]
-        startup = self.startup_file
-        is_current = (startup.read_text() if startup.exists() else "") == self.startup_code
-        return self.sync("--dry-run") + ([] if is_current else [("~", startup.name)])
-
-    @property
-    def startup_file(self) -> Path:
-        """Lines of code in files with this ending are run by Python itself."""
-        return next(self.path.glob("lib/python*/site-packages"), self.path) / "mlfleet.pth"
+        return self.sync("--dry-run") if self.uv.is_ready() else [("~", self.uv.requirement)]
 
     def prepare(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """Has uv at its pin; that change, and those that are pending. Fails when the pins cannot be resolved."""
@@ -197,25 +181,20 @@ class Venv:
         self.stamp.unlink(missing_ok=True)
         changes = self.sync("--compile-bytecode", "--link-mode=copy")
         (self.path / ".lock").chmod(0o644)  # uv leaves it writable for everyone
-        self.startup_file.write_text(self.startup_code)
         self.stamp.touch()
         return changes
 
 
-def installed(venv: Venv, lock_file: Path, units: list[str], stop_timeout_seconds: int) -> list[tuple[str, str]]:
+def installed(venv: Venv, lock_file: Path, stop: Callable[[], None]) -> list[tuple[str, str]]:
     """Brings the environment to its pins; the changes. What uses it takes its time to stop, and so without the lock."""
     replaced, pending = alone(venv.prepare, lock_file)
     if not pending:
         return replaced
-    words = ("list-units", "--state=active", "--plain", "--no-legend", "--", *units)
-    running = [line.split()[0] for line in command("systemctl", *words).splitlines()] if units else []
-    if running:
-        command("systemctl", "stop", *running, timeout=stop_timeout_seconds + PAUSE_SECONDS)
-    changes = alone(venv.install, lock_file)
-    if running:
-        command("systemctl", "daemon-reload")
-        command("systemctl", "start", *running, timeout=START_SECONDS)
-    return replaced + changes
+    stop()
+    try:
+        return replaced + alone(venv.install, lock_file)
+    except CommandFailedError as error:
+        raise CommandFailedError(f"{error}\nWhat uses the environment stays stopped until a run succeeds") from None
 
 
 def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dict[str, str]:
@@ -255,8 +234,7 @@ def main() -> None:
             "uv_requirement": {"type": "str", "required": True},
             "index_url": {"type": "str", "no_log": True},
             "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
-            "startup_code": {"type": "str", "default": ""},
-            "units": {"type": "list", "elements": "str", "default": []},
+            "stop_units": {"type": "list", "elements": "str", "default": []},
             "stop_timeout_seconds": {"type": "int", "default": 90},
         },
         supports_check_mode=True,
@@ -264,17 +242,18 @@ def main() -> None:
     os.umask(0o022)
     os.environ.update(index_environment(module.params["index_url"], module.params["extra_index_urls"]))
     path, python = Path(module.params["path"]), Path(module.params["python"])
+
+    def stop() -> None:
+        if units := module.params["stop_units"]:
+            command("systemctl", "stop", "--", *units, timeout=module.params["stop_timeout_seconds"] + PAUSE_SECONDS)
+
     uv = Uv(Path(module.params["uv_path"]), module.params["uv_requirement"], python)
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=module.tmpdir) as pins:
         pins.write(module.params["requirements"])
         pins.flush()
-        venv = Venv(path, Path(pins.name), module.params["startup_code"], python, uv)
+        venv = Venv(path, Path(pins.name), python, uv)
         try:
-            if module.check_mode:
-                changes = venv.pending()
-            else:
-                lock_file, timeout_seconds = uv.path.with_suffix(".lock"), module.params["stop_timeout_seconds"]
-                changes = installed(venv, lock_file, module.params["units"], timeout_seconds)
+            changes = venv.pending() if module.check_mode else installed(venv, uv.path.with_suffix(".lock"), stop)
             usable = venv.is_whole()
         except (CommandFailedError, UnitError, OSError) as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}")

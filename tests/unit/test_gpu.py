@@ -365,6 +365,8 @@ def test_what_is_held_gives_way_when_nothing_else_fits():
     wishes = [{"worker": "a", "count": 1, "gpus": 1}, {"worker": "b", "count": 1, "gpus": 2}]
     placed = gpu.assign(wishes, [divided(0, 1), whole(1), whole(2)], held=held)
     assert [each["gpus"] for each in placed] == [["0:0"], ["1", "2"]]
+    with pytest.raises(gpu.PlacementError, match="too few whole ones are left"):
+        gpu.assign(wishes, [divided(0, 1), whole(1), whole(2)], held=held, may_move=False)
     with pytest.raises(gpu.PlacementError, match="3 GPUs are asked for"):
         gpu.assign(wishes, [whole(1), whole(2)], held=held)
 
