@@ -26,8 +26,6 @@ WORKERS = ["node1", "node2"]
 # What a lab of small hosts on one disk needs beside what the inventory says.
 SETTINGS = {
     "minio_root_drives_allowed": True,
-    "mlflow_workers": 2,
-    "restapi_gunicorn_workers": 2,
     "worker_tensorflow_cpu_count": 1,
 }
 
@@ -38,7 +36,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     shutil.copytree(ROOT / "inventories/prod", like)
     main = like / "group_vars/all/main.yml"
     settings = yaml.safe_load(main.read_text()) | SETTINGS
-    del settings["topology_nginx_server_names"]  # a lab has no names
     main.write_text(yaml.safe_dump(settings))
     lab = Lab(ROOT / ".cache/integration/fleet")
     lab.down() if lab.inventory.exists() else None
