@@ -191,10 +191,7 @@ def installed(venv: Venv, lock_file: Path, stop: Callable[[], None]) -> list[tup
     if not pending:
         return replaced
     stop()
-    try:
-        return replaced + alone(venv.install, lock_file)
-    except CommandFailedError as error:
-        raise CommandFailedError(f"{error}\nWhat uses the environment stays stopped until a run succeeds") from None
+    return replaced + alone(venv.install, lock_file)
 
 
 def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dict[str, str]:
@@ -243,8 +240,11 @@ def main() -> None:
     os.environ.update(index_environment(module.params["index_url"], module.params["extra_index_urls"]))
     path, python = Path(module.params["path"]), Path(module.params["python"])
 
+    stopped: list[str] = []
+
     def stop() -> None:
         if units := module.params["stop_units"]:
+            stopped.extend(units)
             command("systemctl", "stop", "--", *units, timeout=module.params["stop_timeout_seconds"] + PAUSE_SECONDS)
 
     uv = Uv(Path(module.params["uv_path"]), module.params["uv_requirement"], python)
@@ -256,7 +256,8 @@ def main() -> None:
             changes = venv.pending() if module.check_mode else installed(venv, uv.path.with_suffix(".lock"), stop)
             usable = venv.is_whole()
         except (CommandFailedError, UnitError, OSError) as error:
-            module.fail_json(msg=f"Virtual environment {path}: {error}")
+            until = f"\nUntil a run succeeds these stay stopped: {', '.join(stopped)}" if stopped else ""
+            module.fail_json(msg=f"Virtual environment {path}: {error}{until}")
     diff = {
         "before": "".join(f"{package}\n" for sign, package in changes if sign == "-"),
         "after": "".join(f"{package}\n" for sign, package in changes if sign != "-"),
