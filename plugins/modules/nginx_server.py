@@ -71,7 +71,8 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitE
 
 UPSTREAM = re.compile(r"upstream\s+\S+\s*\{[^}]*\}")
 # The last one in use is asked again after it has failed; nginx would refuse all requests for a while.
-DOWN, LAST = " down", " max_fails=0"
+DOWN = " down"
+LAST = " max_fails=0"
 SERVER = re.compile(rf"^(?P<head>\s*server\s+(?P<name>[^\s;]+)[^;]*?)(?P<mark>{DOWN}|{LAST})?;", re.MULTILINE)
 
 
