@@ -11,7 +11,8 @@ short_description: Have nginx send a server no requests for a while
 description:
   - Marks servers of upstreams as C(down) in nginx's configuration, or takes the mark away, and has nginx reload, which
     drops no connection.
-  - The last server of an upstream is left in use, since a slow answer is better than none.
+  - The last server of an upstream is left in use, since a slow answer is better than none. It is marked with
+    C(max_fails=0) meanwhile, for nginx would ask nobody for some seconds after a failure of it.
   - A server that no upstream names, as one that is new, gets no requests anyway, nor does any of an nginx that is not
     running.
   - The role C(nginx) writes the configuration without such marks, so what a killed run leaves does not last.
@@ -70,9 +71,8 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import files
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command, units
 
 UPSTREAM = re.compile(r"upstream\s+\S+\s*\{[^}]*\}")
-# The last one in use is asked again after it has failed; nginx would refuse all requests for a while.
 DOWN = " down"
-LAST = " max_fails=0"
+LAST = " max_fails=0"  # of the options of a server the last one counts
 SERVER = re.compile(rf"^(?P<head>\s*server\s+(?P<name>[^\s;]+)[^;]*?)(?P<mark>{DOWN}|{LAST})?;", re.MULTILINE)
 
 

@@ -50,7 +50,8 @@ options:
   stop_units:
     description:
       - Units that are stopped before packages change, as names or patterns, such as workers whose jobs import them.
-      - They are left running when the pins cannot be resolved. Whoever installs starts them again.
+      - They are left running when the pins cannot be resolved, which is looked at for an environment that is whole.
+      - Whoever installs starts them again.
     type: list
     elements: str
     default: []
@@ -167,7 +168,7 @@ class Venv:
         return self.sync("--dry-run") if self.uv.is_ready() else [("~", self.uv.requirement)]
 
     def prepare(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Has uv at its pin; that change, and those that are pending. Fails when the pins cannot be resolved."""
+        """Has uv at its pin; that change, and those that are pending."""
         replaced = [] if self.uv.is_ready() else [("~", self.uv.requirement)]
         if replaced:
             self.uv.install()
