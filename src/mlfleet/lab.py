@@ -6,6 +6,7 @@ import fcntl
 import io
 import ipaddress
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -22,7 +23,15 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import EndpointConfig, IPAMConfig, IPAMPool, Mount
 
-from mlfleet.lab_image import RELEASES, REPOSITORY, debian_sources, ensure_image
+from mlfleet.lab_image import (
+    RELEASES,
+    REPOSITORY,
+    archive_path,
+    debian_sources,
+    ensure_archive,
+    ensure_image,
+    image_tag,
+)
 from mlfleet.lab_inventory import LabInventory, controller_index_url, lab_variables, public_line
 from mlfleet.project import MlfleetError
 
@@ -32,6 +41,7 @@ HOST = "mlfleet.host"
 ADDRESS = "mlfleet.address"
 DEBIAN = "mlfleet.debian"
 CACHES = {"mlfleet-cache-apt": "/var/cache/mlfleet/apt", "mlfleet-cache-uv": "/var/cache/mlfleet/uv"}
+DOCKER_DIRECTORY = "/var/lib/docker"
 CA_DIRECTORY = Path("/usr/local/share/ca-certificates")
 BOOT_SECONDS = 180
 LOG_LINES = 20
@@ -71,6 +81,11 @@ def docker_client() -> Iterator[docker.DockerClient]:
         raise MlfleetError(f"Docker refuses: {error.explanation or error}") from error
     finally:
         client.close()
+
+
+def archives() -> Path:
+    """Return the directory of what hosts with an engine make their images from."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlfleet/lab"
 
 
 @contextmanager
@@ -170,11 +185,26 @@ class Lab:
             self.report(f"host {name} {'created' if name in created else 'started'}")
         addresses = {name: containers[name].labels[ADDRESS] for name in hosts}
         rekeyed = self._wait({name: containers[name] for name in hosts})
+        archive = self._archive(containers.values())
         written = [
-            self.inventory.write_variables(lab_variables(bool(certificates), controller_index_url())),
+            self.inventory.write_variables(lab_variables(bool(certificates), controller_index_url(), archive)),
             self.inventory.write_overlay(addresses),  # last: with it the lab counts as made
         ]
         return copied or bool(stopped) or rekeyed or any(written)
+
+    def _archive(self, containers: Iterable[Container]) -> str | None:
+        """What hosts with an engine of their own make their images from, as a path for each one's release."""
+        releases = {
+            int(each.labels[DEBIAN])
+            for each in containers
+            if any(mount["Destination"] == DOCKER_DIRECTORY for mount in each.attrs["Mounts"])
+        }
+        if not releases:
+            return None
+        with one_lab_at_a_time():
+            for release in releases:
+                ensure_archive(self.client, image_tag(release), archive_path(archives(), release), self.report)
+        return str(archive_path(archives(), "{{ ansible_facts.distribution_major_version }}"))
 
     def down(self, caches: bool) -> bool:
         """Remove the lab's containers, its network and, last, its directory; with *caches* also what labs share.
@@ -255,7 +285,7 @@ class Lab:
         mounts = [Mount("/sys/fs/cgroup", "/sys/fs/cgroup", type="bind")]
         mounts += [Mount(target, volume) for volume, target in CACHES.items()]
         if docker_inside:
-            mounts.append(Mount("/var/lib/docker", None))
+            mounts.append(Mount(DOCKER_DIRECTORY, None))
         return self.client.containers.create(
             image,
             command,
@@ -322,6 +352,7 @@ class Lab:
             for image in images:
                 for tag in image.tags:
                     self.client.images.remove(tag)
+            shutil.rmtree(archives(), ignore_errors=True)
         except APIError as error:
             raise MlfleetError(f"another lab still uses the caches, take it down first: {error.explanation}") from error
         self.report(f"caches removed: {len(volumes)} volumes, {len(images)} images")

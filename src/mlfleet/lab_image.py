@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -100,10 +101,18 @@ class Source:
     signed_by: str = ""
 
 
+def recipe_digest() -> str:
+    return hashlib.sha256("\n".join((*PACKAGES, RECIPE)).encode()).hexdigest()[:12]
+
+
 def image_tag(debian: int) -> str:
     """Return the name of the base image of Debian release *debian*; it changes whenever the recipe does."""
-    digest = hashlib.sha256("\n".join((*PACKAGES, RECIPE)).encode()).hexdigest()
-    return f"{REPOSITORY}:debian{debian}-{digest[:12]}"
+    return f"{REPOSITORY}:debian{debian}-{recipe_digest()}"
+
+
+def archive_path(directory: Path, debian: int | str) -> Path:
+    """Return where the archive of Debian release *debian*'s base image is."""
+    return directory / f"debian{debian}-{recipe_digest()}.tar"
 
 
 def ensure_image(client: docker.DockerClient, debian: int, sources: str, report: Callable[[str], None]) -> str:
@@ -127,6 +136,25 @@ def ensure_image(client: docker.DockerClient, debian: int, sources: str, report:
         client.api.import_image_from_file(str(root_tar), repository=repository, tag=version)
     report(f"image {tag} built")
     return tag
+
+
+def ensure_archive(client: docker.DockerClient, tag: str, archive: Path, report: Callable[[str], None]) -> None:
+    """Write the file system of image *tag* to *archive* unless it is there.
+
+    Lab hosts with a Docker engine build their images on it, for they reach no registry.
+    """
+    if archive.exists():
+        return
+    report(f"writing {archive}")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    container = client.containers.create(tag, "true")
+    try:
+        temporary = archive.with_suffix(f".{os.getpid()}")
+        with temporary.open("wb") as file:
+            file.writelines(container.export())  # type: ignore[arg-type]
+        temporary.rename(archive)
+    finally:
+        container.remove()
 
 
 def _bootstrap(suite: str, source_file: Path, hook: Path, target: Path) -> None:

@@ -183,12 +183,13 @@ class LabInventory:
         self.path.rmdir()
 
 
-def lab_variables(certificates: bool, index_url: str | None) -> dict[str, object]:
+def lab_variables(certificates: bool, index_url: str | None, base_archive: str | None = None) -> dict[str, object]:
     """Return what a lab host must know of the network around the controller, and where the shared caches are.
 
     Args:
         certificates: whether the controller trusts authorities of its own, such as a proxy's.
         index_url: the package index that the controller is configured to use, if any.
+        base_archive: what hosts make their container images from, where they have an engine.
     """
     environment: dict[str, str] = {}
     if certificates:
@@ -198,6 +199,8 @@ def lab_variables(certificates: bool, index_url: str | None) -> dict[str, object
     variables: dict[str, object] = {"python_app_cache_dir": UV_CACHE}
     if environment:
         variables["python_app_environment"] = environment
+    if base_archive:
+        variables["image_base_archive"] = base_archive
     return variables
 
 
