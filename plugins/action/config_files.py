@@ -32,6 +32,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
             "validate": {"type": "str"},
             "sensitive": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
+            "only_ours": {"type": "bool", "default": False},
             "vars": {"type": "dict", "default": {}},
         },
     }

@@ -40,6 +40,9 @@ class FilesError(Exception):
     """One line for the user; nothing was changed."""
 
 
+OURS = b"Made by mlfleet"
+
+
 @dataclass(frozen=True)
 class Item:
     """What is wanted at a path."""
@@ -53,6 +56,7 @@ class Item:
     validate: str | None = None
     sensitive: bool = False
     purge: bool = False
+    only_ours: bool = False  # of a file that is to be absent: one without OURS stays
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ def _parse_entry(entry: dict[str, Any]) -> Item:
         validate=validate or None,
         sensitive=bool(entry.get("sensitive")),
         purge=bool(entry.get("purge")),
+        only_ours=bool(entry.get("only_ours")),
     )
 
 
@@ -322,7 +327,7 @@ def _observe(item: Item) -> State:
     content = b""
     if stat.S_ISREG(found.st_mode):
         kind = "file"
-        if item.state == "file":
+        if item.state == "file" or item.only_ours:
             with open(item.path, "rb") as file:
                 content = file.read()
     elif stat.S_ISDIR(found.st_mode):
@@ -331,6 +336,8 @@ def _observe(item: Item) -> State:
         kind = f"link to {os.readlink(item.path)}"
     else:
         kind = "special file"
+    if item.only_ours and OURS not in content:
+        return State()
     replaceable = kind == item.state or (kind.startswith("link") and item.state == "file")
     if item.state != "absent" and not replaceable:
         raise FilesError(f"{item.path} is a {kind}, where a {item.state} is wanted")

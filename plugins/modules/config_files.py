@@ -67,6 +67,10 @@ options:
         description: Remove the files and links in this directory that O(files) does not list. Directories in it stay.
         type: bool
         default: false
+      only_ours:
+        description: With V(absent), whether a file without the words C(Made by mlfleet) is somebody else's and stays.
+        type: bool
+        default: false
       vars:
         description: Variables for this item's template alone, so that one template serves many items.
         type: dict

@@ -252,6 +252,18 @@ def test_directory_and_file_do_not_replace_each_other(tmp_path, check_mode):
         put(entry(tmp_path / "f", state="directory"), check_mode=check_mode)
 
 
+@pytest.mark.parametrize(
+    ("text", "stays"), [("# Made by mlfleet; changes are undone.\n", False), ("[Service]\n", True)]
+)
+def test_only_a_file_of_ours_goes(tmp_path, text, stays):
+    (tmp_path / "unit").write_text(text)
+    (tmp_path / "mask").symlink_to("/dev/null")
+    gone = [entry(tmp_path / name, state="absent", only_ours=True) for name in ("unit", "mask", "none")]
+    assert put(*gone)["changed"] is not stays
+    assert (tmp_path / "unit").exists() is stays
+    assert (tmp_path / "mask").is_symlink()
+
+
 def test_documentation_matches_the_arguments():
     documented = yaml.safe_load(DOCUMENTATION)["options"]["files"]["suboptions"]
     keys = ("type", "choices", "default", "required")
