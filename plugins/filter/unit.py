@@ -44,6 +44,11 @@ def _devices(nodes: Iterable[str]) -> dict[str, str]:
     )
 
 
+def absent(path: str) -> dict[str, Any]:
+    """A file of ours that is to go; one that somebody else has put there stays."""
+    return {"path": path, "state": "absent", "only_ours": True}
+
+
 def mount_files(mounts: Iterable[Mapping[str, Any]]) -> list[dict]:
     """The mount unit of each mount."""
     return [{"path": f"{UNITS}/{mount.unit}", "content": mount.text} for mount in map(Mount.of, mounts)]
@@ -58,8 +63,28 @@ def mount_units(mounts: Iterable[Mapping[str, Any]]) -> list[str]:
     return [Mount.of(mount).unit for mount in mounts]
 
 
+def bind_mounts(
+    readable: Iterable[str], writable: Iterable[str], mounts: Iterable[Mapping[str, Any]] = ()
+) -> list[str]:
+    """The paths as a container gets them from its host, under the same names; data also when it is mounted later."""
+    found = dict.fromkeys(readable, ",readonly") | dict.fromkeys(writable, "")
+    for mount in map(Mount.of, mounts):
+        found[mount.path] = f",bind-propagation=rslave{',readonly' if mount.read_only else ''}"
+    return [f"type=bind,source={path},target={path}{options}" for path, options in found.items()]
+
+
+def container_name(unit: str) -> str:
+    """A name that nobody else's container has."""
+    return f"mlfleet-{unit.replace('@', '-')}"
+
+
 def writable_paths(mounts: Iterable[Mapping[str, Any]]) -> list[str]:
     return [mount.path for mount in map(Mount.of, mounts) if not mount.read_only]
+
+
+def in_docker(path: str, runtime: str, **file: Any) -> dict[str, Any]:
+    """A file that is there only where the service runs in a container."""
+    return {"path": path, **file} if runtime == "docker" else absent(path)
 
 
 class FilterModule:
@@ -67,6 +92,10 @@ class FilterModule:
         return {
             "instance_files": instance_files,
             "device_files": device_files,
+            "absent": absent,
+            "bind_mounts": bind_mounts,
+            "container_name": container_name,
+            "in_docker": in_docker,
             "mount_files": mount_files,
             "mount_directories": mount_directories,
             "mount_units": mount_units,

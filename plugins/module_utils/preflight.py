@@ -255,13 +255,10 @@ def custom_kinds(values: Values) -> Iterator[str]:
     fixed = {group.removeprefix("worker_").replace("_", "-") for group in _queues_of_groups(values)}
     kinds = values.get("worker_custom_kinds") or []
     names = [kind["name"] for kind in kinds]
+    yield from _unit_names("worker_custom_kinds", names)
     for name in dict.fromkeys(names):
-        if not KIND.fullmatch(name):
-            yield f"worker_custom_kinds: name {name!r} is not at most 40 lower-case letters, digits and inner hyphens"
         if name in fixed:
             yield f"worker_custom_kinds: {name} is the kind of group worker_{name.replace('-', '_')}; use another name"
-        if names.count(name) > 1:
-            yield f"worker_custom_kinds: {name} is defined twice"
     for kind in kinds:
         file = kind.get("requirements_file")
         if file and not (file.startswith("/") and Path(file).is_file()):
@@ -269,6 +266,23 @@ def custom_kinds(values: Values) -> Iterator[str]:
         for package in kind.get("packages") or []:
             if not PIN.fullmatch(package):
                 yield f"worker_custom_kinds: package {package!r} of {kind['name']} is not pinned like name==1.2.3"
+
+
+def _unit_names(option: str, names: Sequence[str]) -> Iterator[str]:
+    for name in dict.fromkeys(names):
+        if not KIND.fullmatch(name):
+            yield f"{option}: name {name!r} is not at most 40 lower-case letters, digits and inner hyphens"
+        if names.count(name) > 1:
+            yield f"{option}: {name} is defined twice"
+
+
+def containers(values: Values) -> Iterator[str]:
+    """Containers of the user's own can be units, and their programs found."""
+    declared = values.get("containers_extra") or []
+    yield from _unit_names("containers_extra", [container["name"] for container in declared])
+    for container in declared:
+        if not container["command"].startswith("/"):
+            yield f"containers_extra: command of {container['name']} has no absolute path: {container['command']}"
 
 
 def queues(values: Values) -> Iterator[str]:
@@ -303,6 +317,8 @@ def mounts(values: Values) -> Iterator[str]:
     for kind in values.get("worker_custom_kinds") or []:
         own = kind.get("mounts")
         declared[f"worker_custom_kinds {kind['name']}"] = values.get("topology_worker_mounts") if own is None else own
+    for container in values.get("containers_extra") or []:
+        declared[f"containers_extra {container['name']}"] = container.get("mounts")
     drives = [volume.rstrip("/") for pool in values.get("minio_pools") or [] for volume in pool["volumes"]]
     at: dict[str, dict[Mount, str]] = {}
     for name, entries in declared.items():
@@ -322,6 +338,7 @@ def mounts(values: Values) -> Iterator[str]:
 
 CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     addresses,
+    containers,
     custom_kinds,
     database_names,
     mounts,

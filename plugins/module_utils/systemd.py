@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
+from pathlib import Path
 
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,"
-    "InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic"
+    "FragmentPath,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic"
 )
+UNITS = Path("/etc/systemd/system")
+UNIT_LABEL = "mlfleet.unit"  # of a container; its value is the systemd unit that runs it
 
 
 class UnitError(Exception):
@@ -43,7 +47,10 @@ class Unit:
         self.is_known = properties["LoadState"] != "not-found"
         self.state = properties["ActiveState"]
         self.is_enabled = properties["UnitFileState"] in ("enabled", "static", "generated")
-        self.needs_daemon_reload = properties["NeedDaemonReload"] == "yes"
+        # A file of ours over a package's is not noticed by systemd itself.
+        ours = UNITS / self.id
+        is_hidden = ours.exists() and str(ours) != properties["FragmentPath"]
+        self.needs_daemon_reload = properties["NeedDaemonReload"] == "yes" or (self.is_known and is_hidden)
         self.started_at = since_epoch(properties["InactiveExitTimestampMonotonic"])
         # A running unit changes its state only to reload.
         self.loaded_at = since_epoch(properties["StateChangeTimestampMonotonic"])
@@ -58,3 +65,31 @@ def units(names: list[str]) -> list[Unit]:
     shown = command("systemctl", "show", f"--property={PROPERTIES}", "--", *names)
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
     return [Unit(block) for block in blocks]
+
+
+def reread(current: list[Unit], timeout: float, others: list[Unit] | None = None) -> None:
+    """Has systemd know units as they are on disk. Changed ones stop before, as only their former file says how.
+
+    Of I(others) the files are read as well, and nothing is stopped.
+    """
+    outdated = [unit for unit in current if unit.needs_daemon_reload]
+    if running := [unit.id for unit in outdated if unit.is_running]:
+        command("systemctl", "stop", "--", *running, timeout=timeout)
+    remove_containers([unit.id for unit in outdated])
+    known = current + (others or [])
+    if any(unit.needs_daemon_reload or not unit.is_known for unit in known):
+        command("systemctl", "daemon-reload")
+
+
+def remove_containers(names: list[str]) -> None:
+    """Ends containers of units that systemd has lost, as when it stopped the unit while the engine did not run."""
+    if not shutil.which("docker"):
+        return
+    for name in names:
+        label = f"label={UNIT_LABEL}={name.removesuffix('.service')}"
+        listed = subprocess.run(
+            ["docker", "ps", "--all", "--quiet", "--filter", label], capture_output=True, text=True, check=False
+        )
+        if found := listed.stdout.split():
+            command("docker", "stop", *found)
+            command("docker", "rm", "--force", *found)

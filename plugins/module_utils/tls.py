@@ -47,6 +47,7 @@ class Wanted:
     ciphers: str = "DEFAULT"
     username: str = ""
     password: str = ""
+    user: str = ""
 
     @property
     def port(self) -> str:
@@ -80,7 +81,7 @@ class Service:
 
 def items(service: Service, wanted: Wanted) -> list[Item]:
     """The files of this state; nothing of another one stays in the directory."""
-    owner = {"owner": service.user, "group": service.user}
+    owner = dict.fromkeys(("owner", "group"), wanted.user or service.user)
     found = [Item(wanted.directory, "directory", mode="0750", purge=True, **owner)]
     found += [
         Item(path, content=HEADER + text, mode="0640", **owner) for path, text in service.settings(wanted).items()
@@ -155,7 +156,9 @@ def _redis_settings(wanted: Wanted) -> dict[str, str]:
 def _postgres_checker(wanted: Wanted) -> list[str]:
     configuration = PurePosixPath(wanted.directory).parent
     program = f"/usr/lib/postgresql/{configuration.parent.name}/bin/postgres"
-    return ["runuser", "-u", "postgres", "--", program, "-D", str(configuration), "-C", "ssl"]
+    # In a container's image there is no asking it; the container will tell.
+    is_here = Path(program).exists()
+    return ["runuser", "-u", "postgres", "--", program, "-D", str(configuration), "-C", "ssl"] if is_here else []
 
 
 # --- taking it up ----------------------------------------------------------------------------------------------------
@@ -233,9 +236,10 @@ SERVICES = {
 
 def check(service: Service, wanted: Wanted) -> None:
     """Have the service's own program judge its configuration as it is on disk."""
-    if not service.checker:
+    command = service.checker(wanted) if service.checker else []
+    if not command:
         return
-    done = subprocess.run(service.checker(wanted), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ToggleError(f"its own checker refuses the setting: {' '.join((done.stderr or done.stdout).split())}")
 
@@ -248,7 +252,7 @@ def take_up(service: Service, wanted: Wanted, unit: str, is_reload_enough: bool,
             if service.reload(wanted, unit) and _comes_true(service, wanted, after, RELOAD_SECONDS):
                 return
     try:
-        systemd.command("systemctl", "daemon-reload")
+        systemd.reread(systemd.units([unit]), seconds)
         systemd.command("systemctl", "restart", unit, timeout=seconds)
     except systemd.UnitError as error:
         raise ToggleError(f"it does not restart: {error}") from error

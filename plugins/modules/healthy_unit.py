@@ -145,12 +145,19 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit, UnitError, command, units
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
+    UNITS,
+    Unit,
+    UnitError,
+    command,
+    remove_containers,
+    reread,
+    units,
+)
 
 PROBE_SECONDS = 5
 PAUSE_SECONDS = 0.5
 LOG_LINES = 25
-UNITS = Path("/etc/systemd/system")
 
 
 def instances(template: str) -> list[str]:
@@ -170,6 +177,8 @@ def plan(unit: Unit, options: dict) -> str:
     """What has to be done to the unit; nothing is an empty text."""
     if not unit.is_running:
         return "started, for it did not run"
+    if unit.needs_daemon_reload:
+        return "restarted, for its unit file has changed"
     if options["restart"] or newest(options["files"]) > unit.started_at:
         return "restarted, for a file it reads has changed"
     if options["reload"] or newest(options["reload_files"]) > unit.loaded_at:
@@ -319,13 +328,13 @@ def prepare(current: list[Unit], wanted: list[Unit], surplus: list[str], options
     """Has systemd know the units as they are on disk, starts them with the host, and stops those that are too many."""
     for name in surplus:
         shutil.rmtree(UNITS / f"{name}.d", ignore_errors=True)
-    if any(unit.needs_daemon_reload or not unit.is_known for unit in current + wanted):
-        command("systemctl", "daemon-reload")
+    reread(current, options["stop_timeout_seconds"] + PROBE_SECONDS, others=wanted)
     if surplus:
         try:
             command("systemctl", "disable", "--now", *surplus, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
         except UnitError as error:
             raise UnitError(f"{', '.join(surplus)} did not stop: {error}") from None
+        remove_containers(surplus)
     if disabled := [unit.id for unit in current if not unit.is_enabled]:
         command("systemctl", "enable", "--quiet", *disabled)
 

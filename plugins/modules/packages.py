@@ -54,17 +54,10 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import missing
 
 ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 LOCKED = ("Could not get lock", "Unable to lock", "was locked by another process")
-
-
-def missing(names: list[str]) -> list[str]:
-    """Those of the packages that dpkg does not list as installed."""
-    query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
-    listed = subprocess.run(query, capture_output=True, text=True, check=False, env=ENVIRONMENT).stdout
-    installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
-    return [name for name in names if name not in installed]
 
 
 def run(command: list[str], lock_timeout_seconds: int) -> None:

@@ -104,6 +104,9 @@ options:
       - By default C(/etc/nginx/mlfleet-tls), C(/etc/postgresql/15/main/tls), C(/etc/redis/tls) or
         C(/etc/mlfleet/minio/certs). For V(postgres) its parent holds C(conf.d).
     type: path
+  owner:
+    description: User that reads the files; by default who does in Debian's package, V(root) for V(nginx).
+    type: str
   timeout_seconds:
     description: How long the service may take to show the certificate after a restart.
     type: int
@@ -251,6 +254,7 @@ def main() -> None:
             "username": {"type": "str"},
             "password": {"type": "str", "no_log": True},
             "unit": {"type": "str"},
+            "owner": {"type": "str"},
             "directory": {"type": "path"},
             "timeout_seconds": {"type": "int", "default": 60},
         },
@@ -283,6 +287,7 @@ def main() -> None:
         ciphers=options["ciphers"],
         username=options["username"] or "",
         password=options["password"] or "",
+        user=options["owner"] or "",
     )
     unit = options["unit"] or service.unit
     try:

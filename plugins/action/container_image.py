@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of container_image: what an image is built from travels only when it is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.mlfleet.stack.plugins.module_utils.containers import IMAGE_OPTIONS
+
+
+class ActionModule(ActionBase):
+    """Ask what is missing, and a second time, with the files that a build needs, only when something is."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        _result, options = self.validate_argument_spec(IMAGE_OPTIONS)
+        archive, programs = options.pop("base_archive"), options.pop("programs")
+        for path in filter(None, [archive, *programs.values()]):
+            if not Path(path).is_file():
+                raise AnsibleActionFail(f"there is no {path} on the controller")
+        found = self._call({**options, "state": "found"}, task_vars)
+        if found.get("failed") or not found["changed"] or self._task.check_mode:
+            return result | found
+        if options["missing"] == "build":
+            if archive and not found["base_is_there"]:
+                options["base_archive"] = self._sent(archive, "base")
+            options["programs"] = {name: self._sent(path, name) for name, path in programs.items()}
+        return result | self._call({**options, "state": "present"}, task_vars)
+
+    def _sent(self, path: str, name: str) -> str:
+        """Where a file of the controller's lies on the host while this runs."""
+        directory = self._connection._shell.tmpdir or self._make_tmp_path()
+        return self._transfer_file(path, self._connection._shell.join_path(directory, f"sent-{name}"))
+
+    def _call(self, options: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        return self._execute_module("mlfleet.stack.container_image", options, task_vars=task_vars)

@@ -1,0 +1,330 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: container_image
+short_description: Has a container image that is named by all that it is made from
+description:
+  - Has an image on the host unless it is there. With O(registry) it is pulled from there, or else built and pushed
+    there; without one it is built with Docker's BuildKit. One without O(dockerfile) is somebody else's and pulled.
+  - The tag of one that is built is to be a hash of its Dockerfile and files, so that a changed one has another name.
+  - The Dockerfile finds apt's sources, preferences and keys of the host in C(apt) of its context, which is no part of
+    the tag.
+  - Secrets can be mounted while it builds, and are in no layer. C(authorities) has the certificates that the host
+    trusts, C(environment) has O(environment) as lines for a shell, C(apt-settings) is for C(APT_CONFIG), and
+    C(apt-accounts) is what that names for apt's accounts.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  name:
+    description: Its name with its tag or digest, and with its registry.
+    type: str
+    required: true
+  dockerfile:
+    description: Text of its Dockerfile.
+    type: str
+    default: ""
+  files:
+    description: Text of each file of its context, by its name there.
+    type: dict
+    default: {}
+  programs:
+    description: Path on the controller of each further file of its context, by its name there. Sent when it is built.
+    type: dict
+    default: {}
+  base:
+    description: Name of the image that it is made from, which is pulled when it is missing.
+    type: str
+    default: ""
+  base_archive:
+    description:
+      - Archive on the controller with the file system of O(base), as C(docker export) and C(mmdebstrap) write it.
+      - Taken in place of pulling when O(base) is missing, as where no registry can be reached.
+    type: path
+  environment:
+    description: Environment of the build, such as a package index. Never shown, for it may hold a password.
+    type: dict
+    default: {}
+  registry:
+    description:
+      - Registry that images with O(dockerfile) are shared through, with which O(name) begins.
+      - O(registry_username) is an account of this one, for images without O(dockerfile) too.
+    type: str
+    default: ""
+  registry_username:
+    description: Account of O(registry). Its password is on the host only while it is used.
+    type: str
+    default: ""
+  registry_password:
+    description: Its password.
+    type: str
+    default: ""
+  missing:
+    description:
+      - What to do about an image with O(dockerfile) that O(registry) does not have. V(build) builds and pushes it,
+        V(tell) says RV(must_build), V(fail) fails.
+    type: str
+    choices: [build, tell, fail]
+    default: build
+  push_again:
+    description: Whether it is pushed although it has been before, since the registry has lost it.
+    type: bool
+    default: false
+  revision:
+    description: Any text; another one has the base pulled and all packages installed anew.
+    type: str
+    default: ""
+  prune:
+    description:
+      - Whether former images of the same program are removed, save those that a container has. An image that is
+        replaced in a run goes in the next one.
+    type: bool
+    default: false
+  reference_file:
+    description:
+      - File on the host that holds the name to run it by, with its digest where a registry has it. It is written when
+        the image is there.
+    type: path
+  state:
+    description: Whether to have it, or only to say what is missing; set by the action.
+    type: str
+    choices: [found, present]
+    default: present
+attributes:
+  check_mode:
+    description: Predicts whether the host would get it, also on one without Docker.
+    support: full
+  diff_mode:
+    description: Names the image that is added.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Build the image of Redis
+  mlfleet.stack.container_image:
+    name: "mlfleet/redis:{{ dockerfile | hash('sha256') | truncate(16, true, '') }}"
+    dockerfile: "{{ dockerfile }}"
+    base: debian:12-slim
+    reference_file: /opt/mlfleet/images/redis
+  vars:
+    dockerfile: |
+      FROM debian:12-slim
+      RUN apt-get update && apt-get install --yes redis-server
+"""
+
+RETURN = r"""
+must_build:
+  description: Whether a host that may has to build it and push it to the registry before this one can have it.
+  returned: success
+  type: bool
+base_is_there:
+  description: Whether the image that it is made from was there before.
+  returned: success
+  type: bool
+"""
+
+import base64
+import fcntl
+import json
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.containers import (
+    IMAGE_LABEL,
+    IMAGE_OPTIONS,
+    UNKNOWN,
+    DockerError,
+    digest,
+    docker,
+    find_image,
+)
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, Item, install
+
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+APT = Path("/etc/apt")
+APT_PATHS = {  # as they are named in the context
+    "sources.list.d": APT / "sources.list.d",
+    "preferences.d": APT / "preferences.d",
+    "keyrings": APT / "keyrings",
+    "trusted.gpg.d": APT / "trusted.gpg.d",
+    "shared-keyrings": Path("/usr/share/keyrings"),
+}
+LOCK = Path("/run/mlfleet-container-image.lock")
+ACCOUNTS = ".docker/config.json"  # in the home of who calls
+
+
+def reference(options: dict) -> str:
+    """The name to run the image by; nothing while it has not all been done."""
+    found = find_image(options["name"])
+    if not found:
+        return ""
+    known = digest(found, options["name"])
+    return known if is_shared(options) else known or options["name"]
+
+
+def is_shared(options: dict) -> bool:
+    return bool(options["registry"] and options["dockerfile"])
+
+
+def former(options: dict) -> list[str]:
+    """Images of the same program that no container has."""
+    if not options["prune"]:
+        return []
+    program = options["name"].rpartition(":")[0]
+    listed = docker("image", "ls", "--filter", f"label={IMAGE_LABEL}={program}", "--format", "{{.Repository}}:{{.Tag}}")
+    names = [name for name in listed.split() if name != options["name"] and not name.endswith(":<none>")]
+    return [name for name in names if not docker("ps", "--all", "--quiet", "--filter", f"ancestor={name}").strip()]
+
+
+def make_context(directory: Path, options: dict) -> None:
+    """All that the Dockerfile can copy, or mount while it builds."""
+    (directory / "Dockerfile").write_text(options["dockerfile"])
+    for name, text in options["files"].items():
+        (directory / name).write_text(text)
+    for name, path in options["programs"].items():
+        shutil.copy2(path, directory / name)
+    for name, path in APT_PATHS.items():
+        if path.is_dir():
+            shutil.copytree(path, directory / "apt" / name)
+        else:
+            (directory / "apt" / name).mkdir(parents=True)
+    sources = APT / "sources.list"
+    (directory / "apt/sources.list").write_text(sources.read_text() if sources.exists() else "")
+
+
+def apt_accounts() -> str:
+    files = [APT / "auth.conf", *sorted((APT / "auth.conf.d").glob("*.conf"))]
+    return "\n".join(file.read_text() for file in files if file.exists())
+
+
+def apt_settings() -> str:
+    """How the host reaches its sources, such as by a proxy; of its other settings, hooks would miss their programs."""
+    lines = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return "\n".join(
+        [
+            *(line for line in lines if line.startswith("Acquire::")),
+            'Acquire::https::CaInfo "/run/secrets/authorities";',
+            'Dir::Etc::netrc "/run/secrets/apt-accounts";\n',
+        ]
+    )
+
+
+def build(scratch: Path, options: dict, environment: dict[str, str]) -> None:
+    if options["base_archive"] and not find_image(options["base"]):
+        docker("import", options["base_archive"], options["base"])
+    context = scratch / "context"
+    context.mkdir()
+    make_context(context, options)
+    lines = [f"export {name}={shlex.quote(str(value))}\n" for name, value in options["environment"].items()]
+    secrets = {"environment": "".join(lines), "apt-settings": apt_settings(), "apt-accounts": apt_accounts()}
+    for name, text in secrets.items():
+        (scratch / name).touch(0o600)
+        (scratch / name).write_text(text)
+    docker(
+        "build",
+        # A resolver of the host's own loopback is not there in a network of the build's own.
+        "--network=host",
+        "--progress=plain",
+        *(["--pull"] if options["revision"] and not options["base_archive"] else []),
+        f"--secret=id=authorities,src={AUTHORITIES}",
+        *(f"--secret=id={name},src={scratch / name}" for name in secrets),
+        f"--label={IMAGE_LABEL}={options['name'].rpartition(':')[0]}",
+        f"--tag={options['name']}",
+        str(context),
+        environment=environment,
+    )
+
+
+def signed_in(scratch: Path, options: dict) -> dict[str, str]:
+    """Environment of a command that speaks with the registry: the accounts of who calls, and the given one."""
+    if not options["registry_username"]:
+        return {}
+    accounts = Path.home() / ACCOUNTS
+    known = json.loads(accounts.read_text()) if accounts.exists() else {}
+    account = f"{options['registry_username']}:{options['registry_password']}".encode()
+    known.setdefault("auths", {})[options["registry"].partition("/")[0]] = {"auth": base64.b64encode(account).decode()}
+    file = scratch / "config.json"
+    file.touch(0o600)
+    file.write_text(json.dumps(known))
+    return {"DOCKER_CONFIG": str(scratch)}
+
+
+def pull(options: dict, environment: dict[str, str]) -> bool:
+    """Whether a registry has the image, which then is here too."""
+    try:
+        docker("pull", "--quiet", options["name"], environment=environment)
+    except DockerError as error:
+        if options["dockerfile"] and any(sign in str(error) for sign in UNKNOWN):
+            return False
+        raise
+    return True
+
+
+def have(options: dict, scratch: Path) -> bool:
+    """Brings the image here, and to the registry if it is shared; whether that could be done."""
+    environment = signed_in(scratch, options)
+    may_build = options["missing"] == "build"
+    is_here = bool(find_image(options["name"])) and may_build
+    if not is_here and (is_shared(options) or not options["dockerfile"]) and pull(options, environment):
+        return True
+    if not may_build:
+        return False
+    if not is_here:
+        build(scratch, options, environment)
+    if is_shared(options):
+        docker("push", options["name"], environment=environment)
+    return True
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **IMAGE_OPTIONS,
+            "state": {"type": "str", "choices": ["found", "present"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    is_asked = options["state"] == "found" or module.check_mode
+    base_is_there = bool(options["base"]) and bool(find_image(options["base"]))
+    must_build = False
+    try:
+        before = found = "" if options["push_again"] else reference(options)
+        if not found and not is_asked:
+            # Hosts that have one build for them, and runs on two controllers, wait for each other.
+            with LOCK.open("w") as lock, tempfile.TemporaryDirectory(dir=module.tmpdir) as scratch:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                must_build = not have(options, Path(scratch))
+            found = reference(options)
+            if must_build and options["missing"] == "fail":
+                raise DockerError("its registry does not have it")
+        surplus = former(options) if found else []
+        written = {"changed": False, "diff": []}
+        if options["reference_file"] and not must_build:
+            # In check mode too, so that a container of a former image is told.
+            item = Item(options["reference_file"], content=f"{found or options['name']}\n")
+            written = install([item], check_mode=is_asked)
+        if surplus and not is_asked:
+            docker("image", "rm", *surplus)
+    except (DockerError, FilesError, OSError) as error:
+        module.fail_json(msg=f"Image {options['name']}: {error}")
+    image = {"before": "".join(f"{name}\n" for name in surplus), "after": "" if before else f"{options['name']}\n"}
+    diff = [{**image, "after_header": "container images"}] if any(image.values()) else []
+    module.exit_json(
+        changed=not before or bool(surplus) or written["changed"],
+        must_build=must_build,
+        base_is_there=base_is_there,
+        diff=[*diff, *written["diff"]],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: docker_tenants
+short_description: Refuses to change a Docker engine that runs others' containers
+description:
+  - Fails when packages or settings of the engine would change while it runs containers that are not mlfleet's, which
+    have the label C(mlfleet.unit).
+  - To be asked before the engine changes, since a change may restart it, and containers with it.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  packages:
+    description: Debian packages that the engine is to have.
+    type: list
+    elements: str
+    required: true
+  settings:
+    description: Text that its settings are to have.
+    type: str
+    required: true
+  path:
+    description: File of its settings.
+    type: path
+    default: /etc/docker/daemon.json
+attributes:
+  check_mode:
+    description: Changes nothing, so it does the same.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Leave an engine alone that others use
+  mlfleet.stack.docker_tenants:
+    packages: [docker.io]
+    settings: "{}\n"
+"""
+
+RETURN = r"""
+tenants:
+  description: Names of the running containers that are not mlfleet's. Nobody is asked when nothing would change.
+  returned: always
+  type: list
+  elements: str
+  sample: [gitlab]
+"""
+
+import subprocess
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import missing
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UNIT_LABEL
+
+
+def is_changed(packages: list[str], settings: str, path: Path) -> bool:
+    return bool(missing(packages)) or not path.exists() or path.read_text() != settings
+
+
+def tenants() -> list[str]:
+    """Running containers without our label; none when there is no engine that answers."""
+    shown = f'{{{{.Label "{UNIT_LABEL}"}}}} {{{{.Names}}}}'
+    try:
+        done = subprocess.run(["docker", "ps", "--format", shown], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.startswith(" ")]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "packages": {"type": "list", "elements": "str", "required": True},
+            "settings": {"type": "str", "required": True},
+            "path": {"type": "path", "default": "/etc/docker/daemon.json"},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    would_change = is_changed(options["packages"], options["settings"], Path(options["path"]))
+    found = tenants() if would_change else []
+    if found:
+        module.fail_json(
+            tenants=found,
+            msg=f"The Docker engine runs containers that are not mlfleet's: {', '.join(found)}. Its packages or "
+            "settings would change, which may restart them: stop them, or set docker_foreign_containers_allowed",
+        )
+    module.exit_json(changed=False, tenants=[])
+
+
+if __name__ == "__main__":
+    main()
