@@ -239,7 +239,7 @@ def test_mounts_have_the_same_options_wherever_they_are_declared():
     for file in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
         (entry_point,) = yaml.safe_load(file.read_text())["argument_specs"].values()
         found += lists(entry_point["options"])
-    assert len(found) == 8
+    assert len(found) == 9
     assert all(options == found[0] for options in found)
 
 
@@ -408,3 +408,17 @@ def test_requirements_of_a_kind_are_there(tmp_path):
     assert not list(preflight.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": str(file)})))
     (line,) = preflight.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": "vision.txt"}))
     assert "give the file's whole path" in line
+
+
+# --- containers ------------------------------------------------------------------------------------------------------
+
+
+def test_containers_can_be_units():
+    fine = {"name": "pages", "image": "x", "command": "/bin/pages"}
+    assert list(preflight.containers({"containers_extra": [fine]})) == []
+    assert list(preflight.containers({"containers_extra": [fine, fine | {"command": "pages --all"}]})) == [
+        "containers_extra: pages is defined twice",
+        "containers_extra: command of pages has no absolute path: pages --all",
+    ]
+    [line] = preflight.containers({"containers_extra": [fine | {"name": "My Pages"}]})
+    assert line.startswith("containers_extra: name 'My Pages' is not")
