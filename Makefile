@@ -7,12 +7,13 @@ AT_ONCE := $(MAKE) --no-print-directory --jobs 2 --output-sync=target --keep-goi
 LINK := .ansible/collections/ansible_collections/mlfleet/stack
 ROLES := $(notdir $(wildcard roles/*))
 SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
 # Docker needs root; everything else runs as who calls.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo test clean venv engine lint unit sanity collection modules molecule integration integration-several-hosts \
-    integration-one-host kill-test fleet bench constraints docs
+    integration-one-host integration-docker kill-test fleet bench constraints docs
 
 demo: venv engine
 	@$(STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
@@ -23,9 +24,9 @@ demo: venv engine
 clean:
 	@$(AS_ROOT) mlfleet lab down inventories/lab
 
-# The scenarios left out here put the same roles on a host as worker_custom and the integration tests do.
+# The scenarios left out here have tests that the integration tests run too, bare and in containers.
 test: venv engine
-	@SCENARIOS="$(filter-out worker worker_tensorflow_cpu,$(SCENARIOS))" scripts/stages lint unit sanity collection modules molecule integration
+	@SCENARIOS="$(filter-out postgres redis mlflow restapi worker worker_tensorflow_cpu %_docker,$(SCENARIOS))" scripts/stages lint unit sanity collection modules molecule integration
 
 lint:
 	@ruff check . && ruff format --check .
@@ -54,13 +55,17 @@ scenario-%:
 	@$(STAGE) "molecule test -s $*" molecule test -s $*
 
 integration:
-	@$(AT_ONCE) integration-several-hosts integration-one-host
+	@$(AT_ONCE) integration-docker integration-several-hosts integration-one-host
 
 integration-several-hosts:
 	@$(STAGE) "Several hosts" pytest tests/integration/several_hosts -m "not fleet" --durations=8
 
 integration-one-host:
-	@$(STAGE) "One host" pytest tests/integration --ignore tests/integration/several_hosts -m "not kill and not fleet" --durations=8
+	@$(STAGE) "One host" pytest tests/integration --ignore tests/integration/several_hosts $(DOCKER_TESTS:%=--ignore %) \
+	    -m "not kill and not fleet" --durations=8
+
+integration-docker:
+	@$(STAGE) "In containers" pytest $(DOCKER_TESTS) -m "not fleet" --durations=8
 
 # Kills a fresh converge at ten moments, each on a new host; takes most of an hour.
 kill-test: venv engine

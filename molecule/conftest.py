@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_DIRECTORY")
 CONNECT_SECONDS = 20
 WAIT_SECONDS = 60
+# The same files by other names.
+collect_ignore_glob = [] if SCENARIO else ["*_docker/*"]
 
 
 def command(*words: str) -> str:
@@ -107,6 +109,37 @@ def forward(host: Host) -> Iterator[Callable[[int], int]]:
             raise RuntimeError(f"no tunnel to port {port} of {to['ansible_host']}")
 
         yield open_tunnel
+
+
+@pytest.fixture(scope="module")
+def in_container(host: Host) -> Callable[[str], str]:
+    """What a command for a program of this unit begins with: nothing on a bare host."""
+    runtime = host.ansible.get_variables().get("topology_runtime", "bare")
+    return lambda unit: f"docker exec mlfleet-{unit.replace('@', '-')} " if runtime == "docker" else ""
+
+
+@pytest.fixture(scope="module")
+def environment_of(host: Host, in_container: Callable[[str], str]) -> Callable[[str], list[str]]:
+    """The environment of a unit's program, as NAME=VALUE."""
+
+    def environment(unit: str) -> list[str]:
+        main = host.check_output("systemctl show --property=MainPID --value %s", unit)
+        if within := in_container(unit):
+            (main, *_others) = host.check_output(f"{within}cat /proc/1/task/1/children").split()
+        return host.check_output(f"{within}cat /proc/%s/environ", main).split("\0")
+
+    return environment
+
+
+@pytest.fixture(scope="module")
+def crash(host: Host, in_container: Callable[[str], str]) -> Callable[[str], None]:
+    """Kills a unit's program at once."""
+
+    def kill(unit: str) -> None:
+        words = f"docker kill mlfleet-{unit}" if in_container(unit) else f"systemctl kill --signal=KILL {unit}"
+        host.check_output(words)
+
+    return kill
 
 
 @pytest.fixture(scope="module")

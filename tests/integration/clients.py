@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPSConnection
 
+from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Http
+
 from .conftest import Lab
 
 DIOPTRA, MLFLOW = 30443, 35000
@@ -118,3 +121,14 @@ def job_options(lab: Lab, address: str) -> dict:
         "timeout_seconds": 300,
         "request_timeout_seconds": 30,
     }
+
+
+def wrong_with(options: dict, former: dict) -> str:
+    """What is wrong with what a job of run_jobs has left behind; nothing is an empty text."""
+    api, account = dioptra.Dioptra(options), options["mlflow"]
+    assert api.signs_in(options["username"], options["password"])
+    seconds, ca_file = options["request_timeout_seconds"], options["ca_file"]
+    mlflow = Http(account["url"], seconds, ca_file, account["username"], account["password"])
+    s3 = dioptra.s3_client(options["s3"], ca_file, seconds)
+    job = dioptra.Job(former["queue"], former["answer"], former["id"], 0, former["status"])
+    return dioptra.check(api, mlflow, s3, job, 0)

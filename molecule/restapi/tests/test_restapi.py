@@ -4,7 +4,6 @@ import pytest
 import requests
 
 PORT = 5000
-PYTHON = "/opt/mlfleet/restapi/bin/python"
 ACCOUNTS = {"admin": "dioptra_admin", "dioptra-worker": "dioptra_worker"}
 DOCUMENTED_KEY = "deploy123"
 OPEN_SESSION = """
@@ -24,6 +23,13 @@ from alembic.script import ScriptDirectory
 package = Path(find_spec("dioptra.restapi.db").origin).parent
 print(ScriptDirectory(str(package / "alembic")).get_current_head())
 """
+
+
+@pytest.fixture
+def python(host, in_container):
+    """Runs a program with the interpreter of the REST API."""
+    interpreter = f"{in_container('dioptra-restapi')}/opt/mlfleet/restapi/bin/python"
+    return lambda program, *words: host.run(f"{interpreter} -c %s" + " %s" * len(words), program, *words)
 
 
 @pytest.fixture
@@ -57,18 +63,18 @@ def test_wrong_password_is_refused(sign_in, username):
     assert sign_in(username, "wrong-password").status_code == 401
 
 
-def test_sessions_are_signed_with_the_declared_key(host, sign_in, secret):
+def test_sessions_are_signed_with_the_declared_key(python, sign_in, secret):
     session = sign_in("admin", secret("dioptra_admin")).cookies["session"]
 
     def opens(key):
-        return host.run("%s -c %s %s %s", PYTHON, OPEN_SESSION, key, session).rc == 0
+        return python(OPEN_SESSION, key, session).rc == 0
 
     assert opens(secret("restapi_session"))
     assert not opens(DOCUMENTED_KEY)
 
 
-def test_database_is_at_the_newest_revision(host, sql):
-    newest = host.check_output("%s -c %s", PYTHON, NEWEST_REVISION)
+def test_database_is_at_the_newest_revision(python, sql):
+    newest = python(NEWEST_REVISION).stdout.strip()
     assert sql("restapi", "SELECT version_num FROM alembic_version") == newest
 
 

@@ -27,6 +27,7 @@ def test_stopped_worker_signs_off(host, registered_workers, eventually):
     assert eventually(lambda: len(registered_workers(QUEUE)) == COUNT)
 
 
-def test_worker_extracts_archives_safely(host):
-    filter_is_there = "import tarfile; tarfile.data_filter"
-    assert host.run("/opt/mlfleet/worker-plain/bin/python -c %s", filter_is_there).rc == 0
+def test_worker_extracts_archives_safely(host, in_container):
+    python = ". /etc/mlfleet/dioptra-worker-plain.env; PYTHONPATH=$PYTHONPATH /opt/mlfleet/worker-plain/bin/python"
+    program = f"{python} -c 'import tarfile; tarfile.data_filter'"
+    assert host.run(in_container("dioptra-worker-plain@1") + "sh -c %s", program).rc == 0

@@ -18,14 +18,13 @@ def test_queue_is_registered_in_the_api(dioptra):
     assert QUEUE in [queue["name"] for queue in dioptra("/queues/", pageLength=50).json()["data"]]
 
 
-def test_tensorflow_computes(host):
+def test_tensorflow_computes(host, in_container):
     program = "import tensorflow as tf; print(tf.__version__, int(tf.reduce_sum([40, 2])))"
-    version, answer = host.check_output("TF_CPP_MIN_LOG_LEVEL=3 %s -c %s", PYTHON, program).split()
+    python = f"{in_container(UNIT)}env TF_CPP_MIN_LOG_LEVEL=3 {PYTHON}"
+    version, answer = host.check_output(f"{python} -c %s", program).split()
     assert version.startswith("2.17.")
     assert answer == "42"
 
 
-def test_threads_are_left_to_the_scheduler(host):
-    process = host.check_output("systemctl show --property=MainPID --value %s", UNIT)
-    environment = host.check_output("cat /proc/%s/environ", process).split("\0")
-    assert {"KMP_AFFINITY=none", "OMP_PROC_BIND=false"} <= set(environment)
+def test_threads_are_left_to_the_scheduler(environment_of):
+    assert {"KMP_AFFINITY=none", "OMP_PROC_BIND=false"} <= set(environment_of(UNIT))
