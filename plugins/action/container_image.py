@@ -28,8 +28,9 @@ class ActionModule(ActionBase):
         if found.get("failed") or not found["changed"] or self._task.check_mode:
             return result | found
         if options["missing"] == "build":
-            if archive and not found["base_is_there"]:
-                options["base_archive"] = self._sent(archive, "base")
+            # Who has an archive for a base does not pull it, whether or not it is needed now.
+            is_needed = archive and not found["base_is_there"]
+            options["base_archive"] = self._sent(archive, "base") if is_needed else archive
             options["programs"] = {name: self._sent(path, name) for name, path in programs.items()}
         return result | self._call({**options, "state": "present"}, task_vars)
 
