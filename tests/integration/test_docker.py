@@ -192,7 +192,6 @@ def test_former_images_go_when_told(docked: Lab) -> None:
     assert docked.converge("--tags", "redis", "-e", "image_prune_enabled=true").count("changed") == 0
 
 
-@pytest.mark.fleet
 def test_engine_with_containers_of_others_is_left_alone(docked: Lab) -> None:
     docked.ssh(f"sudo docker run --detach --rm --name others {PAGES['image']} sleep 1000")
     try:
@@ -205,7 +204,6 @@ def test_engine_with_containers_of_others_is_left_alone(docked: Lab) -> None:
         docked.ssh("sudo docker kill others")
 
 
-@pytest.mark.fleet
 def test_containers_and_jobs_outlive_the_engine(docked: Lab, options: dict) -> None:
     before, wrong = started(docked), []
     job = threading.Thread(target=lambda: wrong.extend(runs_job(options, SLOW, name="mlfleet-slow")))
@@ -219,7 +217,6 @@ def test_containers_and_jobs_outlive_the_engine(docked: Lab, options: dict) -> N
     assert docked.converge("--check").count("changed") == 0
 
 
-@pytest.mark.fleet
 def test_killed_containers_come_back(docked: Lab, options: dict) -> None:
     before = started(docked)
     docked.ssh(f"sudo docker kill {' '.join(CONTAINERS)}")
@@ -228,7 +225,6 @@ def test_killed_containers_come_back(docked: Lab, options: dict) -> None:
     assert dioptra.run_jobs(options)["wrong"] == []
 
 
-@pytest.mark.fleet
 def test_job_that_wants_too_much_memory_fails_alone(docked: Lab, options: dict) -> None:
     # Nobody tells Dioptra that the job is over.
     (wrong,) = runs_job(options, GREEDY, name="mlfleet-greedy", timeout_seconds=60)
@@ -237,7 +233,6 @@ def test_job_that_wants_too_much_memory_fails_alone(docked: Lab, options: dict) 
     assert dioptra.run_jobs(options)["wrong"] == []
 
 
-@pytest.mark.fleet
 def test_queued_job_waits_for_a_worker_that_is_away(docked: Lab, options: dict) -> None:
     docked.ssh(f"sudo systemctl stop {WORKER_UNIT}")
     found: list[dict] = []
@@ -251,7 +246,6 @@ def test_queued_job_waits_for_a_worker_that_is_away(docked: Lab, options: dict) 
     assert found[0]["wrong"] == []
 
 
-@pytest.mark.fleet
 def test_host_comes_back_by_itself(docked: Lab, options: dict) -> None:
     docker.from_env().containers.get(f"mlfleet-{docked.inventory.name}-{HOST}").restart(timeout=60)
     deadline = time.monotonic() + 60
