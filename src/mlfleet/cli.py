@@ -16,6 +16,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from mlfleet.authority import Authority
+from mlfleet.drift.command import DriftCommand, drift
 from mlfleet.lab import CA_DIRECTORY, Lab, Releases, docker_client, ssh_command
 from mlfleet.lab_inventory import LabInventory
 from mlfleet.project import MlfleetError, give_back, repository_root
@@ -41,7 +42,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Secrets and lab of this repository.",
+    help="Secrets, drift checks and lab of this repository.",
 )
 lab_app = typer.Typer(no_args_is_help=True, help="Real hosts without machines: containers with systemd and sshd.")
 app.add_typer(lab_app, name="lab")
@@ -67,6 +68,9 @@ def init(
     authority = Authority(vault)
     if authority.create_missing():
         console.print(f"created the certificate authority {authority.path('ca.crt')}")
+
+
+app.command(cls=DriftCommand)(drift)
 
 
 class Step(StrEnum):

@@ -1,0 +1,107 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host needs that checks the others: a key, whom it knows, and the project."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+with contextlib.suppress(ImportError):
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+FILES = ("ansible.cfg", "galaxy.yml", "site.yml")
+DIRECTORIES = ("constraints", "meta", "playbooks", "plugins", "roles", "scripts", "src")
+SSH_PORT = 22
+
+
+def _key(secret: str) -> Any:
+    """The same key for the same secret, so that nothing besides has to be kept and each run writes the same file."""
+    number = int.from_bytes(hashlib.sha512(f"mlfleet ssh {secret}".encode()).digest(), "big")
+    return ec.derive_private_key(number % (2**255) + 1, ec.SECP256R1())
+
+
+def ssh_private_key(secret: str) -> str:
+    """The private key that follows from a secret, as OpenSSH reads it."""
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    return _key(secret).private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+def ssh_public_key(secret: str) -> str:
+    """Its public half, as a line of authorized_keys has it."""
+    public = _key(secret).public_key()
+    return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+def known_hosts(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lines of known_hosts from the facts of all hosts; nothing where one has none, for a part would forget others."""
+    lines = []
+    for host in hosts:
+        variables = hostvars[host]
+        key = variables.get("ansible_facts", {}).get("ssh_host_key_ed25519_public")
+        if not key:
+            return ""
+        address, port = variables.get("ansible_host", host), int(variables.get("ansible_port") or SSH_PORT)
+        lines.append(f"{address if port == SSH_PORT else f'[{address}]:{port}'} ssh-ed25519 {key}\n")
+    return "".join(sorted(lines))
+
+
+def project_files(project: str, inventory: str, directory: str, group: str) -> list[dict[str, Any]]:
+    """The project and one of its inventories as config_files installs them, in directories that hold nothing else."""
+    root = Path(project)
+    parts = {Path(directory, name): root / name for name in FILES + DIRECTORIES}
+    parts[Path(directory, "inventories", Path(inventory).name)] = Path(inventory)
+    found = [_directory(Path(directory), group), _directory(Path(directory, "inventories"), group)]
+    for target, source in parts.items():
+        found += _tree(source, target, group, sensitive=source == Path(inventory))
+    return found
+
+
+def _tree(source: Path, target: Path, group: str, sensitive: bool) -> Iterator[dict[str, Any]]:
+    """What is hidden or made, such as bytecode, stays."""
+    if source.is_file():
+        mode = "0750" if source.stat().st_mode & 0o100 else "0640"
+        content = _text(source)
+        yield {"path": str(target), "content": content, "group": group, "mode": mode, "sensitive": sensitive}
+        return
+    yield _directory(target, group)
+    for entry in sorted(source.iterdir()):
+        if not entry.name.startswith((".", "__")) or entry.name in ("__init__.py", "__main__.py"):
+            yield from _tree(entry, target / entry.name, group, sensitive)
+
+
+def _text(source: Path) -> str:
+    try:
+        return source.read_text()
+    except UnicodeDecodeError:
+        raise AnsibleFilterError(
+            f"{source} is no text, so it cannot be handed to the host that checks: keep it outside the inventory."
+        ) from None
+
+
+def programs(directory: str) -> list[str]:
+    """The programs that the controller keeps, each in a directory of its version."""
+    return sorted(str(path.relative_to(directory)) for path in Path(directory).glob("*/*") if path.is_file())
+
+
+def _directory(path: Path, group: str) -> dict[str, Any]:
+    return {"path": str(path), "state": "directory", "group": group, "mode": "0750", "purge": True}
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {
+            "known_hosts": known_hosts,
+            "programs": programs,
+            "project_files": project_files,
+            "ssh_private_key": ssh_private_key,
+            "ssh_public_key": ssh_public_key,
+        }

@@ -1,0 +1,181 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: undeclared
+short_description: Tells which units, containers and listening ports of a host nobody declared
+description:
+  - Looks for services that bear our names or were made by us, and that the inventory does not want on this host; for
+    containers of such; and for ports that the network reaches and that belong to no declared unit.
+  - What other modules manage they tell themselves, in their own result of the same name.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  units:
+    description: Names of the units that are declared, without C(.service); a template ends with C(@).
+    type: list
+    elements: str
+    required: true
+  prefixes:
+    description: How the names of our units begin.
+    type: list
+    elements: str
+    default: [dioptra-, container-, mlfleet-]
+  ports:
+    description: TCP ports that others may listen at.
+    type: list
+    elements: int
+    default: []
+attributes:
+  check_mode:
+    description: Changes nothing, so it does the same.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Look for what nobody declared
+  mlfleet.stack.undeclared:
+    units: [redis-server, dioptra-worker-tensorflow-cpu@]
+    ports: [22, 9100]
+"""
+
+RETURN = r"""
+undeclared:
+  description: What is there and nobody declared, with the command that removes it.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - kind: listening port
+      name: 0.0.0.0:8888 (python3)
+      remove: ""
+"""
+
+import re
+import shutil
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UNIT_LABEL, UNITS
+
+LISTENING = "0A"  # in /proc/net/tcp
+CONTAINER = re.compile(r"(?:docker[-/])([0-9a-f]{64})")
+
+
+def template_of(name: str) -> str:
+    """worker@ for worker@1, and a name without instances as it is."""
+    return re.sub("@.*", "@", name)
+
+
+def is_declared(unit: str, units: list[str]) -> bool:
+    return unit in units or template_of(unit) in units
+
+
+def stray_units(units: list[str], prefixes: list[str]) -> Iterator[dict[str, str]]:
+    """Unit files of our names, or of our making where a package has a unit of the same name."""
+    for file in sorted([*UNITS.glob("*.service"), *UNITS.glob("*.timer")]):
+        is_ours = file.name.startswith(tuple(prefixes)) or (file.is_file() and OURS in file.read_bytes())
+        if is_ours and not is_declared(file.stem, units):
+            running = f"{file.stem}*" if file.stem.endswith("@") else file.name
+            remove = f"systemctl disable --now '{running}'; rm {file} && systemctl daemon-reload"
+            yield {"kind": "unit", "name": file.name, "remove": remove}
+
+
+def containers() -> dict[str, tuple[str, str]]:
+    """Name and unit of each container by its id; its unit is empty where it is not ours."""
+    if not shutil.which("docker"):
+        return {}
+    shown = f'{{{{.ID}}}} {{{{.Names}}}} {{{{.Label "{UNIT_LABEL}"}}}}'
+    words = ["docker", "ps", "--all", "--no-trunc", "--format", shown]
+    listed = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    rows = [line.split(" ") for line in listed.splitlines()]
+    return {identifier: (name, unit) for identifier, name, unit in rows}
+
+
+def stray_containers(found: dict[str, tuple[str, str]], units: list[str]) -> Iterator[dict[str, str]]:
+    for name, unit in found.values():
+        if unit and not is_declared(unit, units):
+            yield {"kind": "container", "name": name, "remove": f"docker rm --force {name}"}
+
+
+def listeners() -> dict[str, tuple[str, int]]:
+    """Address and port by the inode of each socket that the network reaches."""
+    found = {}
+    for version, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path("/proc/net", version).read_text().splitlines()[1:]:
+            _number, local, _remote, state, *_others, inode = line.split()[:10]
+            if state != LISTENING:
+                continue
+            address, port = local.split(":")
+            words = struct.unpack(f"<{len(address) // 8}I", bytes.fromhex(address))
+            text = socket.inet_ntop(family, struct.pack(f">{len(words)}I", *words))
+            if not text.startswith("127.") and text != "::1":
+                found[inode] = (text, int(port, 16))
+    return found
+
+
+def owners(inodes: set[str]) -> dict[str, tuple[str, str]]:
+    """Program, and path in the control groups, of a process that has each of these sockets."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            links = [link.readlink().name for link in (process / "fd").iterdir()]
+            for inode in inodes.intersection(link[8:-1] for link in links if link.startswith("socket:[")):
+                found[inode] = ((process / "comm").read_text().strip(), (process / "cgroup").read_text())
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def unit_of(cgroup: str, known: dict[str, tuple[str, str]]) -> str:
+    """The unit that a process belongs to, also when it is in a container that a unit of ours runs."""
+    for identifier in CONTAINER.findall(cgroup):
+        if identifier in known:
+            return known[identifier][1]
+    units = re.findall(r"/([^/\n]+)\.service", cgroup)
+    return units[-1] if units else ""
+
+
+def stray_ports(units: list[str], ports: list[int], known: dict[str, tuple[str, str]]) -> Iterator[dict[str, str]]:
+    sockets = {inode: place for inode, place in listeners().items() if place[1] not in ports}
+    programs = owners(set(sockets))
+    strays = set()
+    for inode, (address, port) in sockets.items():
+        program, cgroup = programs.get(inode, ("unknown", ""))
+        if not is_declared(unit_of(cgroup, known), units):
+            strays.add(f"{f'[{address}]' if ':' in address else address}:{port} ({program})")
+    yield from ({"kind": "listening port", "name": name, "remove": ""} for name in sorted(strays))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "units": {"type": "list", "elements": "str", "required": True},
+            "prefixes": {"type": "list", "elements": "str", "default": ["dioptra-", "container-", "mlfleet-"]},
+            "ports": {"type": "list", "elements": "int", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    units, known = module.params["units"], containers()
+    found = [
+        *stray_units(units, module.params["prefixes"]),
+        *stray_containers(known, units),
+        *stray_ports(units, module.params["ports"], known),
+    ]
+    module.exit_json(changed=False, undeclared=found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""`mlfleet drift`: is every host as declared?"""

@@ -1,0 +1,70 @@
+"""What a host gets that checks the others."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.mlfleet.stack.plugins.filter import drift
+
+ROOT = Path(__file__).parents[2]
+SECRET = "a-secret-of-some-length"
+FACTS = {"ansible_facts": {"ssh_host_key_ed25519_public": "AAAAC3"}}
+
+
+def test_openssh_reads_the_key_and_it_is_the_same_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(drift.ssh_private_key(SECRET))
+    file.chmod(0o600)
+    shown = subprocess.run(["ssh-keygen", "-y", "-f", file], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == drift.ssh_public_key(SECRET)
+    assert drift.ssh_private_key(SECRET) == file.read_text()
+    assert drift.ssh_public_key(f"{SECRET}.") != shown.strip()
+
+
+def test_hosts_are_known_by_address_and_port() -> None:
+    hostvars = {"b": FACTS | {"ansible_host": "192.0.2.2", "ansible_port": "2222"}, "a": FACTS}
+    assert drift.known_hosts(["b", "a"], hostvars) == "[192.0.2.2]:2222 ssh-ed25519 AAAAC3\na ssh-ed25519 AAAAC3\n"
+
+
+def test_one_unknown_host_leaves_the_list_as_it_is() -> None:
+    assert drift.known_hosts(["a", "b"], {"a": FACTS, "b": {}}) == ""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, dict]:
+    inventory = tmp_path / "prod"
+    (inventory / "ca").mkdir(parents=True)
+    (inventory / ".ssh").mkdir()
+    for name in ("hosts.yml", "ca/ca.key", ".ssh/key"):
+        (inventory / name).write_text("all: {}\n")
+    return {item["path"]: item for item in drift.project_files(str(ROOT), str(inventory), "/srv/stack", "checker")}
+
+
+def test_project_and_inventory_are_whole_and_hold_nothing_hidden_or_made(files: dict[str, dict]) -> None:
+    assert {"/srv/stack/site.yml", "/srv/stack/galaxy.yml", "/srv/stack/src/mlfleet/__main__.py"} <= files.keys()
+    assert {"/srv/stack/inventories/prod/hosts.yml", "/srv/stack/inventories/prod/ca/ca.key"} <= files.keys()
+    assert [path for path in files if "/." in path or "__pycache__" in path or "/tests" in path] == []
+
+
+def test_file_that_is_no_text_is_named_with_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(b"\x89PNG")
+    with pytest.raises(AnsibleFilterError, match=r"scan\.png is no text.* keep it outside the inventory"):
+        drift.project_files(str(ROOT), str(tmp_path), "/srv/stack", "checker")
+
+
+def test_programs_are_files_and_not_what_a_killed_build_left(tmp_path: Path) -> None:
+    (tmp_path / "minio-1" / "pkg").mkdir(parents=True)
+    (tmp_path / "minio-1" / "minio").touch()
+    assert drift.programs(str(tmp_path)) == ["minio-1/minio"]
+
+
+def test_only_the_group_reads_it_and_the_inventory_is_not_shown(files: dict[str, dict]) -> None:
+    assert {item["group"] for item in files.values()} == {"checker"}
+    assert {item["mode"] for item in files.values()} == {"0640", "0750"}
+    assert files["/srv/stack/scripts/vault-password"]["mode"] == "0750"
+    shown = [path for path, item in files.items() if "content" in item and not item["sensitive"]]
+    assert not any("/inventories/" in path for path in shown)
+    assert all(item["purge"] for item in files.values() if item.get("state") == "directory")
