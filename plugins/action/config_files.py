@@ -13,7 +13,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
-from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, pack, parse
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, Item, pack, parse
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "files": {
@@ -32,6 +32,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
             "validate": {"type": "str"},
             "sensitive": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
+            "tell": {"type": "bool", "default": False},
             "only_ours": {"type": "bool", "default": False},
             "vars": {"type": "dict", "default": {}},
         },
@@ -45,14 +46,14 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
-        return result | self._install(arguments["files"], task_vars or {})
+        payload = pack(self._items(arguments["files"], task_vars or {}))
+        return result | self._execute_module("mlfleet.stack.install_files", {"payload": payload}, task_vars=task_vars)
 
-    def _install(self, files: list[dict[str, Any]], task_vars: dict[str, Any]) -> dict[str, Any]:
+    def _items(self, files: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[Item]:
         try:
-            items = parse([self._rendered(entry, task_vars) for entry in files])
+            return parse([self._rendered(entry, task_vars) for entry in files])
         except FilesError as error:
             raise AnsibleActionFail(str(error)) from None
-        return self._execute_module("mlfleet.stack.install_files", {"payload": pack(items)}, task_vars=task_vars)
 
     def _rendered(self, entry: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """The entry with its template, if it has one, turned into content."""

@@ -111,15 +111,21 @@ class ActionModule(ActionBase):
 
     def _placed(self, roles: list[Role], found: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """The fact that says which instance of which worker gets which of the GPUs found."""
-        wishes = preflight.flattened(self._declared("gpu_wishes", roles, self._resolver(roles, task_vars)))
+        resolve = self._resolver(roles, task_vars)
+        wishes = preflight.flattened(self._declared("gpu_wishes", roles, resolve))
+        host = task_vars["inventory_hostname"]
         try:
             held = preflight.gpu_holders(found["held"])
             # A run with tags may leave out the kind whose GPU would go to another.
             placed = gpu.assign(wishes, found["gpus"], found["problem"], held, "all" in task_vars["ansible_run_tags"])
         except gpu.PlacementError as error:
-            return {"failed": True, "msg": f"{task_vars['inventory_hostname']}: {error}"}
+            return {"failed": True, "msg": f"{host}: {error}"}
+        topology = next(role for role in roles if "topology_worker_runtime" in role.options)
+        in_containers = resolve(topology, "topology_worker_runtime") == "docker"
+        if in_containers and not found["container_toolkit"] and any(instance["devices"] for instance in placed):
+            return {"failed": True, "msg": f"{host}: {preflight.NO_TOOLKIT}"}
         if found["problem"]:
-            self._display.warning(f"{task_vars['inventory_hostname']}: {found['problem']}")
+            self._display.warning(f"{host}: {found['problem']}")
         return {"ansible_facts": {"gpu_assignments": placed}}
 
     @staticmethod

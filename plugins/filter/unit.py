@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount
 
 UNITS = "/etc/systemd/system"
+HEADER = "# Made by mlfleet; changes are undone by the next run.\n"
 
 
 def instance_files(instances: list[str], directory: str, environment: Mapping[str, Mapping[str, Any]]) -> list[dict]:
@@ -38,7 +39,7 @@ def device_files(instances: list[str], unit: str, devices: Mapping[str, Iterable
 def _devices(nodes: Iterable[str]) -> dict[str, str]:
     allowed = "".join(f"DeviceAllow={node} rw\n" for node in nodes)
     return (
-        {"content": f"[Service]\nPrivateDevices=false\nDevicePolicy=closed\n{allowed}"}
+        {"content": f"{HEADER}[Service]\nPrivateDevices=false\nDevicePolicy=closed\n{allowed}"}
         if allowed
         else {"state": "absent"}
     )

@@ -96,6 +96,28 @@ options:
       log:
         description: Regular expression that the unit's log has to match after a start that this module made.
         type: str
+  redis:
+    description:
+      - For Redis, the account that may ask it, and the files that its users and settings in memory have to agree with.
+      - It is restarted when they do not. O(probe.tcp) and O(probe.tls) say where it is.
+    type: dict
+    suboptions:
+      username:
+        description: A user that may C(ACL CAT), C(ACL LIST) and C(CONFIG GET).
+        type: str
+        required: true
+      password:
+        description: Its password.
+        type: str
+        required: true
+      acl_file:
+        description: The file of users.
+        type: path
+        required: true
+      config_file:
+        description: The file of settings.
+        type: path
+        required: true
   timeout_seconds:
     description: How long a unit may take to start and to become healthy, each.
     type: int
@@ -131,281 +153,29 @@ actions:
   returned: always
   type: dict
   sample: {"redis-server": "restarted, for a file it reads has changed"}
+undeclared:
+  description: What is there and nobody declared, with the command that removes it. It is no change.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - kind: drop-in of a unit
+      name: /etc/systemd/system/minio.service.d/override.conf
+      remove: rm /etc/systemd/system/minio.service.d/override.conf && systemctl daemon-reload
 """
 
-import re
-import shutil
-import socket
-import ssl
-import subprocess
-import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from urllib.error import HTTPError
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
-    UNITS,
-    Unit,
-    UnitError,
-    command,
-    remove_containers,
-    reread,
-    units,
-)
-
-PROBE_SECONDS = 5
-PAUSE_SECONDS = 0.5
-LOG_LINES = 25
-
-
-def instances(template: str) -> list[str]:
-    """Instances of a template unit that run or are enabled."""
-    pattern = f"{template}@*.service"
-    loaded = command("systemctl", "list-units", "--all", "--plain", "--no-legend", "--", pattern)
-    enabled = UNITS.glob(f"*.wants/{pattern}")
-    return sorted({line.split()[0] for line in loaded.splitlines()} | {link.name for link in enabled})
-
-
-def newest(files: list[str]) -> float:
-    """Time of the last change to any of the files that exist, in seconds since the epoch."""
-    return max((Path(file).stat().st_mtime for file in files if Path(file).exists()), default=0)
-
-
-def plan(unit: Unit, options: dict) -> str:
-    """What has to be done to the unit; nothing is an empty text."""
-    if not unit.is_running:
-        return "started, for it did not run"
-    if unit.needs_daemon_reload:
-        return "restarted, for its unit file has changed"
-    if options["restart"] or newest(options["files"]) > unit.started_at:
-        return "restarted, for a file it reads has changed"
-    if options["reload"] or newest(options["reload_files"]) > unit.loaded_at:
-        return "reloaded, for a file it reads has changed"
-    if not unit.is_enabled:
-        return "enabled, for it would not have come back with the host"
-    return ""
-
-
-def plan_wanted(unit: Unit, changed_paths: list[str]) -> str:
-    """The same for a unit that others want."""
-    file = str(UNITS / unit.id)
-    if not unit.is_running:
-        return "started, for it did not run"
-    if file in changed_paths or newest([file]) > unit.started_at:
-        return "restarted, for its file has changed"
-    return ""
-
-
-def ask(probe: dict, unit: str, started: bool, since: float) -> str:
-    """One question to the service; what is wrong with the answer, or an empty text."""
-    try:
-        if probe.get("http"):
-            try:
-                status = open_url(
-                    probe["http"], headers=probe["headers"], timeout=PROBE_SECONDS, use_proxy=False
-                ).status
-            except HTTPError as error:
-                status = error.code
-            if status != probe["status"]:
-                return f"{probe['http']} answered {status}"
-        if probe.get("tcp"):
-            host, _colon, port = probe["tcp"].rpartition(":")
-            with socket.create_connection((host, int(port)), timeout=PROBE_SECONDS) as connection:
-                if probe.get("send"):
-                    answer_text = exchange(connection, probe)
-                    if not re.search(probe.get("expect") or "", answer_text):
-                        return f"{probe['tcp']} answered {answer_text.strip()!r}"
-        if probe.get("log") and started and not re.search(probe["log"], log(unit, since)):
-            return f"its log has no line like {probe['log']!r} yet"
-    except OSError as error:
-        return f"{probe.get('http') or probe.get('tcp')}: {error}"
-    return ""
-
-
-def exchange(connection: socket.socket, probe: dict) -> str:
-    """What the service answers to a line. Who it is, ssl_toggle has asked."""
-    if probe.get("tls"):
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        if probe.get("client_certificate"):
-            context.load_cert_chain(probe["client_certificate"], probe["client_key"])
-        connection = context.wrap_socket(connection)
-    connection.sendall(f"{probe['send']}\r\n".encode())
-    return connection.recv(4096).decode(errors="replace")
-
-
-def log(unit: str, since: float, lines: int = 1000) -> str:
-    words = ("journalctl", f"--unit={unit}", f"--since=@{int(since)}", f"--lines={lines}", "--no-pager", "--output=cat")
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: int) -> None:
-    """Asks until the unit is healthy; UnitError when it stopped or the time is over."""
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        state = units([unit])[0].state
-        if state in ("failed", "inactive"):
-            raise UnitError("it stopped")
-        wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
-        if not wrong:
-            return
-        if time.monotonic() > deadline:
-            raise UnitError(f"not healthy within {timeout_seconds} s: {wrong}")
-        time.sleep(PAUSE_SECONDS)
-
-
-def start(unit: Unit, timeout_seconds: int) -> None:
-    if unit.state == "failed":  # perhaps after too many starts: another chance
-        command("systemctl", "reset-failed", unit.id)
-    try:
-        command("systemctl", "restart", unit.id, timeout=timeout_seconds)
-    except UnitError as error:
-        raise UnitError(f"did not start: {error}") from None
-
-
-def reload(unit: Unit, options: dict) -> None:
-    """systemd keeps no trace of a reload that failed, so the next run would not try again."""
-    try:
-        command("systemctl", "reload", unit.id, timeout=options["timeout_seconds"])
-    except UnitError:
-        start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
-
-
-def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
-    """Restarts units that others want; first those end what they do with them, as a job does with its data."""
-    mine = [unit.id for unit in users]
-    wanting = set(command("systemctl", "show", "--value", "--property=WantedBy", "--", *wanted).split())
-    others = [unit.id for unit in units(sorted(wanting - set(mine))) if unit.is_running] if wanting - set(mine) else []
-    command("systemctl", "stop", *mine, *others, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
-    try:
-        command("systemctl", "restart", *wanted, timeout=options["timeout_seconds"])
-    except UnitError as error:
-        raise UnitError(f"{error}\nUntil it is mended these stay stopped: {', '.join([*mine, *others])}") from None
-    if others:
-        command("systemctl", "start", *others, timeout=options["timeout_seconds"])
-
-
-def failure(name: str, error: UnitError, since: float) -> str:
-    return f"{name}: {str(error).rstrip('.')}. Its last log lines:\n{log(name, since, LOG_LINES)}"
-
-
-def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
-    """Starts those that do not run; what is wrong with the ones that cannot. One without a user stops again."""
-    failed = []
-    for unit in units(wanted) if wanted else []:
-        try:
-            if not unit.is_running:
-                command("systemctl", "start", unit.id, timeout=options["timeout_seconds"])
-        except UnitError as error:
-            failed.append(failure(unit.id, UnitError(f"did not start: {error}"), since))
-    return failed
-
-
-def run(unit: Unit, action: str, since: float, options: dict) -> str:
-    """Does with a unit what was planned, and waits until it is healthy; what is wrong, or an empty text."""
-    started = action.startswith(("started", "restarted"))
-    try:
-        if started:
-            start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
-        elif action.startswith("reloaded"):
-            reload(unit, options)
-        wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
-    except UnitError as error:
-        return failure(unit.id, error, since)
-    return ""
-
-
-def run_all(current: list[Unit], planned: dict[str, str], since: float, options: dict) -> list[str]:
-    """At once, for each may take its time to end what it does; what is wrong with them."""
-    with ThreadPoolExecutor(max_workers=len(current) or 1) as pool:
-        return [wrong for wrong in pool.map(lambda unit: run(unit, planned[unit.id], since, options), current) if wrong]
-
-
-def prepare(current: list[Unit], wanted: list[Unit], surplus: list[str], options: dict) -> None:
-    """Has systemd know the units as they are on disk, starts them with the host, and stops those that are too many."""
-    for name in surplus:
-        shutil.rmtree(UNITS / f"{name}.d", ignore_errors=True)
-    reread(current, options["stop_timeout_seconds"] + PROBE_SECONDS, others=wanted)
-    if surplus:
-        try:
-            command("systemctl", "disable", "--now", *surplus, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
-        except UnitError as error:
-            raise UnitError(f"{', '.join(surplus)} did not stop: {error}") from None
-        remove_containers(surplus)
-    if disabled := [unit.id for unit in current if not unit.is_enabled]:
-        command("systemctl", "enable", "--quiet", *disabled)
+from ansible_collections.mlfleet.stack.plugins.module_utils.healthy_unit import ARGUMENT_SPEC, keep
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
 
 
 def main() -> None:
-    probe_options = {
-        "http": {"type": "str"},
-        "status": {"type": "int", "default": 200},
-        "headers": {"type": "dict", "default": {}},
-        "tcp": {"type": "str"},
-        "send": {"type": "str"},
-        "expect": {"type": "str"},
-        "tls": {"type": "bool", "default": False},
-        "client_certificate": {"type": "path"},
-        "client_key": {"type": "path", "no_log": False},
-        "log": {"type": "str"},
-    }
-    module = AnsibleModule(
-        argument_spec={
-            "names": {"type": "list", "elements": "str", "required": True},
-            "template": {"type": "str"},
-            "wants": {"type": "list", "elements": "str", "default": []},
-            "changed_paths": {"type": "list", "elements": "path", "default": []},
-            "files": {"type": "list", "elements": "path", "default": []},
-            "restart": {"type": "bool", "default": False},
-            "reload_files": {"type": "list", "elements": "path", "default": []},
-            "reload": {"type": "bool", "default": False},
-            "probe": {"type": "dict", "default": {}, "options": probe_options},
-            "timeout_seconds": {"type": "int", "default": 90},
-            "stop_timeout_seconds": {"type": "int", "default": 90},
-        },
-        supports_check_mode=True,
-    )
-    options = module.params
-    current = units(options["names"]) if options["names"] else []
-    planned = {unit.id: plan(unit, options) for unit in current}
-    if options["template"]:
-        listed = {unit.id for unit in current}
-        surplus = [name for name in instances(options["template"]) if name not in listed]
-        planned.update(dict.fromkeys(surplus, "stopped, for the inventory does not want it"))
-    wanted = units(options["wants"]) if options["wants"] and current else []
-    planned.update({unit.id: plan_wanted(unit, options["changed_paths"]) for unit in wanted})
-    if renewed := [unit.id for unit in wanted if planned[unit.id].startswith("restarted")]:
-        planned.update({unit.id: planned[unit.id] or "restarted, for what it wants is" for unit in current})
-    actions = {name: action for name, action in planned.items() if action}
-
-    if not module.check_mode:
-        since = time.time()
-        try:
-            stopped = [name for name, action in actions.items() if action.startswith("stopped")]
-            prepare(current, wanted, stopped, options)
-            if renewed:
-                renew(renewed, current, options)
-        except UnitError as error:
-            module.fail_json(msg=str(error))
-        names = [unit.id for unit in wanted]
-        # Before the units start, for a worker without its data would fail its jobs; and after, for data that nobody
-        # wanted until then is gone again.
-        failed = (
-            run_wanted(names, since, options)
-            or run_all(current, planned, since, options)
-            or run_wanted(names, since, options)
-        )
-        if failed:
-            module.fail_json(msg="\n".join(failed))
-
-    diff = {
-        "before": "".join(f"{unit.id}: {unit.state}\n" for unit in current + wanted if unit.id in actions),
-        "after": "".join(f"{name}: {action}\n" for name, action in actions.items()),
-    }
-    module.exit_json(changed=bool(actions), actions=actions, diff=diff if actions else {})
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        result = keep(module.params, module.check_mode)
+    except UnitError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,16 @@ def test_wrong_password_is_refused(sign_in, username):
     assert sign_in(username, "wrong-password").status_code == 401
 
 
+def test_nobody_notices_a_restart_of_postgres(host, sign_in, secret):
+    def statuses():
+        return {sign_in("admin", secret("dioptra_admin")).status_code for _request in range(8)}
+
+    assert statuses() == {200}
+    host.check_output("systemctl restart 'postgresql@*'")
+    host.check_output("timeout 30 sh -c 'until pg_isready --quiet --host localhost; do sleep 0.2; done'")
+    assert statuses() == {200}
+
+
 def test_sessions_are_signed_with_the_declared_key(python, sign_in, secret):
     session = sign_in("admin", secret("dioptra_admin")).cookies["session"]
 

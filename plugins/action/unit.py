@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of unit: render its files, then send all that it is in one round trip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.action import config_files
+from ansible_collections.mlfleet.stack.plugins.module_utils import healthy_unit, ssl_toggle
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import pack
+from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import MOUNT_OPTIONS, NFS_PACKAGE, Mount
+
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    **config_files.ARGUMENT_SPEC,
+    "user": {"type": "str"},
+    "shell": {"type": "str"},
+    "mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT_OPTIONS},
+    "tls": {"type": "dict", "options": ssl_toggle.ARGUMENT_SPEC, **ssl_toggle.CONDITIONS},
+    "run": {"type": "dict", "required": True, "options": healthy_unit.ARGUMENT_SPEC},
+    "reloads": {"type": "bool", "default": False},
+}
+
+
+class ActionModule(config_files.ActionModule):
+    """Install what the mounts need, if there are such, then the unit."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        # Past config_files, whose run takes its own arguments.
+        result = super(config_files.ActionModule, self).run(tmp, task_vars)
+        _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        packages = {}
+        if any(Mount.of(declared).is_nfs for declared in arguments["mounts"]):
+            packages = self._execute_module("mlfleet.stack.packages", {"name": [NFS_PACKAGE]}, task_vars=task_vars)
+            if packages.get("failed"):
+                return result | packages
+        payload = pack(self._items(arguments.pop("files"), task_vars or {}), **arguments)
+        result |= self._execute_module("mlfleet.stack.run_unit", {"payload": payload}, task_vars=task_vars)
+        if packages.get("changed"):
+            result |= {"changed": True, "diff": [packages["diff"], *result.get("diff", [])]}
+        return result

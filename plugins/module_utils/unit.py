@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""All that a unit of a host is: its user, files, TLS and state, one after the other in one process."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils import files, healthy_unit
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import command
+
+
+def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool, with_diff: bool) -> dict[str, Any]:
+    """Brings user, files, TLS and state to what is declared, or tells what that would take; the module's result.
+
+    Raises:
+        FilesError: the files cannot be installed; they are as they were.
+        ToggleError: TLS is no good, or not taken up; the files are there, and TLS is as it was.
+        UnitError: the user cannot be made, or the unit does not answer, with its last log lines.
+    """
+    results = {}
+    if options["user"]:
+        results["user"] = account(options["user"], options["shell"], check_mode)
+    installed = results["files"] = files.install(items, check_mode, with_diff)
+    if options["tls"]:
+        # Here, because it loads a library that takes its time.
+        from ansible_collections.mlfleet.stack.plugins.module_utils import ssl_toggle
+
+        results["tls"] = ssl_toggle.switch(options["tls"], check_mode)
+    results["run"] = healthy_unit.keep(told_of(options["run"], installed, options["reloads"]), check_mode)
+    return {
+        "changed": any(result["changed"] for result in results.values()),
+        "changed_paths": installed["changed_paths"],
+        "actions": results["run"]["actions"],
+        "tls": {name: results["tls"][name] for name in ("service", "speaks_tls")} if options["tls"] else {},
+        "undeclared": [entry for result in results.values() for entry in result.get("undeclared", [])],
+        "diff": [entry for result in results.values() for entry in result.get("diff", [])] if with_diff else [],
+    }
+
+
+def account(name: str, shell: str | None, check_mode: bool) -> dict[str, Any]:
+    """A system account with a group of its own, and without a home; an empty shell leaves the one that it has."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        found = None
+    is_other = bool(shell) and found is not None and found.pw_shell != shell
+    if not check_mode and found is None:
+        groups = [group.gr_name for group in grp.getgrall()]
+        of_group = ["--gid", name] if name in groups else ["--user-group"]
+        of_shell = ["--shell", shell] if shell else []
+        command("useradd", "--system", "--no-create-home", *of_group, *of_shell, "--", name)
+    elif not check_mode and is_other:
+        command("usermod", "--shell", str(shell), "--", name)
+    before = f"shell {found.pw_shell}\n" if found else ""
+    after = f"shell {shell}\n" if shell else ""
+    texts = {"before_header": f"user {name}", "after_header": f"user {name}", "before": before, "after": after}
+    changed = found is None or is_other
+    return {"changed": changed, "diff": [texts] if changed else []}
+
+
+def told_of(run: dict[str, Any], installed: dict[str, Any], reloads: bool) -> dict[str, Any]:
+    """The options of healthy_unit, with the files that the unit reads and that may have changed just now."""
+    paths, changed = installed["paths"], installed["changed_paths"]
+    told = run | {"changed_paths": changed}
+    if reloads:
+        told["reload_files"] = run["reload_files"] + paths
+        told["reload"] = run["reload"] or bool(changed)
+        told["restart"] = run["restart"] or not set(changed).isdisjoint(run["files"])
+    else:
+        told["files"] = run["files"] + paths
+        told["restart"] = run["restart"] or bool(changed)
+    return told

@@ -1,0 +1,82 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_unit
+short_description: The host's half of unit
+description:
+  - Does what the action M(mlfleet.stack.unit) has rendered. Use that one.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  payload:
+    description: All options and rendered files, packed by the action.
+    type: str
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Reports what a run would change.
+  diff_mode:
+    support: full
+    description: As M(mlfleet.stack.unit).
+seealso:
+  - module: mlfleet.stack.unit
+"""
+
+EXAMPLES = r"""
+- name: Use the action instead
+  mlfleet.stack.unit:
+    files: []
+    run: {names: [cron]}
+"""
+
+RETURN = r"""
+changed_paths:
+  description: As M(mlfleet.stack.unit) returns it.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/redis/redis.conf]
+actions:
+  description: As M(mlfleet.stack.unit) returns it.
+  returned: success
+  type: dict
+  sample: {"redis-server": "restarted, for a file it reads has changed"}
+tls:
+  description: As M(mlfleet.stack.unit) returns it.
+  returned: success
+  type: dict
+  sample: {"service": "redis", "speaks_tls": true}
+undeclared:
+  description: As M(mlfleet.stack.unit) returns it.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, unpack
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import ToggleError
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import converge
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"payload": {"type": "str", "required": True, "no_log": True}},
+        supports_check_mode=True,
+    )
+    try:
+        result = converge(*unpack(module.params["payload"]), module.check_mode, module._diff)
+    except (FilesError, ToggleError, UnitError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

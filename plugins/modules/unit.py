@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: unit
+short_description: Have a systemd unit be all that is declared of it, in one round trip
+description:
+  - Makes the program's user, installs its files as M(mlfleet.stack.config_files) does, switches its TLS as
+    M(mlfleet.stack.ssl_toggle), and runs it until it is healthy as M(mlfleet.stack.healthy_unit), in this order.
+  - Before that it installs the NFS client with M(mlfleet.stack.packages) where there are such mounts.
+  - The first step that fails ends it. The next run goes on from there, for a unit is restarted by its files' times.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  user:
+    description: A system account without a home, which is made when it is missing, with a group of the same name.
+    type: str
+  shell:
+    description: Its shell; by default one that exists keeps its own.
+    type: str
+  files:
+    description: What to install, with the options of M(mlfleet.stack.config_files).
+    type: list
+    elements: dict
+    required: true
+  reloads:
+    description: Whether the unit takes up O(files) by a reload in place of a restart.
+    type: bool
+    default: false
+  mounts:
+    description: Data that the unit wants mounted. Their mount units are among O(files).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      source:
+        description: Directory of the host, or export of an NFS server as V(server:/path).
+        type: str
+        required: true
+      path:
+        description: Where the unit finds it.
+        type: str
+        default: /dioptra/data
+      read_only:
+        description: Whether nobody can write to it at O(mounts[].path).
+        type: bool
+        default: true
+      options:
+        description: Further mount options; for NFS in place of V(nfsvers=4,actimeo=1800).
+        type: list
+        elements: str
+        default: []
+  tls:
+    description: The options of M(mlfleet.stack.ssl_toggle), for a service that it knows.
+    type: dict
+  run:
+    description:
+      - The options of M(mlfleet.stack.healthy_unit).
+      - Of the files that the unit reads these are the ones that are not among O(files).
+    type: dict
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Reports exactly what a run would change.
+  diff_mode:
+    support: full
+    description: Shows user, files, certificates, and what happens to the unit.
+seealso:
+  - module: mlfleet.stack.config_files
+  - module: mlfleet.stack.ssl_toggle
+  - module: mlfleet.stack.healthy_unit
+"""
+
+EXAMPLES = r"""
+- name: Run Redis
+  mlfleet.stack.unit:
+    files:
+      - {path: /etc/redis/redis.conf, template: redis.conf.j2, group: redis, mode: "0640"}
+    tls:
+      service: redis
+      certificate: /etc/mlfleet/tls/host.crt
+      key: /etc/mlfleet/tls/host.key
+      address: 127.0.0.1:6379
+    run:
+      names: [redis-server]
+      probe: {tcp: "127.0.0.1:6379", send: PING, expect: NOAUTH, tls: true}
+"""
+
+RETURN = r"""
+changed_paths:
+  description: Every file and directory that was changed, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/redis/redis.conf]
+actions:
+  description: What was done to each unit and why.
+  returned: success
+  type: dict
+  sample: {"redis-server": "restarted, for a file it reads has changed"}
+tls:
+  description: The service and, as M(mlfleet.stack.ssl_toggle) returns it, whether it speaks TLS; empty without O(tls).
+  returned: success
+  type: dict
+  sample: {"service": "redis", "speaks_tls": true}
+undeclared:
+  description: What is there and nobody declared, with the command that removes it. It is no change.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - kind: drop-in of a unit
+      name: /etc/systemd/system/minio.service.d/override.conf
+      remove: rm /etc/systemd/system/minio.service.d/override.conf && systemctl daemon-reload
+"""
