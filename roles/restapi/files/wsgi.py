@@ -3,5 +3,10 @@
 import os
 
 from dioptra.restapi import create_app
+from dioptra.restapi.config import config_by_name
 
-app = create_app(env=os.environ["DIOPTRA_RESTAPI_ENV"])
+environment = os.environ["DIOPTRA_RESTAPI_ENV"]
+# Without it, each pooled connection that ended with a restart of PostgreSQL costs somebody an answer of 500.
+config_by_name[environment].SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True}
+
+app = create_app(env=environment)

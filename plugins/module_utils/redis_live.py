@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Users and settings that a running Redis has in its memory, compared with its files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+# Redis tells some rules by other words than they were given, and these follow from the others.
+SAME = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all", "nocommands": "-@all"}
+IMPLIED = {"resetchannels", "resetkeys", "resetpass", "sanitize-payload", "clearselectors", "reset"}
+# Values that Redis tells as they stand in its file; of auto it tells what that came to.
+COMPARABLE = re.compile(r"([a-z][a-z0-9-]+) ((?!auto$)[a-z][a-z-]*|[0-9]+(?:[kmg]b?)?)", re.IGNORECASE)
+UNITS = {"k": 10**3, "kb": 2**10, "m": 10**6, "mb": 2**20, "g": 10**9, "gb": 2**30}
+
+
+class RedisReplyError(Exception):
+    """What Redis answers to a command that it refuses."""
+
+
+def difference(stream: BinaryIO, options: dict) -> str:
+    """In what the running Redis is not what its files say, or an empty text, also where it cannot be told.
+
+    C(options) has C(username), C(password), C(acl_file) and C(config_file).
+    """
+    try:
+        ask(stream, "AUTH", options["username"], options["password"])
+        categories = {name: set(ask(stream, "ACL", "CAT", name)) for name in ask(stream, "ACL", "CAT")}
+        running = users(ask(stream, "ACL", "LIST"), categories)
+        declared = users(Path(options["acl_file"]).read_text().splitlines(), categories)
+        if names := sorted(
+            name for name in declared.keys() | running.keys() if declared.get(name) != running.get(name)
+        ):
+            return f"its users are others than in its file: {', '.join(names)}"
+        for name, value in settings(Path(options["config_file"]).read_text()):
+            told = ask(stream, "CONFIG", "GET", name)
+            if told and told[1] != value:
+                return f"its setting {name} is {told[1]}, not {value}"
+    except RedisReplyError as error:
+        # Another password than in the file; or else an account that may not ask.
+        return "its users are others than in its file" if str(error).startswith("WRONGPASS") else ""
+    return ""
+
+
+def users(lines: Iterable[str], categories: dict[str, set[str]]) -> dict[str, tuple[set[str], set[str]]]:
+    """By name what each user is, and the commands that it may give: Redis words the same rights in many ways."""
+    found = {}
+    for line in lines:
+        word, name, *rules = line.split() or [""] * 2
+        if word == "user":
+            rules = [SAME.get(rule, rule) for rule in rules]
+            about_commands = [rule for rule in rules if rule[0] in "+-"]
+            found[name] = (set(rules) - set(about_commands) - IMPLIED, commands(about_commands, categories))
+    return found
+
+
+def commands(rules: list[str], categories: dict[str, set[str]]) -> set[str]:
+    """Commands, those within others as C(config|get), that rules such as C(-@all +config) allow, the last one first."""
+    known = set().union(*categories.values())
+    allowed: set[str] = set()
+    for sign, name in ((rule[0], rule[1:].lower()) for rule in rules):
+        if name == "@all":
+            meant = known
+        elif name.startswith("@"):
+            meant = categories.get(name[1:], set())
+        else:
+            meant = {command for command in known if command == name or command.startswith(f"{name}|")}
+        allowed = allowed | meant if sign == "+" else allowed - meant
+    return allowed
+
+
+def settings(text: str) -> Iterator[tuple[str, str]]:
+    """Names and values in a configuration file, as far as they can be compared with what Redis tells."""
+    for line in text.splitlines():
+        if match := COMPARABLE.fullmatch(line.strip()):
+            name, value = match[1].lower(), match[2].lower()
+            unit = value.lstrip("0123456789")
+            is_size = value[0].isdigit() and unit in UNITS
+            yield name, str(int(value.removesuffix(unit)) * UNITS[unit]) if is_size else value
+
+
+def ask(stream: BinaryIO, *words: str) -> list[str]:
+    """A command's answer, a status or text as a list of one; RedisReplyError when it is refused."""
+    encoded = [word.encode() for word in words]
+    stream.write(b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded))
+    stream.flush()
+    return _reply(stream)
+
+
+def _reply(stream: BinaryIO) -> list[str]:
+    line = stream.readline().decode().rstrip("\r\n")
+    if not line:
+        raise ConnectionError("Redis has closed the connection")
+    kind, value = line[0], line[1:]
+    if kind == "-":
+        raise RedisReplyError(value)
+    if kind == "$":
+        return [stream.read(int(value) + 2)[:-2].decode()]
+    if kind == "*":
+        return [text for _element in range(int(value)) for text in _reply(stream)]
+    return [value]
