@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import subprocess
 
+States = dict[str, tuple[str, str]]
 
-def missing(names: list[str]) -> list[str]:
+
+def states(names: list[str]) -> States:
+    """What dpkg is to do with each of the packages that it knows, and what it has done."""
+    shown = "--showformat=${Package} ${db:Status-Want} ${db:Status-Status}\n"
+    listed = subprocess.run(["dpkg-query", "--show", shown, *names], capture_output=True, text=True, check=False).stdout
+    return {name: (wanted, status) for name, wanted, status in map(str.split, listed.splitlines())}
+
+
+def missing(names: list[str], found: States) -> list[str]:
     """Those of the packages that dpkg does not list as installed."""
-    query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
-    listed = subprocess.run(query, capture_output=True, text=True, check=False).stdout
-    installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
-    return [name for name in names if name not in installed]
+    return [name for name in names if found.get(name, ("", ""))[1] != "installed"]
+
+
+def held(found: States) -> list[str]:
+    """Those of the packages that somebody keeps from being upgraded."""
+    return [name for name, (wanted, _status) in found.items() if wanted == "hold"]

@@ -41,6 +41,7 @@ class FilesError(Exception):
 
 
 OURS = b"Made by mlfleet"
+MASK = "link to /dev/null"  # which keeps systemd from starting a unit of a package's
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Item:
     validate: str | None = None
     sensitive: bool = False
     purge: bool = False
-    only_ours: bool = False  # of a file that is to be absent: one without OURS stays
+    tell: bool = False  # of a directory: what else is in it, is told
+    only_ours: bool = False  # of a file that is to be absent: one without OURS stays, unless it is a mask
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def _parse_entry(entry: dict[str, Any]) -> Item:
         raise FilesError(f"{path}: the mode must be a quoted octal string such as '0640'")
     if entry.get("purge") and state != "directory":
         raise FilesError(f"{path}: only a directory can be purged")
+    if entry.get("tell") and state != "directory":
+        raise FilesError(f"{path}: only a directory can tell what else is in it")
     validate = entry.get("validate")
     if validate and (state != "file" or not any("%s" in word for word in _words(validate, path))):
         raise FilesError(f"{path}: validate belongs to a file and names it as %s")
@@ -151,6 +155,7 @@ def _parse_entry(entry: dict[str, Any]) -> Item:
         validate=validate or None,
         sensitive=bool(entry.get("sensitive")),
         purge=bool(entry.get("purge")),
+        tell=bool(entry.get("tell")),
         only_ours=bool(entry.get("only_ours")),
     )
 
@@ -162,13 +167,15 @@ def _words(command: str, path: str) -> list[str]:
         raise FilesError(f"{path}: {command!r} is no command: {error}") from error
 
 
-def pack(items: list[Item]) -> str:
-    """Items as one opaque word: hidden as a whole, it hides nothing else that the result shows."""
-    return base64.b64encode(json.dumps([dataclasses.asdict(item) for item in items]).encode()).decode()
+def pack(items: list[Item], **options: Any) -> str:
+    """Items and options as one opaque word: hidden as a whole, it hides nothing else that the result shows."""
+    fields = [dataclasses.asdict(item) for item in items]
+    return base64.b64encode(json.dumps({"files": fields, **options}).encode()).decode()
 
 
-def unpack(payload: str) -> list[Item]:
-    return [Item(**fields) for fields in json.loads(base64.b64decode(payload))]
+def unpack(payload: str) -> tuple[list[Item], dict[str, Any]]:
+    options = json.loads(base64.b64decode(payload))
+    return [Item(**fields) for fields in options.pop("files")], options
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -193,6 +200,7 @@ def install(items: list[Item], check_mode: bool = False, with_diff: bool = True)
         "changed": bool(needed),
         "changed_paths": [change.path for change in needed],
         "paths": [item.path for item in items if item.state == "file"],
+        "undeclared": _undeclared(items),
         "diff": diff(needed) if with_diff else [],
     }
 
@@ -310,6 +318,19 @@ def _strays(items: list[Item]) -> list[Item]:
     return list(strays.values())
 
 
+def _undeclared(items: list[Item]) -> list[dict[str, str]]:
+    """Files of others in the directories that tell."""
+    listed = {item.path for item in items}
+    paths = [entry.path for item in items if item.tell for entry in _entries(item.path) if entry.is_file()]
+    strays = [path for path in paths if path not in listed and OURS not in _content(path)]
+    return [{"kind": "file", "name": path, "remove": f"rm {shlex.quote(path)}"} for path in strays]
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def _entries(directory: str) -> list[os.DirEntry[str]]:
     return sorted(os.scandir(directory), key=lambda entry: entry.name) if os.path.isdir(directory) else []
 
@@ -336,7 +357,7 @@ def _observe(item: Item) -> State:
         kind = f"link to {os.readlink(item.path)}"
     else:
         kind = "special file"
-    if item.only_ours and OURS not in content:
+    if item.only_ours and OURS not in content and kind != MASK:
         return State()
     replaceable = kind == item.state or (kind.startswith("link") and item.state == "file")
     if item.state != "absent" and not replaceable:

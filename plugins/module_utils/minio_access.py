@@ -125,6 +125,15 @@ KINDS = {
     ),
 }
 
+# How a person removes one whose name follows; ALIAS is what mc calls the server.
+REMOVALS = {
+    "policy": "admin policy remove ALIAS ",
+    "bucket": "rb ALIAS/",
+    "user": "admin user remove ALIAS ",
+    "group": "admin group remove ALIAS ",
+    "service_account": "admin user svcacct remove ALIAS ",
+}
+
 # What an argument spec says beside the options.
 RESTRICTIONS = {"service_account": {"required_one_of": [("name", "credentials_file")]}}
 
@@ -294,7 +303,7 @@ class Change(NamedTuple):
 
 
 def surplus(document: Document, client: Client, kept: Iterable[str]) -> Document:
-    """What the server has and the document does not list, as items to remove; empty buckets only."""
+    """What the server has and the document does not list, as items to remove."""
     patterns = list(kept)
     declared = {kind: {item["name"] for item in items} for kind, items in document.items()}
 
@@ -312,10 +321,23 @@ def surplus(document: Document, client: Client, kept: Iterable[str]) -> Document
         kind: [
             blank(kind, name=name, state="absent", is_surplus=True)
             for name in sorted(client.names(kind) - spared.get(kind, set()))
-            if is_surplus(kind, name) and (kind != "bucket" or buckets.is_empty(client, name))
+            if is_surplus(kind, name)
         ]
         for kind in document
     }
+
+
+def undeclared(others: Document) -> list[dict[str, str]]:
+    """The same for people, with the command of MinIO's client that removes each."""
+    return [
+        {
+            "kind": f"MinIO {kind.replace('_', ' ')}",
+            "name": item["name"],
+            "remove": f"mc {REMOVALS[kind]}{item['name']}",
+        }
+        for kind, items in others.items()
+        for item in items
+    ]
 
 
 def plan(document: Document, found: dict[str, dict[str, State]]) -> list[Change]:
@@ -470,21 +492,35 @@ def inspect(client: Client, subjects: Iterable[str]) -> dict[str, Any]:
 
 
 def converge(
-    connection: dict[str, Any], document: Document, check_mode: bool, prune: bool = False, kept: Iterable[str] = ()
+    connection: dict[str, Any],
+    document: Document,
+    check_mode: bool,
+    prune: bool = False,
+    kept: Iterable[str] | None = None,
 ) -> dict[str, Any]:
-    """Compares, and applies unless in check mode: the result to exit with."""
+    """Compares, and applies unless in check mode: the result to exit with.
+
+    Only with C(kept), patterns of what may be there besides, is the document one of all that the server should hold.
+    """
     document = {kind: list(document.get(kind, [])) for kind in KINDS}
     document["service_account"] = [with_credentials(account) for account in document["service_account"]]
     validate(document)
     found: dict[str, dict[str, State]] = {kind: {} for kind in document}
     warnings: list[str] = []
+    others: Document = {}
     client = None
     try:
         client = Client(connection)
         with client.one_line("reading"):
+            if kept is not None:
+                others = surplus(document, client, kept)
             if prune:
-                extra = surplus(document, client, kept)
-                document = {kind: items + extra[kind] for kind, items in document.items()}
+                full = [item for item in others["bucket"] if not buckets.is_empty(client, item["name"])]
+                document = {
+                    kind: items + [item for item in others[kind] if item not in full]
+                    for kind, items in document.items()
+                }
+                others = {"bucket": full}
             require_references(document, client)
             warnings = list(unknown_buckets(document, client))
             found |= {kind: KINDS[kind].found(client, items) for kind, items in document.items() if items}
@@ -506,6 +542,7 @@ def converge(
     return {
         "changed": bool(changes),
         "changes": [change.label for change in changes],
+        "undeclared": undeclared(others),
         "diff": {
             "before": {change.label: change.have for change in changes if change.have is not None},
             "after": {change.label: change.want for change in changes if change.want is not None},

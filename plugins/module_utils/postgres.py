@@ -18,8 +18,11 @@ import os
 import pwd
 import re
 import secrets
+import shlex
 import subprocess
 import time
+from collections.abc import Mapping
+from typing import Any
 
 ITERATIONS = 4096
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
@@ -31,6 +34,7 @@ ATTRIBUTES = {  # column of pg_authid: keyword, and whether our roles have it
     "rolreplication": ("REPLICATION", False),
     "rolbypassrls": ("BYPASSRLS", False),
 }
+NO_LIMITS = {"rolconnlimit": -1, "rolvaliduntil": None}
 AS_DECLARED = "as declared"
 NOT_RUNNING = ("No such file or directory", "Connection refused")
 
@@ -45,6 +49,32 @@ SELECT json_build_object(
     'public_rights', ARRAY(SELECT privilege_type FROM aclexplode(coalesce(datacl, acldefault('d', datdba)))
                            WHERE grantee = 0 ORDER BY 1))
 FROM pg_database WHERE datname = ANY ({names}::text[]);
+"""
+# What the server has besides; its own roles and databases apart.
+READ_UNDECLARED = """
+SELECT json_build_object('undeclared', kind, 'name', name, 'statement', statement) FROM (
+    SELECT CASE WHEN rolsuper THEN 'PostgreSQL superuser' ELSE 'PostgreSQL role' END AS kind,
+           rolname::text AS name, format('DROP ROLE %I', rolname) AS statement
+    FROM pg_roles WHERE rolname <> ALL ({roles}::text[]) AND rolname <> current_user AND rolname NOT LIKE 'pg\\_%'
+    UNION ALL
+    SELECT 'PostgreSQL database', datname, format('DROP DATABASE %I', datname)
+    FROM pg_database WHERE datname <> ALL ({databases}::text[]) AND datname <> 'postgres' AND NOT datistemplate
+    UNION ALL
+    SELECT 'membership in a PostgreSQL role', format('%s in %s', member::regrole, roleid::regrole),
+           format('REVOKE %s FROM %s', roleid::regrole, member::regrole)
+    FROM pg_auth_members WHERE member::regrole::text NOT LIKE 'pg\\_%'
+    UNION ALL
+    SELECT 'PostgreSQL setting', format('%s by ALTER SYSTEM', name), format('ALTER SYSTEM RESET %I', name)
+    FROM pg_file_settings WHERE sourcefile LIKE '%/postgresql.auto.conf'
+    UNION ALL
+    SELECT 'PostgreSQL setting',
+           concat_ws(' ', split_part(setting, '=', 1), 'of', 'role ' || nullif(setrole, 0)::regrole,
+                     'database ' || datname),
+           concat_ws(' ', 'ALTER', CASE WHEN setrole = 0 THEN 'DATABASE ' || quote_ident(datname) ELSE
+               format('ROLE %s', setrole::regrole) || coalesce(' IN DATABASE ' || quote_ident(datname), '') END,
+               'RESET', split_part(setting, '=', 1))
+    FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(setconfig) AS setting
+) AS others ORDER BY kind, name;
 """
 READ_SCHEMA = """
 SELECT EXISTS (SELECT FROM pg_database WHERE datname = {literal}) AS is_there \\gset
@@ -174,11 +204,18 @@ def locale_key(locale: str) -> str:
     return locale.lower().replace("-", "")
 
 
+def attributes(row: Mapping[str, Any]) -> str:
+    """What a row of pg_authid says of a role, as CREATE ROLE and ALTER ROLE take it."""
+    keywords = [keyword if row[column] else f"NO{keyword}" for column, (keyword, _has) in ATTRIBUTES.items()]
+    limits = f"CONNECTION LIMIT {row['rolconnlimit']}", f"VALID UNTIL {literal(row['rolvaliduntil'] or 'infinity')}"
+    return " ".join([*keywords, *limits])
+
+
 def wanted_state(roles: list[dict], databases: list[dict]) -> dict[str, dict]:
-    attributes = " ".join(keyword if has else f"NO{keyword}" for keyword, has in ATTRIBUTES.values())
+    ours = attributes({column: has for column, (_keyword, has) in ATTRIBUTES.items()} | NO_LIMITS)
     state: dict[str, dict] = {}
     for role in roles:
-        state[f"role {role['name']}"] = {"password": AS_DECLARED, "attributes": attributes}
+        state[f"role {role['name']}"] = {"password": AS_DECLARED, "attributes": ours}
     for database in databases:
         state[f"database {database['name']}"] = {
             "owner": database["owner"],
@@ -196,8 +233,11 @@ def read_script(roles: list[dict], databases: list[dict]) -> str:
     def names(items: list[str]) -> str:
         return f"ARRAY[{', '.join(map(literal, items))}]"
 
-    script = READ_ROLES.format(names=names([role["name"] for role in roles] + [item["owner"] for item in databases]))
-    script += READ_DATABASES.format(names=names([item["name"] for item in databases]))
+    declared_roles = names([role["name"] for role in roles] + [item["owner"] for item in databases])
+    declared_databases = names([item["name"] for item in databases])
+    script = READ_ROLES.format(names=declared_roles)
+    script += READ_DATABASES.format(names=declared_databases)
+    script += READ_UNDECLARED.format(roles=declared_roles, databases=declared_databases)
     for item in databases:
         script += READ_SCHEMA.format(literal=literal(item["name"]), identifier=identifier(item["name"]))
     return script
@@ -218,9 +258,7 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
                 has_any = "another one" if row["rolpassword"] else "none"
                 state[f"role {name}"] = {
                     "password": AS_DECLARED if matches else has_any,
-                    "attributes": " ".join(
-                        keyword if row[column] else f"NO{keyword}" for column, (keyword, _has) in ATTRIBUTES.items()
-                    ),
+                    "attributes": attributes(row),
                 }
         elif "database" in item:
             name, want = item["database"], declared[item["database"]]
@@ -250,6 +288,19 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
                 f"database {database['name']}: its owner {database['owner']} does not exist; declare it in roles"
             )
     return state
+
+
+def undeclared(lines: str) -> list[dict[str, str]]:
+    """What read_script told that nobody declared, with the command that removes it."""
+    items = [item for item in map(json.loads, lines.splitlines()) if "undeclared" in item]
+    return [
+        {
+            "kind": item["undeclared"],
+            "name": item["name"],
+            "remove": f"sudo -u postgres psql --command {shlex.quote(item['statement'])}",
+        }
+        for item in items
+    ]
 
 
 def difference(found: dict[str, dict], wanted: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:

@@ -22,6 +22,10 @@ MINIMUM_PYTHON = "3.11"
 SERVICE_MANAGER = "systemd"
 COMMON_ROLE = "host"
 GPU_GROUP = "gpu"
+NO_TOOLKIT = (
+    "containers get GPUs from the NVIDIA Container Toolkit, which is missing: install it, "
+    "or set topology_worker_runtime: bare"
+)
 WORKER_PREFIX = "dioptra-worker-"
 SERIAL = re.compile(r"[1-9][0-9]*%?")
 # A play reads them before it has a host.
@@ -32,6 +36,7 @@ SECRET_LENGTHS = range(16, 41)
 # What PostgreSQL takes without surprise; the hyphen because the documents name a database mlflow-tracking.
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 PORTS = range(1, 65536)
+PRIVILEGED_PORTS = range(1, 1024)
 # Names units, files and queues without quoting.
 KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 # Stands unquoted in a unit's command.
@@ -116,7 +121,8 @@ def _load_role(path: Path, read: Callable[[Path], Any]) -> Role:
         return read(path / file) or {}
 
     dependencies = load("meta/main.yml").get("dependencies") or []
-    entry_points = load("meta/argument_specs.yml").get("argument_specs", {}).values()
+    specs = load("meta/argument_specs.yml") or load("meta/shared_settings.yml")
+    entry_points = specs.get("argument_specs", {}).values()
     options = {name: option for entry in entry_points for name, option in (entry.get("options") or {}).items()}
     names = [entry if isinstance(entry, str) else entry.get("role") or entry["name"] for entry in dependencies]
     return Role(
@@ -162,7 +168,8 @@ def examine(roles: Iterable[Role], resolve: Callable[[Role, str], Any]) -> Findi
             if is_secret and isinstance(value, str) and len(value) >= 8:
                 secrets.add(value)
     found.lines += [line for check in CHECKS for line in check(values)]
-    found.lines += overlapping_ports(values, [role.name for role in roles])
+    names = [role.name for role in roles]
+    found.lines += [*overlapping_ports(values, names), *privileged_ports(values, names)]
     # Whatever refers to a missing secret is undefined too, which is no news.
     known = [line for line in found.lines if not any(name in line for name in found.missing_secrets)]
     found.lines = [remove_values(line, secrets) for line in dict.fromkeys(known)]
@@ -244,6 +251,10 @@ def pools(values: Values) -> Iterator[str]:
 
 
 def site_routes(values: Values) -> Iterator[str]:
+    if "nginx_sites_extra" in values and not any(
+        site.get("backends") != [] for _, site in _entries(values, "nginx_sites")
+    ):
+        yield "nginx has nothing to show: give group restapi, mlflow or minio a host, or declare nginx_sites_extra"
     for option, site in _entries(values, "nginx_sites"):
         for route in site.get("routes") or []:
             if not (route.get("upstream") or route.get("redirect") or site.get("servers")):
@@ -352,19 +363,34 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
 
 def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
     """Ports that two of a host's services want: topology's, and those of nginx's sites, which all stand there."""
-    wanted: dict[Any, dict[str, None]] = {}
+    wanted: dict[int, dict[str, None]] = {}
+    for _service, name, port in _wanted_ports(values, services):
+        wanted.setdefault(port, {})[name] = None
+    for port, names in wanted.items():
+        if len(names) > 1:
+            yield f"port {port} is wanted by {' and by '.join(names)}; give each a port of its own"
+
+
+def privileged_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
+    """Ports that the user of a service in a container may not open."""
+    for service, name, port in _wanted_ports(values, services):
+        runtime = f"topology_{service}_runtime"
+        if port in PRIVILEGED_PORTS and values.get(runtime) == "docker":
+            yield f"{name}: port {port} is for root alone; use one from {PRIVILEGED_PORTS.stop}, or {runtime}: bare"
+
+
+def _wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str, str, int]]:
+    """Service, what names the port, and the port; of nginx those of its sites."""
     for service in services:
         for name, port in values.items():
             is_used = values.get(f"{name.removesuffix('_port')}_enabled", True)
             if name.startswith(f"topology_{service}_") and name.endswith("_port") and service != "nginx" and is_used:
-                wanted.setdefault(port, {})[name] = None
+                yield service, name, port
     for _option, site in _entries(values, "nginx_sites"):
         if site.get("backends") != []:
             for port in dict.fromkeys((site.get("port"), site.get("http_port"))):
-                wanted.setdefault(port, {})[f"nginx site {site.get('name')}"] = None
-    for port, names in wanted.items():
-        if port is not None and len(names) > 1:
-            yield f"port {port} is wanted by {' and by '.join(names)}; give each a port of its own"
+                if port is not None:
+                    yield "nginx", f"nginx site {site.get('name')}", port
 
 
 def _entries(values: Values, list_name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

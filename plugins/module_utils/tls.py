@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import systemd
+from ansible_collections.mlfleet.stack.plugins.module_utils import redis_live, systemd
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Pair
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item
 
@@ -182,13 +182,14 @@ def _reload_redis(wanted: Wanted, unit: str) -> bool:
     context = _unverified()
     context.load_cert_chain(wanted.path("certificate.pem"), wanted.path("key.pem"))
     try:
-        with _connected(wanted.address) as plain, context.wrap_socket(plain) as connection:
-            # The service's words are not repeated, since they could name the password.
-            for command in (f"AUTH {wanted.username} {wanted.password}", f"CONFIG SET {' '.join(words)}"):
-                connection.sendall(f"{command}\r\n".encode())
-                if not connection.recv(4096).startswith(b"+OK"):
-                    return False
-    except OSError:
+        with (
+            _connected(wanted.address) as plain,
+            context.wrap_socket(plain) as connection,
+            connection.makefile("rwb") as stream,
+        ):
+            redis_live.ask(stream, "AUTH", wanted.username, wanted.password)
+            redis_live.ask(stream, "CONFIG", "SET", *words)
+    except (OSError, redis_live.RedisReplyError):  # not repeated, since it could name the password
         return False
     return True
 

@@ -74,11 +74,11 @@ def name_of(authority: certificates.Certificate) -> str:
     return f"{PREFIX}{subject[:40] or 'authority'}-{authority.fingerprint[:12]}.crt"
 
 
-def lacks(wanted: list[certificates.Certificate]) -> bool:
-    """Whether a program that reads the bundle would miss one of them."""
+def missing_in_bundle(wanted: list[certificates.Certificate]) -> list[certificates.Certificate]:
+    """Those that a program which reads the bundle would miss."""
     bundle = Pem(str(BUNDLE), BUNDLE.read_text(errors="replace") if BUNDLE.exists() else "")
     held = {"".join(block.split()) for block in bundle.blocks("CERTIFICATE")}
-    return any("".join(authority.pem.split()) not in held for authority in wanted)
+    return [authority for authority in wanted if "".join(authority.pem.split()) not in held]
 
 
 def orphans() -> list[Path]:
@@ -100,6 +100,12 @@ def diff(changes: list[files.Change]) -> list[dict[str, str]]:
     return entries
 
 
+def bundle_diff(wanted: list[certificates.Certificate]) -> dict[str, str]:
+    """What the bundle lacks although the store has it."""
+    lacking = "".join(map(str, missing_in_bundle(wanted)))
+    return {"before_header": str(BUNDLE), "after_header": str(BUNDLE), "before": "", "after": lacking}
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={"sources": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True
@@ -113,13 +119,13 @@ def main() -> None:
         items = [files.Item(str(OURS), "directory", mode="0755", purge=True)]
         items += [files.Item(str(OURS / name_of(authority)), content=authority.pem) for authority in wanted]
         changes = [change for change in files.plan(items) if change.needed]
-        is_stale = bool(changes) or lacks(wanted) or bool(orphans())
-        shown_changes = diff(changes)
+        is_stale = bool(changes) or bool(missing_in_bundle(wanted)) or bool(orphans())
+        shown_changes = diff(changes) or ([bundle_diff(wanted)] if is_stale else [])
         if is_stale and not module.check_mode:
             files.apply(changes)
             # Orphans go last: they are how a run that comes after a killed one knows.
             code, _output, error = module.run_command(["update-ca-certificates"])
-            if code != 0 or lacks(wanted):
+            if code != 0 or missing_in_bundle(wanted):
                 module.fail_json(msg=f"update-ca-certificates did not install them: {error.strip()}")
             for path in orphans():
                 path.unlink()

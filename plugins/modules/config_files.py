@@ -67,6 +67,12 @@ options:
         description: Remove the files and links in this directory that O(files) does not list. Directories in it stay.
         type: bool
         default: false
+      tell:
+        description:
+          - Tell of files in this directory that O(files) does not list, and leave them. Files with the words C(Made by
+            mlfleet) are no news.
+        type: bool
+        default: false
       only_ours:
         description: With V(absent), whether a file without the words C(Made by mlfleet) is somebody else's and stays.
         type: bool
@@ -127,4 +133,10 @@ paths:
   type: list
   elements: str
   sample: [/etc/redis/redis.conf, /etc/redis/users.acl]
+undeclared:
+  description: Files that nobody declared in directories with O(files[].tell), with the command that removes them.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: file, name: /etc/nginx/extra.conf, remove: rm /etc/nginx/extra.conf}]
 """

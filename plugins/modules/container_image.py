@@ -121,6 +121,10 @@ must_build:
   description: Whether a host that may has to build it and push it to the registry before this one can have it.
   returned: success
   type: bool
+renamed:
+  description: Whether O(reference_file) names another image than before, or would.
+  returned: success
+  type: bool
 base_is_there:
   description: Whether the image that it is made from was there before.
   returned: success
@@ -321,6 +325,7 @@ def main() -> None:
     module.exit_json(
         changed=not before or bool(surplus) or written["changed"],
         must_build=must_build,
+        renamed=written["changed"],
         base_is_there=base_is_there,
         diff=[*diff, *written["diff"]],
     )

@@ -57,12 +57,12 @@ import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import missing
+from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import missing, states
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UNIT_LABEL
 
 
 def is_changed(packages: list[str], settings: str, path: Path) -> bool:
-    return bool(missing(packages)) or not path.exists() or path.read_text() != settings
+    return bool(missing(packages, states(packages))) or not path.exists() or path.read_text() != settings
 
 
 def tenants() -> list[str]:

@@ -49,6 +49,11 @@ paths:
   type: list
   elements: str
   sample: [/etc/redis/redis.conf]
+undeclared:
+  description: As M(mlfleet.stack.config_files) returns it.
+  returned: success
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -61,7 +66,8 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = install(unpack(module.params["payload"]), module.check_mode, module._diff)
+        items, _options = unpack(module.params["payload"])
+        result = install(items, module.check_mode, module._diff)
     except FilesError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

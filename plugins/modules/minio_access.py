@@ -332,6 +332,12 @@ changes:
   type: list
   elements: str
   sample: [policy tracking-readwrite, bucket mlflow-tracking, user mlflow]
+undeclared:
+  description: What the server holds besides, and O(prune_except) does not name, with the command that removes it.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: MinIO user, name: mallory, remove: mc admin user remove ALIAS mallory}]
 """
 
 from ansible.module_utils.basic import AnsibleModule

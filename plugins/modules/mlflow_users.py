@@ -59,7 +59,16 @@ changes:
   type: list
   elements: str
   sample: [user worker]
+undeclared:
+  description: Accounts that are neither the administrator's nor declared, with the command that removes them.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: MLflow user, name: mallory, remove: curl …/users/delete}]
 """
+
+import json
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
     SIGN_IN_OPTIONS,
@@ -70,20 +79,21 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
 )
 
 USERS = "/api/2.0/mlflow/users"
-AS_DECLARED = {"password": "as declared"}
+AS_DECLARED = {"password": "as declared", "is_admin": False}
 
 
 def state(options: dict, user: dict, admin: Http) -> dict | None:
     """What the server has of the account; nothing where it does not exist."""
     account = Http(options["url"], options["timeout_seconds"], options["ca_file"], user["name"], user["password"])
-    if account.ask("GET", f"{USERS}/current").status == 200:
-        return AS_DECLARED
+    own = account.ask("GET", f"{USERS}/current")
+    if own.status == 200:
+        return {"password": "as declared", "is_admin": own.data["user"]["is_admin"]}
     answer = admin.ask("GET", f"{USERS}/get", username=user["name"])
     if answer.status == 404:
         return None
     if answer.status != 200:
         raise HttpError(f"{admin.url}: user {user['name']}: the server answered {answer.status}: {answer.reason}")
-    return {"password": "another one"}
+    return {"password": "another one", "is_admin": answer.data["user"]["is_admin"]}
 
 
 def require_admin(admin: Http, name: str) -> None:
@@ -109,9 +119,13 @@ def converge(options: dict, check_mode: bool) -> dict:
         options["url"], options["timeout_seconds"], options["ca_file"], options["username"], options["password"]
     )
     found: dict[str, dict | None] = {}
+    others: list[str] = []
     try:
         require_admin(admin, options["username"])
-        found = {name: state(options, user, admin) for name, user in users.items()}
+        with ThreadPoolExecutor() as pool:  # MLflow takes its time to compare a password, at each request
+            found = dict(zip(users, pool.map(lambda user: state(options, user, admin), users.values()), strict=True))
+        listed = [user["username"] for user in admin.call("GET", f"{USERS}/list")["users"]]
+        others = sorted(set(listed) - {options["username"], *users})
     except NotRunningError:
         if not check_mode:
             raise
@@ -121,13 +135,25 @@ def converge(options: dict, check_mode: bool) -> dict:
             body = {"username": name, "password": users[name]["password"]}
             if found[name] is None:
                 admin.call("POST", f"{USERS}/create", body)
-            else:
+                continue
+            if found[name]["password"] != AS_DECLARED["password"]:
                 admin.call("PATCH", f"{USERS}/update-password", body)
+            if found[name]["is_admin"]:
+                admin.call("PATCH", f"{USERS}/update-admin", {"username": name, "is_admin": False})
     diff = {
         "before": {f"user {name}": found[name] for name in differing if found.get(name)},
         "after": {f"user {name}": AS_DECLARED for name in differing},
     }
-    return {"changed": bool(differing), "changes": list(diff["after"]), "diff": diff}
+    undeclared = [
+        {
+            "kind": "MLflow user",
+            "name": name,
+            "remove": f"curl --user ADMIN --request DELETE --json '{json.dumps({'username': name})}' "
+            f"{options['url']}{USERS}/delete",
+        }
+        for name in others
+    ]
+    return {"changed": bool(differing), "changes": list(diff["after"]), "undeclared": undeclared, "diff": diff}
 
 
 def main() -> None:

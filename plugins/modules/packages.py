@@ -47,6 +47,12 @@ installed:
   type: list
   elements: str
   sample: [redis-server]
+undeclared:
+  description: Packages of O(name) that somebody keeps from being upgraded, with the command that ends it.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: held package, name: redis-server, remove: apt-mark unhold redis-server}]
 """
 
 import os
@@ -54,7 +60,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import missing
+from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import held, missing, states
 
 ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 LOCKED = ("Could not get lock", "Unable to lock", "was locked by another process")
@@ -88,14 +94,16 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    names = missing(module.params["name"])
+    found = states(module.params["name"])
+    names = missing(module.params["name"], found)
     if names and not module.check_mode:
         try:
             install(names, module.params["lock_timeout_seconds"])
         except RuntimeError as error:
             module.fail_json(msg=f"Packages {', '.join(names)} could not be installed: {error}")
-    diff = {"before": "", "after": "".join(f"{name}\n" for name in names), "after_header": "installed packages"}
-    module.exit_json(changed=bool(names), installed=names, diff=diff if names else {})
+    diff = {"before": {}, "after": {f"package {name}": "installed" for name in names}}
+    undeclared = [{"kind": "held package", "name": name, "remove": f"apt-mark unhold {name}"} for name in held(found)]
+    module.exit_json(changed=bool(names), installed=names, undeclared=undeclared, diff=diff if names else {})
 
 
 if __name__ == "__main__":

@@ -93,6 +93,17 @@ changes:
   type: list
   elements: str
   sample: [role mlflow, database mlflow-tracking]
+undeclared:
+  description: >-
+    Roles, databases, memberships, and settings by C(ALTER SYSTEM) or of roles and databases that nobody declared, with
+    the command that removes them. They are no change.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - kind: PostgreSQL superuser
+      name: mallory
+      remove: sudo -u postgres psql --command 'DROP ROLE mallory'
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -104,6 +115,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.postgres import (
     difference,
     found_state,
     read_script,
+    undeclared,
     validate,
     wanted_state,
 )
@@ -114,15 +126,21 @@ def apply(options: dict, check_mode: bool) -> dict:
     validate(roles, databases)
     psql = Psql(options["port"], options["login_user"], options["timeout_seconds"])
     try:
-        found = found_state(psql.run(read_script(roles, databases)), roles, databases)
+        told = psql.run(read_script(roles, databases))
     except NotRunningError:
         if not check_mode:
             raise
-        found = {}
+        told = ""
+    found = found_state(told, roles, databases) if told else {}
     before, after = difference(found, wanted_state(roles, databases))
     if after and not check_mode:
         psql.run(change_script(before, after, roles))
-    return {"changed": bool(after), "changes": list(after), "diff": {"before": before, "after": after}}
+    return {
+        "changed": bool(after),
+        "changes": list(after),
+        "undeclared": undeclared(told),
+        "diff": {"before": before, "after": after},
+    }
 
 
 def main() -> None:

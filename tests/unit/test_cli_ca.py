@@ -20,7 +20,7 @@ CA = Path("inventories/prod/ca")
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    specification = {"argument_specs": {"shared": {"options": {"topology_secret_x": {"no_log": True}}}}}
+    specification = {"argument_specs": {"main": {"options": {"topology_secret_x": {"no_log": True}}}}}
     (tmp_path / "roles/topology/meta").mkdir(parents=True)
     (tmp_path / secrets.SPECIFICATION).write_text(yaml.safe_dump(specification))
     (tmp_path / "galaxy.yml").touch()

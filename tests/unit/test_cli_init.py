@@ -24,7 +24,7 @@ VAULT_PASSWORD = Path(__file__).resolve().parents[2] / "scripts/vault-password"
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     options = {name: {"type": "str", "no_log": True} for name in (POSTGRES, REDIS)}
-    specification = {"argument_specs": {"shared": {"options": options | {"topology_runtime": {"type": "str"}}}}}
+    specification = {"argument_specs": {"main": {"options": options | {"topology_runtime": {"type": "str"}}}}}
     (tmp_path / "roles/topology/meta").mkdir(parents=True)
     (tmp_path / secrets.SPECIFICATION).write_text(yaml.safe_dump(specification, sort_keys=False))
     (tmp_path / "galaxy.yml").touch()

@@ -26,7 +26,7 @@ def entry(path, **keys):
 
 
 def put(*entries, **keywords):
-    return install(unpack(pack(parse(list(entries)))), **keywords)
+    return install(unpack(pack(parse(list(entries))))[0], **keywords)
 
 
 def tree(root):
@@ -214,6 +214,14 @@ def test_purge_keeps_directories_and_listed_files(tmp_path):
     assert set(tree(tmp_path)) == {"listed", "sub"}
 
 
+def test_files_of_others_are_told_and_stay(tmp_path):
+    for name, text in {"listed": "x", "stray": "x", "toggled": "# Made by mlfleet's ssl_toggle"}.items():
+        (tmp_path / name).write_text(text)
+    result = put(entry(tmp_path, state="directory", tell=True), entry(tmp_path / "listed", content="x"))
+    assert [stray["name"] for stray in result["undeclared"]] == [str(tmp_path / "stray")]
+    assert set(tree(tmp_path)) == {"listed", "stray", "toggled"}
+
+
 def test_binary_content_is_not_shown(tmp_path):
     (tmp_path / "x").write_bytes(b"\xff\xfe\x00")
     shown = put(entry(tmp_path / "x", content="text\n", mode=f"{(tmp_path / 'x').stat().st_mode & 0o777:04o}"))["diff"]
@@ -257,11 +265,15 @@ def test_directory_and_file_do_not_replace_each_other(tmp_path, check_mode):
 )
 def test_only_a_file_of_ours_goes(tmp_path, text, stays):
     (tmp_path / "unit").write_text(text)
-    (tmp_path / "mask").symlink_to("/dev/null")
-    gone = [entry(tmp_path / name, state="absent", only_ours=True) for name in ("unit", "mask", "none")]
+    gone = [entry(tmp_path / name, state="absent", only_ours=True) for name in ("unit", "none")]
     assert put(*gone)["changed"] is not stays
     assert (tmp_path / "unit").exists() is stays
-    assert (tmp_path / "mask").is_symlink()
+
+
+def test_mask_of_a_unit_goes_too(tmp_path):
+    (tmp_path / "unit").symlink_to("/dev/null")
+    assert put(entry(tmp_path / "unit", state="absent", only_ours=True))["changed"]
+    assert not (tmp_path / "unit").is_symlink()
 
 
 def test_documentation_matches_the_arguments():

@@ -18,10 +18,17 @@ OPTIONS = {
 }
 
 
+class Passwords(dict):
+    """By name; admins are names too."""
+
+    admins: set[str]
+
+
 @pytest.fixture
 def server(monkeypatch):
     """Passwords of an MLflow server in memory."""
-    passwords = {"admin": "administrator"}
+    passwords = Passwords(admin="administrator")
+    admins = {"admin"}
 
     class Client:
         def __init__(self, url, _seconds, _ca_file, username, password):
@@ -34,15 +41,23 @@ def server(monkeypatch):
             if not self.is_in:
                 return Answer(401, "")
             if path.endswith("/current"):
-                return Answer(200, {"user": {"is_admin": self.username == "admin"}})
+                return Answer(200, {"user": {"is_admin": self.username in admins}})
             if path.endswith("/get"):
-                return Answer(200 if query["username"] in passwords else 404, {})
-            passwords[body["username"]] = body["password"]
+                user = {"is_admin": query["username"] in admins}
+                return Answer(200 if query["username"] in passwords else 404, {"user": user})
+            if path.endswith("/list"):
+                return Answer(200, {"users": [{"username": name} for name in passwords]})
+            if path.endswith("/update-admin"):
+                admins.discard(body["username"])
+            else:
+                passwords[body["username"]] = body["password"]
             return Answer(200, {})
 
-        call = ask
+        def call(self, *words, **query):
+            return self.ask(*words, **query).data
 
     monkeypatch.setattr(mlflow_users, "Http", Client)
+    passwords.admins = admins
     return passwords
 
 
@@ -59,10 +74,26 @@ def test_other_password_is_set(server):
     server.update(worker="former", restapi="correct-staple")
     result = mlflow_users.converge(OPTIONS, check_mode=False)
     assert result["diff"] == {
-        "before": {"user worker": {"password": "another one"}},
-        "after": {"user worker": {"password": "as declared"}},
+        "before": {"user worker": {"password": "another one", "is_admin": False}},
+        "after": {"user worker": {"password": "as declared", "is_admin": False}},
     }
     assert server["worker"] == "horse-battery"
+
+
+def test_nobody_stays_an_administrator_who_is_not_declared_as_one(server):
+    server.update(worker="horse-battery", restapi="correct-staple")
+    server.admins.add("worker")
+    assert mlflow_users.converge(OPTIONS, check_mode=False)["changes"] == ["user worker"]
+    assert server.admins == {"admin"}
+    assert not mlflow_users.converge(OPTIONS, check_mode=True)["changed"]
+
+
+def test_account_that_nobody_declared_is_told_and_stays(server):
+    server.update(worker="horse-battery", restapi="correct-staple", mallory="secret-of-mallory")
+    result = mlflow_users.converge(OPTIONS, check_mode=False)
+    assert not result["changed"]
+    assert [(stray["kind"], stray["name"]) for stray in result["undeclared"]] == [("MLflow user", "mallory")]
+    assert "mallory" in server
 
 
 def test_administrator_who_is_locked_out_is_told(server):

@@ -12,7 +12,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import postgres
 
 ROLES = [{"name": "mlflow", "password": "horse-battery"}]
 DATABASES = [{"name": "mlflow-tracking", "owner": "mlflow", "encoding": "UTF8", "locale": "C.UTF-8"}]
-NOBODY = dict.fromkeys(postgres.ATTRIBUTES, False)
+NOBODY = dict.fromkeys(postgres.ATTRIBUTES, False) | postgres.NO_LIMITS
 
 
 def lines(role=None, database=None, schema=None):

@@ -222,6 +222,14 @@ def test_route_leads_somewhere():
     assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor servers"
 
 
+def test_nginx_has_something_to_show():
+    auto = [{"name": "dioptra", "backends": [], "servers": []}]
+    [line] = preflight.site_routes({"nginx_sites_auto": auto, "nginx_sites_extra": []})
+    assert line.startswith("nginx has nothing to show: ")
+    mine = {"name": "mine", "routes": [{"path": "/", "redirect": "/x"}]}
+    assert not list(preflight.site_routes({"nginx_sites_auto": auto, "nginx_sites_extra": [mine]}))
+
+
 def test_ipv6_address_is_refused():
     [line] = examine({"topology_address": {"type": "str"}}, topology_address="fd00::1").lines
     assert line == "topology_address: IPv6 addresses are not supported; give a name or an IPv4 address"
@@ -373,3 +381,13 @@ def test_port_that_leads_to_https_is_a_port_of_the_host() -> None:
     assert "port 80 is wanted by nginx site a and by nginx site b" in line
     same = [{"name": "a", "port": 80, "http_port": 80}]
     assert list(preflight.overlapping_ports({"nginx_sites_extra": same}, [])) == []
+
+
+def test_only_containers_are_refused_a_port_of_roots() -> None:
+    site = {"nginx_sites_extra": [{"name": "a", "port": 443}]}
+    told = {
+        runtime: list(preflight.privileged_ports(site | {"topology_nginx_runtime": runtime}, ["nginx"]))
+        for runtime in ("bare", "docker")
+    }
+    line = "nginx site a: port 443 is for root alone; use one from 1024, or topology_nginx_runtime: bare"
+    assert told == {"bare": [], "docker": [line]}

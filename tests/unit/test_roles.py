@@ -20,8 +20,8 @@ def load(path: str) -> dict:
 
 
 def specs(role: str) -> dict:
-    (entry_point,) = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"].values()
-    return entry_point["options"]
+    name = "shared_settings" if role == "topology" else "argument_specs"
+    return load(f"roles/{role}/meta/{name}.yml")["argument_specs"]["main"]["options"]
 
 
 @pytest.mark.parametrize("role", ROLES)

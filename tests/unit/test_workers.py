@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mlfleet.stack.plugins.action import unit_files as unit_files_action
+from ansible_collections.mlfleet.stack.plugins.action import unit as unit_action
 from ansible_collections.mlfleet.stack.plugins.filter import unit, worker
-from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils import healthy_unit, preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount, escape
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit, UnitError
-from ansible_collections.mlfleet.stack.plugins.modules import healthy_unit, mount_sources, python_venv, unit_files
+from ansible_collections.mlfleet.stack.plugins.modules import mount_sources, python_venv
+from ansible_collections.mlfleet.stack.plugins.modules import unit as unit_module
 
 ROOT = Path(__file__).parents[2]
 QUEUES = {"topology_worker_queues": {"worker_tensorflow_cpu": ["tensorflow-cpu"]}}
@@ -77,7 +78,8 @@ def test_devices_are_opened_to_an_instance_by_its_drop_in():
     with_gpu, without = unit.device_files(["1", "2"], "w", {"1": ["/dev/nvidia0", "/dev/nvidiactl"]})
     assert with_gpu == {
         "path": "/etc/systemd/system/w@1.service.d/devices.conf",
-        "content": "[Service]\nPrivateDevices=false\nDevicePolicy=closed\n"
+        "content": "# Made by mlfleet; changes are undone by the next run.\n"
+        "[Service]\nPrivateDevices=false\nDevicePolicy=closed\n"
         "DeviceAllow=/dev/nvidia0 rw\nDeviceAllow=/dev/nvidiactl rw\n",
     }
     assert without == {"path": "/etc/systemd/system/w@2.service.d/devices.conf", "state": "absent"}
@@ -236,7 +238,7 @@ def test_mounts_have_the_same_options_wherever_they_are_declared():
             yield from lists(option.get("options", {}))
 
     found = []
-    for file in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
+    for file in (ROOT / "roles").glob("*/meta/*s.yml"):
         (entry_point,) = yaml.safe_load(file.read_text())["argument_specs"].values()
         found += lists(entry_point["options"])
     assert len(found) == 9
@@ -255,38 +257,15 @@ def test_what_a_user_cannot_read_is_found(tmp_path, monkeypatch):
     assert mount_sources.first_unreadable(tmp_path, "nobody", 0.1) == ""
 
 
-def test_documentation_of_unit_files_matches_its_arguments():
+def test_documentation_of_unit_matches_its_arguments():
     keys = ("type", "elements", "default", "required")
 
     def plain(options):
         return {name: {key: value for key, value in option.items() if key in keys} for name, option in options.items()}
 
-    documented = yaml.safe_load(unit_files.DOCUMENTATION)["options"]
-    assert plain(documented) == plain(unit_files_action.ARGUMENT_SPEC)
-    assert plain(documented["mounts"]["suboptions"]) == plain(unit_files_action.MOUNT_OPTIONS)
-
-
-@pytest.fixture
-def steps(monkeypatch):
-    """The modules that unit_files executes, with the arguments of all but the last."""
-
-    def run(*mounts):
-        done = []
-        action = object.__new__(unit_files_action.ActionModule)
-        record = lambda module, arguments, task_vars: done.append((module.rpartition(".")[2], arguments)) or {}  # noqa: E731
-        monkeypatch.setattr(action, "_execute_module", record, raising=False)
-        list(action._steps({"files": [], "mounts": list(mounts)}, {}))
-        return done[:-1], done[-1][0]
-
-    return run
-
-
-def test_what_mounts_need_comes_before_the_files(steps):
-    assert steps() == ([], "install_files")
-    assert steps({"source": "/srv"}) == ([], "install_files")
-    client = ("packages", {"name": ["nfs-common"]})
-    assert steps({"source": "server:/a"}, {"source": "/srv"}) == ([client], "install_files")
-    assert unit.mount_directories([{"source": "server:/a"}, {"source": "/srv"}]) == ["/srv"]
+    documented = yaml.safe_load(unit_module.DOCUMENTATION)["options"]
+    assert plain(documented) == plain(unit_action.ARGUMENT_SPEC)
+    assert plain(documented["mounts"]["suboptions"]) == plain(unit_action.MOUNT_OPTIONS)
 
 
 def test_mount_is_renewed_when_its_unit_is_newer(tmp_path, monkeypatch):
@@ -354,8 +333,8 @@ def test_queues_can_stand_in_a_command(queues, line):
 
 
 def test_queues_are_named_for_all_kinds_or_none():
-    spec = yaml.safe_load((ROOT / "roles/topology/meta/argument_specs.yml").read_text())["argument_specs"]
-    (option,) = [entry["options"]["topology_worker_queues"] for entry in spec.values()]
+    spec = yaml.safe_load((ROOT / "roles/topology/meta/shared_settings.yml").read_text())["argument_specs"]
+    option = spec["main"]["options"]["topology_worker_queues"]
     defaults = yaml.safe_load((ROOT / "roles/topology/defaults/main.yml").read_text())["topology_worker_queues"]
     assert preflight.validated("topology_worker_queues", option, defaults)[1] == []
     [error] = preflight.validated("topology_worker_queues", option, {"worker_tensorflow_cpu": ["tf"]})[1]
