@@ -12,6 +12,40 @@ from typing import Any
 from zlib import crc32
 
 LOOPBACK = "127.0.0.1"
+UNITS = {  # by the group whose role runs it
+    "postgres": "postgresql@",
+    "redis": "redis-server",
+    "minio": "minio",
+    "mlflow": "mlflow",
+    "restapi": "dioptra-restapi",
+    "nginx": "nginx",
+    "drift": "mlfleet-drift",
+}
+CLIENTS = {  # by service; here and no expressions, of which each other one would render a dozen
+    "postgres": ("mlflow", "restapi"),
+    "redis": ("restapi", "workers"),
+    "minio": ("mlflow", "restapi", "workers", "nginx"),
+    "mlflow": ("restapi", "workers", "nginx"),
+    "restapi": ("restapi", "workers", "nginx"),
+}
+BALANCED = ("minio", "mlflow", "restapi")
+Groups = Mapping[str, list[str]]
+
+
+def hosts_of(groups: Groups, service: str) -> list[str]:
+    """The hosts that run a service; C(workers) are those of all kinds."""
+    names = [name for name in groups if name.startswith("worker")] if service == "workers" else [service]
+    return list(dict.fromkeys(host for name in names for host in groups.get(name, [])))
+
+
+def clients(groups: Groups, service: str) -> list[str]:
+    """The hosts that connect to a service; to nginx, those that reach by it what several hosts offer."""
+    if service == "nginx":
+        shared = [name for name in BALANCED if len(hosts_of(groups, name)) > 1 and hosts_of(groups, "nginx")]
+        names = [client for name in shared for client in CLIENTS[name]]
+    else:
+        names = list(CLIENTS[service])
+    return list(dict.fromkeys(host for name in names for host in hosts_of(groups, name)))
 
 
 def addresses(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -31,6 +65,18 @@ def nearest(hosts: list[str], host: str, clients: list[str], hostvars: Mapping[s
     if len(hosts) < 2:
         return endpoint(hosts, clients, hostvars)
     return addresses([host if host in hosts else hosts[crc32(host.encode()) % len(hosts)]], hostvars)[0]
+
+
+def units(groups: Iterable[str], kinds: Iterable[str] = (), containers: Iterable[str] = ()) -> list[str]:
+    """The systemd units of a host in these groups, with kinds of workers and containers of the user's own."""
+    mine = set(groups)
+    workers = [group.removeprefix("worker_") for group in sorted(mine) if group.startswith("worker_")]
+    kinds = [*(kind.replace("_", "-") for kind in workers if kind != "custom"), *kinds]
+    return [
+        *(unit for group, unit in UNITS.items() if group in mine),
+        *(f"dioptra-worker-{kind}@" for kind in kinds),
+        *(f"container-{name}" for name in containers),
+    ]
 
 
 def listen(host: str) -> str:
@@ -75,7 +121,10 @@ class FilterModule:
             "listen": listen,
             "ask_at": ask_at,
             "cidr": cidr,
+            "clients": clients,
+            "hosts_of": hosts_of,
             "named": named,
             "pick": pick,
             "rename": rename,
+            "units": units,
         }
