@@ -12,7 +12,7 @@ DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test clean venv engine lint unit sanity collection modules molecule integration integration-several-hosts \
+.PHONY: demo test clean venv engine checks labs lint unit sanity collection modules molecule integration integration-several-hosts \
     integration-one-host integration-docker kill-test fleet bench constraints docs
 
 demo: venv engine
@@ -24,9 +24,21 @@ demo: venv engine
 clean:
 	@$(AS_ROOT) mlfleet lab down inventories/lab
 
-# The scenarios left out here have tests that the integration tests run too, bare and in containers.
 test: venv engine
-	@SCENARIOS="$(filter-out postgres redis mlflow restapi worker worker_tensorflow_cpu %_docker,$(SCENARIOS))" scripts/stages lint unit sanity collection modules molecule integration
+	@scripts/stages checks labs
+
+# Needs no services.
+checks:
+	@$(AT_ONCE) check-unit check-lint check-sanity check-collection
+
+# Two at a time, the longest first; labs wait more than they compute. The scenarios left out have tests that the integration
+# tests run too, bare and in containers.
+labs:
+	@$(AT_ONCE) integration-several-hosts integration-docker integration-one-host check-modules \
+	    $(addprefix scenario-,$(filter-out postgres redis mlflow restapi worker worker_tensorflow_cpu %_docker,$(SCENARIOS)))
+
+check-%:
+	@$(STAGE) "make $*" $(MAKE) --no-print-directory $*
 
 lint:
 	@ruff check . && ruff format --check .
@@ -47,7 +59,6 @@ collection:
 modules:
 	@pytest tests/modules
 
-# Two at a time, the longest first; labs wait more than they compute.
 molecule:
 	@$(AT_ONCE) $(patsubst %,scenario-%,$(filter worker%,$(SCENARIOS)) $(filter-out worker%,$(SCENARIOS)))
 
@@ -55,7 +66,7 @@ scenario-%:
 	@$(STAGE) "molecule test -s $*" molecule test -s $*
 
 integration:
-	@$(AT_ONCE) integration-docker integration-several-hosts integration-one-host
+	@$(AT_ONCE) integration-several-hosts integration-docker integration-one-host
 
 integration-several-hosts:
 	@$(STAGE) "Several hosts" pytest tests/integration/several_hosts -m "not fleet" --durations=8
@@ -76,7 +87,7 @@ fleet: venv engine
 	@pytest -s tests/integration -m fleet
 
 bench: venv engine
-	@scripts/bench
+	@python bench --markdown docs/performance.md
 
 # What the venvs of services and controller are pinned to; run after a change of a *.in file or of pyproject.toml.
 constraints: venv

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 ROLES = Path(__file__).parent.parent / "roles"
+SPECIFICATIONS = ("argument_specs.yml", "shared_settings.yml")
 START, END = "<!-- settings: made by `make docs` -->", "<!-- end of settings -->"
 
 
@@ -40,7 +41,8 @@ def shown_default(name: str, option: dict[str, Any], defaults_text: str) -> str:
 
 
 def table(role: Path) -> str:
-    (specs,) = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"].values()
+    (path,) = [path for name in SPECIFICATIONS if (path := role / "meta" / name).exists()]
+    (specs,) = yaml.safe_load(path.read_text())["argument_specs"].values()
     defaults_text = (role / "defaults/main.yml").read_text()
     lines = ["| Variable | Type | Default | Meaning |", "|---|---|---|---|"]
     for name, option in specs["options"].items():
@@ -57,7 +59,7 @@ def rendered(role: Path) -> str:
 
 def main() -> None:
     stale = []
-    for role in sorted(path.parent.parent for path in ROLES.glob("*/meta/argument_specs.yml")):
+    for role in sorted(path.parent for path in ROLES.glob("*/README.md")):
         readme, text = role / "README.md", rendered(role)
         if readme.read_text() != text:
             stale.append(str(readme.relative_to(ROLES.parent)))

@@ -20,7 +20,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret, get_file_vault_secret  
 from mlfleet.project import MlfleetError, write_atomically
 
 PREFIX = "topology_secret_"
-SPECIFICATION = "roles/topology/meta/argument_specs.yml"
+SPECIFICATION = "roles/topology/meta/shared_settings.yml"
 VAULT = "group_vars/all/vault.yml"
 PASSWORD = ".vault_password"
 ALPHABET = string.ascii_letters + string.digits
@@ -157,7 +157,7 @@ def declared(root: Path) -> tuple[str, ...]:
     """
     path = root / SPECIFICATION
     try:
-        options = yaml.safe_load(path.read_text())["argument_specs"]["shared"]["options"]
+        options = yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
         return tuple(name for name, option in options.items() if option.get("no_log") is True)
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise MlfleetError(f"{path} does not declare the secrets: {error}") from error

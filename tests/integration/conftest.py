@@ -26,7 +26,7 @@ MOMENTS = [
     ("Install the base packages", 2),
     ("Install the packages of postgres", 8),
     ("Provide the declared databases", 0.7),
-    ("Install the program of minio", 1),
+    ("Install /opt/mlfleet/minio", 1),
     ("Install mlflow", 6),
     ("Run mlflow", 4),
     ("Run dioptra-restapi", 6),

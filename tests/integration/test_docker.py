@@ -48,12 +48,8 @@ PAGES = {
 }
 SLOW = "import time\n\ntime.sleep(30)\n"
 GREEDY = "found = [bytearray(2**20) for _number in range(2**14)]\n"
-# Of a fresh converge, in its order: seconds after it comes to a task.
-MOMENTS = [
-    ("Have the image of postgres", 10),
-    ("Run mlflow", 3),
-    ("Have the image of worker-tensorflow-cpu", 15),
-]
+# Of a fresh converge: a task, and seconds after it comes to it.
+MOMENT = ("Have the image of mlflow", 10)
 HAS_A_JOB = f"""
 init=$(sudo docker inspect --format '{{{{.State.Pid}}}}' {WORKER})
 read -r worker others </proc/$init/task/$init/children
@@ -110,14 +106,12 @@ def wait_until_healthy(lab: Lab, options: dict, seconds: float = 120) -> None:
 
 
 def test_check_of_a_fresh_host_predicts_and_changes_nothing(docked: Lab) -> None:
-    assert docked.converge("--check", "--diff").count("changed") > 40
+    assert docked.converge("--check", "--diff").count("changed") > 25
     assert docked.ssh("command -v docker; ls /etc/mlfleet /opt/mlfleet 2>/dev/null; true") == ""
 
 
-def test_converge_survives_kills_and_shows_no_secret(docked: Lab) -> None:
-    """Each converge dies at a later moment; the last one has to complete what all of them left."""
-    for task, delay_seconds in MOMENTS:
-        docked.kill_at(task, delay_seconds)
+def test_killed_converge_is_completed_and_shows_no_secret(docked: Lab) -> None:
+    docked.kill_at(*MOMENT)
     run = docked.converge("-vvv", "--diff")
     assert [name for name, value in docked.secrets().items() if value in run.output] == []
 
@@ -192,6 +186,7 @@ def test_former_images_go_when_told(docked: Lab) -> None:
     assert docked.converge("--tags", "redis", "-e", "image_prune_enabled=true").count("changed") == 0
 
 
+@pytest.mark.fleet
 def test_engine_with_containers_of_others_is_left_alone(docked: Lab) -> None:
     docked.ssh(f"sudo docker run --detach --rm --name others {PAGES['image']} sleep 1000")
     try:
@@ -204,6 +199,7 @@ def test_engine_with_containers_of_others_is_left_alone(docked: Lab) -> None:
         docked.ssh("sudo docker kill others")
 
 
+@pytest.mark.fleet
 def test_containers_and_jobs_outlive_the_engine(docked: Lab, options: dict) -> None:
     before, wrong = started(docked), []
     job = threading.Thread(target=lambda: wrong.extend(runs_job(options, SLOW, name="mlfleet-slow")))
@@ -225,6 +221,7 @@ def test_killed_containers_come_back(docked: Lab, options: dict) -> None:
     assert dioptra.run_jobs(options)["wrong"] == []
 
 
+@pytest.mark.fleet
 def test_job_that_wants_too_much_memory_fails_alone(docked: Lab, options: dict) -> None:
     # Nobody tells Dioptra that the job is over.
     (wrong,) = runs_job(options, GREEDY, name="mlfleet-greedy", timeout_seconds=60)

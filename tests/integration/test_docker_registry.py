@@ -91,6 +91,7 @@ def test_second_run_does_without_the_registry(sharing: Lab) -> None:
     assert sharing.converge().count("changed") == 0
 
 
+@pytest.mark.fleet
 def test_host_without_the_image_says_what_is_missing(sharing: Lab) -> None:
     sharing.ssh("sudo systemctl stop nginx; sudo docker image prune --all --force", host=OTHER)
     run = sharing.playbook("--limit", OTHER)

@@ -239,6 +239,7 @@ def download(lab: Lab, tmp_path: Path) -> Iterator[tuple[str, Path]]:
         server.shutdown()
 
 
+@pytest.mark.fleet
 def test_job_downloads_from_a_server_of_an_extra_authority(
     lab: Lab, address: str, download: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,12 @@ def test_too_few_gpus_stop_the_run_with_a_table(with_gpus: Lab) -> None:
     assert "vision  3          1 each  0, 1, -" in run.output
 
 
+def test_containers_want_the_toolkit_of_the_gpus(with_gpus: Lab) -> None:
+    run = with_gpus.playbook("--limit", APPLICATION, *kinds(2), "-e", "topology_worker_runtime=docker")
+    assert run.code != 0 and run.count("changed") == 0
+    assert "NVIDIA Container Toolkit, which is missing: install it" in " ".join(run.output.split())
+
+
 def test_malformed_kind_is_told_in_one_line(with_gpus: Lab) -> None:
     nameless = json.dumps({"worker_custom_kinds": [{"queues": ["vision"], "gpus": 1}]})
     run = with_gpus.playbook("--limit", APPLICATION, "-e", nameless)

@@ -211,6 +211,7 @@ def test_services_of_the_users_own_are_used_as_they_are(stores: Lab, tmp_path: P
     assert external.converge("--check", "-e", json.dumps(endpoints)).count("changed") == 0
 
 
+@pytest.mark.fleet
 def test_renewal_fails_no_request(stores: Lab) -> None:
     before = {host: shown(stores.address(host), 9000) for host in STORES}
     soon = ("-e", "topology_tls_renew_days=400", "-e", "topology_tls_valid_days=500")
@@ -222,6 +223,7 @@ def test_renewal_fails_no_request(stores: Lab) -> None:
     assert stores.converge("--check").count("changed") == 0
 
 
+@pytest.mark.fleet
 def test_authority_is_replaced_without_a_failed_request(stores: Lab) -> None:
     before = (stores.inventory / "ca/ca.crt").read_text()
     with callers(stores, stores.address(APPLICATION)):

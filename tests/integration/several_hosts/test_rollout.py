@@ -54,6 +54,7 @@ def servers_in_nginx(stores: Lab) -> dict[str, bool]:
     }
 
 
+@pytest.mark.fleet
 def test_change_of_settings_and_package_fails_no_request(stores: Lab, tmp_path: Path) -> None:
     changes = ("-e", json.dumps(SETTINGS | constraints_with("2026.1.4", tmp_path / "constraints")))
     predicted = stores.converge(*changes, "--check")
