@@ -251,11 +251,10 @@ def pools(values: Values) -> Iterator[str]:
 
 
 def site_routes(values: Values) -> Iterator[str]:
-    if "nginx_sites_extra" in values and not any(
-        site.get("backends") != [] for _, site in _entries(values, "nginx_sites")
-    ):
+    sites = list(_entries(values, "nginx_sites"))
+    if "nginx_sites_extra" in values and all(site.get("backends") == [] for option, site in sites):
         yield "nginx has nothing to show: give group restapi, mlflow or minio a host, or declare nginx_sites_extra"
-    for option, site in _entries(values, "nginx_sites"):
+    for option, site in sites:
         for route in site.get("routes") or []:
             if not (route.get("upstream") or route.get("redirect") or site.get("servers")):
                 yield f"{option}: {site.get('name')} {route.get('path')} has neither upstream nor redirect nor servers"
