@@ -82,7 +82,7 @@ integration-docker:
 kill-test: venv engine
 	@pytest tests/integration -m kill
 
-# The example over many hosts, as it stands, and rollouts that meet trouble; takes more than an hour.
+# The example over many hosts, as it stands, rollouts that meet trouble, and every kind of drift; takes some hours.
 fleet: venv engine
 	@pytest -s tests/integration -m fleet
 

@@ -74,6 +74,7 @@ class ActionModule(ActionBase):
         }
         leader = groups["all"][0]
         scattered = preflight.scattered(task_vars["hostvars"][host], leader, task_vars["hostvars"][leader])
+        strangers = preflight.strangers(task_vars["hostvars"][host], groups)
         wishes = preflight.flattened(declared("gpu_wishes")) if found.is_faultless else []
         required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}
         maxima = {role: maximum for role, maximum in declared("maximum_hosts").items() if role in speaks_for}
@@ -100,7 +101,7 @@ class ActionModule(ActionBase):
             *preflight.crowded_groups(maxima, groups),
             *(
                 f"{host}: {line}"
-                for line in [*found.lines, *scattered, *certificates, *preflight.gpu_problems(wishes, mine)]
+                for line in [*found.lines, *scattered, *strangers, *certificates, *preflight.gpu_problems(wishes, mine)]
             ),
         ]
 

@@ -21,6 +21,7 @@ with contextlib.suppress(ImportError):
 FILES = ("ansible.cfg", "galaxy.yml", "site.yml")
 DIRECTORIES = ("constraints", "meta", "playbooks", "plugins", "roles", "scripts", "src")
 SSH_PORT = 22
+HOST_KEYS = ("ssh_host_key_ed25519", "ssh_host_key_ecdsa", "ssh_host_key_rsa")  # facts
 
 
 def _key(secret: str) -> Any:
@@ -46,11 +47,13 @@ def known_hosts(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]])
     lines = []
     for host in hosts:
         variables = hostvars[host]
-        key = variables.get("ansible_facts", {}).get("ssh_host_key_ed25519_public")
-        if not key:
+        facts = variables.get("ansible_facts", {})
+        keys = [name for name in HOST_KEYS if facts.get(f"{name}_public")]
+        if not keys:
             return ""
         address, port = variables.get("ansible_host", host), int(variables.get("ansible_port") or SSH_PORT)
-        lines.append(f"{address if port == SSH_PORT else f'[{address}]:{port}'} ssh-ed25519 {key}\n")
+        names = address if port == SSH_PORT else f"[{address}]:{port}"
+        lines += [f"{names} {facts[f'{name}_public_keytype']} {facts[f'{name}_public']}\n" for name in keys]
     return "".join(sorted(lines))
 
 

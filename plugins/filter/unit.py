@@ -45,6 +45,14 @@ def _devices(nodes: Iterable[str]) -> dict[str, str]:
     )
 
 
+def systemd_word(text: object) -> str:
+    """A word of a command as a unit file has it; systemd replaces C(%) and C($) also within quotes."""
+    escaped = str(text)
+    for character, instead in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("%", "%%"), ("$", "$$")):
+        escaped = escaped.replace(character, instead)
+    return f'"{escaped}"'
+
+
 def absent(path: str) -> dict[str, Any]:
     """A file of ours that is to go; one that somebody else has put there stays."""
     return {"path": path, "state": "absent", "only_ours": True}
@@ -100,5 +108,6 @@ class FilterModule:
             "mount_files": mount_files,
             "mount_directories": mount_directories,
             "mount_units": mount_units,
+            "systemd_word": systemd_word,
             "writable_paths": writable_paths,
         }

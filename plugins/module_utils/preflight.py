@@ -459,6 +459,15 @@ def crowded_groups(maxima: Mapping[str, int], groups: Mapping[str, list[str]]) -
             yield f"group {role} has hosts {', '.join(groups[role])}: at most {maximum} is supported"
 
 
+def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:
+    """What keeps a host of group drift from signing in on this one, which it does as the inventory alone says."""
+    if groups.get("drift"):
+        if not values.get("ansible_user"):
+            yield "ansible_user: is not in the inventory; say there as whom the host of group drift signs in"
+        if values.get("ansible_become") and values.get("ansible_user") != "root":
+            yield "ansible_become: does not go with a host in group drift; leave it out, since roles become root anyway"
+
+
 def scattered(mine: Values, first_host: str, first: Values) -> Iterator[str]:
     """What a group or a host says where only the whole inventory can; C(first) has the values of its first host."""
     for name in INVENTORY_WIDE:

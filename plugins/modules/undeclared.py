@@ -30,6 +30,11 @@ options:
     type: list
     elements: int
     default: []
+  secret_directories:
+    description: Directories that hold secrets and that this host should not have.
+    type: list
+    elements: path
+    default: []
 attributes:
   check_mode:
     description: Changes nothing, so it does the same.
@@ -58,6 +63,8 @@ undeclared:
       remove: ""
 """
 
+import ipaddress
+import os
 import re
 import shutil
 import socket
@@ -70,6 +77,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UNIT_LABEL, UNITS
 
+TABLES = Path("/proc/net")
 LISTENING = "0A"  # in /proc/net/tcp
 CONTAINER = re.compile(r"(?:docker[-/])([0-9a-f]{64})")
 
@@ -114,15 +122,17 @@ def listeners() -> dict[str, tuple[str, int]]:
     """Address and port by the inode of each socket that the network reaches."""
     found = {}
     for version, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        for line in Path("/proc/net", version).read_text().splitlines()[1:]:
+        table = TABLES / version
+        for line in table.read_text().splitlines()[1:] if table.exists() else []:  # a host may do without IPv6
             _number, local, _remote, state, *_others, inode = line.split()[:10]
             if state != LISTENING:
                 continue
-            address, port = local.split(":")
-            words = struct.unpack(f"<{len(address) // 8}I", bytes.fromhex(address))
-            text = socket.inet_ntop(family, struct.pack(f">{len(words)}I", *words))
-            if not text.startswith("127.") and text != "::1":
-                found[inode] = (text, int(port, 16))
+            number, port = local.split(":")
+            words = struct.unpack(f"<{len(number) // 8}I", bytes.fromhex(number))
+            listening = ipaddress.ip_address(socket.inet_ntop(family, struct.pack(f">{len(words)}I", *words)))
+            address = getattr(listening, "ipv4_mapped", None) or listening
+            if not address.is_loopback:
+                found[inode] = (str(address), int(port, 16))
     return found
 
 
@@ -159,12 +169,18 @@ def stray_ports(units: list[str], ports: list[int], known: dict[str, tuple[str, 
     yield from ({"kind": "listening port", "name": name, "remove": ""} for name in sorted(strays))
 
 
+def stray_directories(paths: list[str]) -> Iterator[dict[str, str]]:
+    for path in filter(os.path.lexists, paths):
+        yield {"kind": "directory with secrets", "name": path, "remove": f"rm -r {path}"}
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "units": {"type": "list", "elements": "str", "required": True},
             "prefixes": {"type": "list", "elements": "str", "default": ["dioptra-", "container-", "mlfleet-"]},
             "ports": {"type": "list", "elements": "int", "default": []},
+            "secret_directories": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
@@ -172,6 +188,7 @@ def main() -> None:
     found = [
         *stray_units(units, module.params["prefixes"]),
         *stray_containers(known, units),
+        *stray_directories(module.params["secret_directories"]),
         *stray_ports(units, module.params["ports"], known),
     ]
     module.exit_json(changed=False, undeclared=found)

@@ -16,22 +16,41 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from mlfleet.authority import Authority
-from mlfleet.drift.command import DriftCommand, drift
+from mlfleet.drift.command import drift
 from mlfleet.lab import CA_DIRECTORY, Lab, Releases, docker_client, ssh_command
 from mlfleet.lab_inventory import LabInventory
 from mlfleet.project import MlfleetError, give_back, repository_root
 from mlfleet.secrets import Vault
 
 console = Console(highlight=False, soft_wrap=True)
+WRONG_USAGE = 2  # to typer
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _wrong_usage_ends_with_1() -> Iterator[None]:
+    """For 2 means drift."""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if getattr(error, "exit_code", None) == WRONG_USAGE:
+            error.exit_code = 1  # type: ignore[attr-defined]
+        raise
 
 
 class _Commands(TyperGroup):
     """Commands whose `MlfleetError` ends as one line on standard error and exit status 1."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _wrong_usage_ends_with_1():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _wrong_usage_ends_with_1():
+                return super().invoke(ctx)
         except MlfleetError as error:
             errors.print(f"mlfleet: {error}", style="red", markup=False)
             raise typer.Exit(1) from error
@@ -70,7 +89,7 @@ def init(
         console.print(f"created the certificate authority {authority.path('ca.crt')}")
 
 
-app.command(cls=DriftCommand)(drift)
+app.command()(drift)
 
 
 class Step(StrEnum):

@@ -180,6 +180,11 @@ def test_timer_finds_drift_by_itself_and_tells_once(drifting: Drifting, webhook:
         settings.unlink()
     lab.converge()
     strays = drifting.check().drift
-    assert [item["object"] for item in strays] == ["unit mlfleet-drift.service", "unit mlfleet-drift.timer"]
+    directories = ["/etc/mlfleet/drift", "/opt/mlfleet/drift-project", "/var/lib/mlfleet/mlfleet-drift"]
+    units = ["unit mlfleet-drift.service", "unit mlfleet-drift.timer"]
+    assert sorted(item["object"] for item in strays) == [
+        *(f"directory with secrets {path}" for path in directories),
+        *units,
+    ]
     drifting.by_hand([item["remove"] for item in strays])
     assert drifting.check().code == DECLARED

@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mlfleet.stack.plugins.filter import drift
+from ansible_collections.mlfleet.stack.plugins.filter.unit import systemd_word
+from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a-secret-of-some-length"
-FACTS = {"ansible_facts": {"ssh_host_key_ed25519_public": "AAAAC3"}}
+FACTS = {
+    "ansible_facts": {"ssh_host_key_ed25519_public": "AAAAC3", "ssh_host_key_ed25519_public_keytype": "ssh-ed25519"}
+}
+RSA = {"ansible_facts": {"ssh_host_key_rsa_public": "AAAAB3", "ssh_host_key_rsa_public_keytype": "ssh-rsa"}}
 
 
 def test_openssh_reads_the_key_and_it_is_the_same_each_time(tmp_path: Path) -> None:
@@ -27,6 +32,33 @@ def test_openssh_reads_the_key_and_it_is_the_same_each_time(tmp_path: Path) -> N
 def test_hosts_are_known_by_address_and_port() -> None:
     hostvars = {"b": FACTS | {"ansible_host": "192.0.2.2", "ansible_port": "2222"}, "a": FACTS}
     assert drift.known_hosts(["b", "a"], hostvars) == "[192.0.2.2]:2222 ssh-ed25519 AAAAC3\na ssh-ed25519 AAAAC3\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [
+        ("a b", '"a b"'),
+        ("date +%F", '"date +%%F"'),
+        ('say "$SUMMARY"', '"say \\"$$SUMMARY\\""'),
+        ("a\\nb\n", '"a\\\\nb\\n"'),
+    ],
+)
+def test_word_of_a_unit_reaches_the_program_as_it_was_given(word: str, written: str) -> None:
+    assert systemd_word(word) == written
+
+
+def test_host_that_checks_has_to_know_as_whom_to_sign_in() -> None:
+    groups = {"drift": ["edge1"]}
+    assert list(preflight.strangers({"ansible_user": "deploy"}, groups)) == []
+    assert list(preflight.strangers({}, {"drift": []})) == []
+    (line,) = preflight.strangers({}, groups)
+    assert line.startswith("ansible_user: is not in the inventory")
+    (line,) = preflight.strangers({"ansible_user": "deploy", "ansible_become": True}, groups)
+    assert line.startswith("ansible_become: does not go with")
+
+
+def test_host_is_known_by_the_keys_it_has() -> None:
+    assert drift.known_hosts(["a"], {"a": RSA}) == "a ssh-rsa AAAAB3\n"
 
 
 def test_one_unknown_host_leaves_the_list_as_it_is() -> None:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from typer.core import TyperCommand
 
 from mlfleet.drift import outputs, run, terminal
 from mlfleet.drift.events import HOST_ROLE
@@ -22,18 +21,6 @@ from mlfleet.project import MlfleetError, repository_root
 LAST = "last"
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class DriftCommand(TyperCommand):
-    """A command of whose exit statuses 2 is taken: wrong usage ends with 1."""
-
-    def make_context(self, *arguments: Any, **options: Any) -> Any:
-        try:
-            return super().make_context(*arguments, **options)
-        except Exception as error:
-            if getattr(error, "exit_code", None) == 2:
-                error.exit_code = 1  # type: ignore[attr-defined]
-            raise
 
 
 def drift(

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from mlfleet.drift.report import Key, Report, State, as_text
@@ -35,43 +36,62 @@ class Notice:
 
 
 def notify(notice: Notice, memory: Path, command: str | None, url: str | None) -> None:
-    """Tell it if all that is wrong is not what *memory* says; remember it then.
+    """Tell it by each way for which what is wrong is not what *memory* says; remember it then.
 
     Raises:
-        MlfleetError: nobody could be told; the next run tries again.
+        MlfleetError: somebody could not be told; the next run tries again.
     """
-    before = {(host, role, name) for host, role, name in json.loads(memory.read_text())} if memory.exists() else set()
-    now = notice.news(before)
-    if now == before:
-        return
-    if command:
-        _run(notice, command)
-    if url:
-        _post(notice, url)
-    write_atomically(memory, json.dumps(sorted(now)).encode(), mode=0o600)
+    told = json.loads(memory.read_text()) if memory.exists() else {}
+    problems = []
+    for way, tell, target in (("command", _run, command), ("url", _post, url)):
+        before = {(host, role, name) for host, role, name in told.get(way, [])}
+        now = notice.news(before)
+        if target and now != before:
+            try:
+                tell(notice, target)
+                told[way] = sorted(now)
+            except _NotToldError as error:
+                problems.append(f"--notify-{way}: {error}")
+    write_atomically(memory, json.dumps(told).encode(), mode=0o600)
+    if problems:
+        raise MlfleetError(f"nobody was notified by {' and '.join(problems)}.")
+
+
+class _NotToldError(Exception):
+    """Why nobody was told, without the command's words or the address, which may have a secret in them."""
 
 
 def _run(notice: Notice, command: str) -> None:
     try:
+        words = shlex.split(command)
         subprocess.run(
-            shlex.split(command),
+            words,
             input=as_text(notice.report).encode(),
             env={**os.environ, "MLFLEET_DRIFT_SUMMARY": notice.summary},
             stdout=subprocess.DEVNULL,
             timeout=TIMEOUT_SECONDS,
             check=True,
         )
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise MlfleetError(f"nobody was notified: {error}.") from error
+    except ValueError as error:  # as of a quote that does not end
+        raise _NotToldError(error) from None
+    except OSError as error:
+        raise _NotToldError(f"{words[0]}: {error.strerror}") from None
+    except subprocess.CalledProcessError as error:
+        raise _NotToldError(f"{words[0]} ended with status {error.returncode}") from None
+    except subprocess.TimeoutExpired:
+        raise _NotToldError(f"{words[0]} took longer than {TIMEOUT_SECONDS} s") from None
 
 
 def _post(notice: Notice, url: str) -> None:
     """Chat services show `text`."""
+    if not url.startswith(("http://", "https://")):
+        raise _NotToldError("its address does not begin with http:// or https://")
     body = json.dumps({"text": notice.summary, "report": notice.report.to_json()}).encode()
     try:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
             pass
-    except (OSError, ValueError) as error:
-        # The address may have a secret in it.
-        raise MlfleetError(f"nobody was notified: --notify-url: {getattr(error, 'reason', error)}.") from error
+    except (ValueError, HTTPException) as error:
+        raise _NotToldError(type(error).__name__) from None
+    except OSError as error:
+        raise _NotToldError(getattr(error, "reason", error)) from None

@@ -18,6 +18,7 @@ import jsonschema
 from mlfleet.project import MlfleetError, write_atomically
 
 VERSION = 1
+UNDECLARED_TAG = "undeclared"  # of the play that looks for what belongs to no role
 NAME = "%Y%m%dT%H%M%SZ.json"
 Key = tuple[str, str, str]
 
@@ -151,11 +152,13 @@ class Report:
 
     def unseen(self, keys: Iterable[Key]) -> set[Key]:
         """Return those of *keys* whose role this run has not checked to its end on their host."""
+        tags = set((self.tags or "all").split(","))
+        beyond_roles = [""] if tags & {"all", UNDECLARED_TAG} else []
         looked_at = {
             (host.name, role)
             for host in self.hosts
             if host.state in (State.DECLARED, State.DRIFTED)
-            for role in ("", *host.roles)
+            for role in (*host.roles, *beyond_roles)
         }
         return {key for key in keys if key[:2] not in looked_at}
 

@@ -147,7 +147,8 @@ class TestRefusedBeforeTheRun:
 
     def test_wrong_usage_ends_with_1(self) -> None:
         assert "No such option" in drift("--nope", code=1)
-        assert CliRunner().invoke(app, ["drift"]).exit_code == 1
+        for words in (["drift"], ["drfit"], ["--nope", "drift"], ["lab", "up", "--nope"]):
+            assert CliRunner().invoke(app, words).exit_code == 1, words
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -69,6 +69,35 @@ def test_what_could_not_be_told_is_told_by_the_next_run(tmp_path: Path) -> None:
     assert tell(tmp_path, report(REDIS))
 
 
+SECRET = "T0/B0/key"
+
+
+@pytest.mark.parametrize(
+    ("command", "url"),
+    [
+        (None, f"hooks.example.org/{SECRET}"),
+        (None, f"http://127.0.0.1:1/a b/{SECRET}"),
+        (None, f"http://127.0.0.1:1/{SECRET}"),
+        (f"false {SECRET}", None),
+        (f"no-such-program {SECRET}", None),
+        (f"sh -c 'exit 3' {SECRET} '", None),
+    ],
+)
+def test_reason_that_nobody_was_told_shows_no_secret(tmp_path: Path, command: str | None, url: str | None) -> None:
+    with pytest.raises(MlfleetError, match="nobody was notified by --notify-") as raised:
+        notify(Notice(report(REDIS), ""), tmp_path / "notified.json", command, url)
+    assert SECRET not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_who_was_told_is_not_told_again_when_the_other_way_is_broken(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for _run in range(2):
+        with pytest.raises(MlfleetError, match="--notify-url"):
+            notify(Notice(report(REDIS), ""), tmp_path / "notified.json", f"sh -c 'echo told >> {log}'", "broken")
+    assert log.read_text() == "told\n"
+
+
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[bytes]]]:
     bodies: list[bytes] = []
@@ -93,7 +122,7 @@ def test_address_is_posted_summary_and_report(
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     url, bodies = server
-    with pytest.raises(MlfleetError, match="nobody was notified: --notify-url: Internal Server Error"):
+    with pytest.raises(MlfleetError, match="nobody was notified by --notify-url: Internal Server Error"):
         notify(Notice(report(REDIS), "one object"), tmp_path / "notified.json", None, f"{url}/broken")
     notify(Notice(report(REDIS), "one object"), tmp_path / "notified.json", None, f"{url}/secret")
     assert json.loads(bodies[-1]) == {"text": "one object", "report": report(REDIS).to_json()}

@@ -107,6 +107,13 @@ def test_what_was_not_checked_is_not_gone() -> None:
         assert since and since.gone == ()
 
 
+@pytest.mark.parametrize(("tags", "gone"), [(None, True), ("undeclared", True), ("redis", False)])
+def test_what_belongs_to_no_role_is_gone_when_its_play_has_looked(tags: str | None, gone: bool) -> None:
+    unit = replace(MALLORY, role=None)
+    since = replace(report(), tags=tags).compared(report(unit)).since
+    assert since and bool(since.gone) == gone
+
+
 def test_what_was_accepted_meanwhile_is_not_gone() -> None:
     since = report(ACCEPTED).compared(report(REDIS)).since
     assert since and (since.still, since.gone) == ((), ())
