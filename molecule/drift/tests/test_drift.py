@@ -16,7 +16,7 @@ def check(host):
     def run():
         host.check_output("systemctl start mlfleet-drift")
         status = host.check_output("systemctl show --property=ExecMainStatus --value mlfleet-drift")
-        newest = host.check_output(f"ls -t {HOME}/reports/*.json | head -1")
+        newest = host.check_output(f"ls -t {HOME}/reports/2*.json | head -1")
         return json.loads(host.check_output("cat %s", newest)), int(status)
 
     return run
