@@ -19,14 +19,16 @@ UNITS = {  # by the group whose role runs it
     "mlflow": "mlflow",
     "restapi": "dioptra-restapi",
     "nginx": "nginx",
+    "pgadmin": "pgadmin",
     "drift": "mlfleet-drift",
 }
 CLIENTS = {  # by service; here and no expressions, of which each other one would render a dozen
-    "postgres": ("mlflow", "restapi"),
+    "postgres": ("mlflow", "restapi", "pgadmin"),
     "redis": ("restapi", "workers"),
     "minio": ("mlflow", "restapi", "workers", "nginx"),
     "mlflow": ("restapi", "workers", "nginx"),
     "restapi": ("restapi", "workers", "nginx"),
+    "pgadmin": ("nginx",),
 }
 BALANCED = ("minio", "mlflow", "restapi")
 Groups = Mapping[str, list[str]]

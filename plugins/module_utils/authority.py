@@ -243,7 +243,7 @@ def _mixtures(modes: Mapping[str, Any], get: Callable[[str], Any]) -> Iterator[s
         if (mode, of_host) == ("internal", "provided"):
             yield f"{setting}: internal does not go with topology_tls_mode provided; set that to internal"
         has_own = service in get("topology_tls_pairs") or of_host != "provided"
-        if service in ("restapi", "mlflow") and mode == "provided" and has_own:
+        if service in ("restapi", "mlflow", "pgadmin") and mode == "provided" and has_own:
             yield f"{setting}: provided needs topology_tls_mode provided, and shows the pair of host"
     if get("topology_tls_client_certificates") and of_host != "internal":
         yield "topology_tls_client_certificates: needs topology_tls_mode internal, whose certificates clients show"

@@ -1,0 +1,181 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The account and the servers in pgAdmin's own database, which its commands can add to but not compare or change.
+
+What is declared and what is found have one shape, ``{"account": {...}, "server NAME": {...}}``. Tables and password hashes
+are those of pgAdmin 4 since 7.0, read from ``pgadmin/model/__init__.py`` and from Flask-Security, which it signs in with.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 25000
+GROUP = "Servers"  # which pgAdmin makes for each account
+AS_DECLARED, ANOTHER = "as declared", "another one"
+CONNECTION_KEYS = {"host": "host", "port": "port", "database": "maintenance_db", "username": "username"}
+TIMEOUT_SECONDS = 30
+
+
+class PgadminError(Exception):
+    """pgAdmin's database is not as this needs it."""
+
+
+class NotThereError(PgadminError):
+    """There is no database yet."""
+
+
+def password_hash(password: str, pepper: str, salt: bytes) -> str:
+    """The hash as passlib's C(pbkdf2_sha512) writes it, of the password that Flask-Security has mixed with its salt."""
+    mixed = base64.b64encode(hmac.new(pepper.encode(), password.encode(), hashlib.sha512).digest())
+    key = hashlib.pbkdf2_hmac("sha512", mixed, salt, ROUNDS)
+    return f"$pbkdf2-sha512${ROUNDS}${_adapted(salt)}${_adapted(key)}"
+
+
+def has_password(stored: str | None, password: str, pepper: str) -> bool:
+    try:
+        _empty, _scheme, _rounds, salt, _key = (stored or "").split("$")
+        raw = base64.b64decode(salt.replace(".", "+") + "=" * (-len(salt) % 4))
+    except ValueError:
+        return False
+    return hmac.compare_digest(stored or "", password_hash(password, pepper, raw))
+
+
+def _adapted(value: bytes) -> str:
+    return base64.b64encode(value).decode().rstrip("=").replace("+", ".")
+
+
+def wanted_state(email: str, servers: list[dict]) -> dict[str, dict]:
+    account = {"email": email, "password": AS_DECLARED, "role": "Administrator", "active": True, "locked": False}
+    return {f"account {email}": account} | {
+        f"server {server['name']}": {
+            "host": server["host"],
+            "port": server["port"],
+            "database": server["database"] or server["name"],
+            "username": server["username"],
+            "parameters": server["parameters"],
+        }
+        for server in servers
+    }
+
+
+class Database:
+    """pgAdmin's configuration in SQLite, with the account of one person."""
+
+    def __init__(self, path: str, email: str, password: str) -> None:
+        if not Path(path).is_file():
+            raise NotThereError(f"{path} is not there: start pgAdmin once, which makes it")
+        self.path, self.email, self.password = path, email, password
+        self.connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=TIMEOUT_SECONDS)
+        self.connection.row_factory = sqlite3.Row
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.connection.close()
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with closing(self.connection.execute(query, values)) as cursor:
+            return cursor.fetchall()
+
+    @property
+    def pepper(self) -> str:
+        found = self.rows("SELECT value FROM keys WHERE name = 'SECURITY_PASSWORD_SALT'")
+        if not found:
+            raise PgadminError(f"{self.path} holds no SECURITY_PASSWORD_SALT: start pgAdmin once, which makes it")
+        return str(found[0]["value"])
+
+    def accounts(self) -> list[sqlite3.Row]:
+        return self.rows(
+            'SELECT user.*, role.name AS role FROM "user" user LEFT JOIN roles_users ON user_id = user.id '
+            "LEFT JOIN role ON role.id = role_id WHERE auth_source = 'internal' GROUP BY user.id ORDER BY user.id"
+        )
+
+    def found_state(self, names: set[str]) -> dict[str, dict]:
+        """The account and those of its servers that have one of these names."""
+        account = next((row for row in self.accounts() if row["username"] == self.email), None)
+        if account is None:
+            return {}
+        is_same = has_password(account["password"], self.password, self.pepper)
+        found = {
+            f"account {self.email}": {
+                "email": account["email"],
+                "password": AS_DECLARED if is_same else ANOTHER,
+                "role": account["role"],
+                "active": bool(account["active"]),
+                "locked": account["locked"] in (1, "true", "1"),
+            }
+        }
+        for row in self.rows("SELECT * FROM server WHERE user_id = ? ORDER BY id DESC", account["id"]):
+            if row["name"] in names:
+                connection = {key: row[column] for key, column in CONNECTION_KEYS.items()}
+                parameters = json.loads(row["connection_params"] or "{}") or {}
+                found[f"server {row['name']}"] = {**connection, "parameters": parameters}
+        return found
+
+    def apply(self, differing: Mapping[str, dict], servers: list[dict]) -> None:
+        """Make the account and the servers that differ as declared, all of it or nothing."""
+        with self.connection:
+            if f"account {self.email}" in differing:
+                self._set_account()
+            (account,) = self.rows("SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email)
+            for server in servers:
+                if wanted := differing.get(f"server {server['name']}"):
+                    self._set_server(account["id"], server["name"], wanted)
+
+    def _set_account(self) -> None:
+        stored = password_hash(self.password, self.pepper, secrets.token_bytes(16))
+        self.connection.execute(
+            'INSERT INTO "user" (email, username, auth_source, password, active, locked, login_attempts, fs_uniquifier) '
+            "VALUES (?1, ?1, 'internal', ?2, 1, 0, 0, ?3) ON CONFLICT (username, auth_source) DO UPDATE SET "
+            "email = ?1, password = ?2, active = 1, locked = 0, login_attempts = 0",
+            (self.email, stored, secrets.token_hex(16)),
+        )
+        (account,) = self.rows("SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email)
+        self.connection.execute("DELETE FROM roles_users WHERE user_id = ?", (account["id"],))
+        self.connection.execute(
+            "INSERT INTO roles_users (user_id, role_id) SELECT ?, id FROM role WHERE name = 'Administrator'", (account["id"],)
+        )
+        self.connection.execute(
+            "INSERT OR IGNORE INTO servergroup (user_id, name) VALUES (?, ?)", (account["id"], GROUP)
+        )
+
+    def _set_server(self, account: int, name: str, wanted: Mapping[str, Any]) -> None:
+        values = {column: wanted[key] for key, column in CONNECTION_KEYS.items()}
+        values["connection_params"] = json.dumps(wanted["parameters"])
+        known = self.rows("SELECT id FROM server WHERE user_id = ? AND name = ?", account, name)
+        if known:
+            assignments = ", ".join(f"{column} = ?" for column in values)
+            self.connection.execute(f"UPDATE server SET {assignments} WHERE id = ?", (*values.values(), known[0]["id"]))
+            return
+        columns = ", ".join(values)
+        marks = ", ".join("?" for _value in values)
+        self.connection.execute(
+            f"INSERT INTO server (user_id, servergroup_id, name, {columns}) "
+            f"SELECT ?, MIN(id), ?, {marks} FROM servergroup WHERE user_id = ?",
+            (account, name, *values.values(), account),
+        )
+
+    def undeclared(self) -> list[dict[str, str]]:
+        """Accounts besides the declared one; servers that somebody has added to the tree are theirs."""
+        return [
+            {
+                "kind": "pgAdmin account",
+                "name": row["username"],
+                "remove": "as its administrator, in pgAdmin's User Management",
+            }
+            for row in self.accounts()
+            if row["username"] != self.email
+        ]

@@ -1,0 +1,160 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pgadmin_access
+short_description: Provides pgAdmin's administrator and the servers in its tree
+description:
+  - Compares the account and its servers with pgAdmin's configuration database, and sets what differs in one transaction.
+    A running pgAdmin takes it up with the next request.
+  - pgAdmin's own commands neither compare nor change a password without its being in the list of processes.
+  - What the document does not list is left alone, such as servers that somebody has added.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  database:
+    description: pgAdmin's configuration database, a file of SQLite that pgAdmin has made.
+    type: path
+    required: true
+  email:
+    description: Name with which the administrator signs in.
+    type: str
+    required: true
+  password:
+    description: The administrator's password.
+    type: str
+    required: true
+  servers:
+    description: Servers in the administrator's tree. Passwords are not among them; pgAdmin asks who connects.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What it is called in the tree.
+        type: str
+        required: true
+      host:
+        description: Name or address.
+        type: str
+        required: true
+      port:
+        description: Port.
+        type: int
+        default: 5432
+      username:
+        description: Role that signs in.
+        type: str
+        required: true
+      database:
+        description: Database to connect to first, by default that of the same name as the server.
+        type: str
+      parameters:
+        description: Parameters of the connection as libpq names them.
+        type: dict
+        default: {}
+attributes:
+  check_mode:
+    description: Predicts what a run would change; all of it where pgAdmin has never run yet.
+    support: full
+  diff_mode:
+    description: Shows the account and the servers that differ, without passwords.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Provide the account and the servers
+  mlfleet.stack.pgadmin_access:
+    database: /var/lib/mlfleet/pgadmin/pgadmin4.db
+    email: admin@example.org
+    password: "{{ topology_secret_pgadmin }}"
+    servers:
+      - name: mlflow-tracking
+        host: db.example.org
+        username: mlflow
+        parameters: {sslmode: verify-full, sslrootcert: /etc/ssl/certs/ca-certificates.crt}
+"""
+
+RETURN = r"""
+changes:
+  description: What was created or changed.
+  returned: success
+  type: list
+  elements: str
+  sample: [account admin@example.org, server mlflow-tracking]
+undeclared:
+  description: Further accounts, which nobody declared. They are no change.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: pgAdmin account, name: mallory@example.org, remove: "as its administrator, in pgAdmin's User Management"}]
+"""
+
+import sqlite3
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.pgadmin import (
+    Database,
+    NotThereError,
+    PgadminError,
+    wanted_state,
+)
+
+
+def converge(options: dict, check_mode: bool) -> dict:
+    servers = options["servers"]
+    wanted = wanted_state(options["email"], servers)
+    undeclared: list[dict[str, str]] = []
+    found: dict[str, dict] = {}
+    try:
+        with Database(options["database"], options["email"], options["password"]) as database:
+            found = database.found_state({server["name"] for server in servers})
+            undeclared = database.undeclared()
+            differing = {name: state for name, state in wanted.items() if found.get(name) != state}
+            if differing and not check_mode:
+                database.apply(differing, servers)
+    except NotThereError:
+        if not check_mode:
+            raise
+        differing = wanted
+    return {
+        "changed": bool(differing),
+        "changes": list(differing),
+        "undeclared": undeclared,
+        "diff": {"before": {name: found[name] for name in differing if name in found}, "after": differing},
+    }
+
+
+def main() -> None:
+    server_options = {
+        "name": {"type": "str", "required": True},
+        "host": {"type": "str", "required": True},
+        "port": {"type": "int", "default": 5432},
+        "username": {"type": "str", "required": True},
+        "database": {"type": "str"},
+        "parameters": {"type": "dict", "default": {}},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "database": {"type": "path", "required": True},
+            "email": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+            "servers": {"type": "list", "elements": "dict", "default": [], "options": server_options},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = converge(module.params, module.check_mode)
+    except PgadminError as error:
+        module.fail_json(msg=str(error))
+    except sqlite3.Error as error:
+        module.fail_json(msg=f"{module.params['database']}: {error}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
