@@ -4,8 +4,8 @@
 
 """The account and the servers in pgAdmin's own database, which its commands can add to but not compare or change.
 
-What is declared and what is found have one shape, ``{"account": {...}, "server NAME": {...}}``. Tables and password hashes
-are those of pgAdmin 4 since 7.0, read from ``pgadmin/model/__init__.py`` and from Flask-Security, which it signs in with.
+What is declared and what is found have one shape, ``{"account EMAIL": {...}, "server NAME": {...}}``. The tables are
+those of ``pgadmin/model/__init__.py`` of pgAdmin 9, and the hashes those of Flask-Security, with which it signs in.
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ class Database:
         with self.connection:
             if f"account {self.email}" in differing:
                 self._set_account()
-            (account,) = self.rows("SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email)
+            (account,) = self.rows(
+                "SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email
+            )
             for server in servers:
                 if wanted := differing.get(f"server {server['name']}"):
                     self._set_server(account["id"], server["name"], wanted)
@@ -138,15 +140,17 @@ class Database:
     def _set_account(self) -> None:
         stored = password_hash(self.password, self.pepper, secrets.token_bytes(16))
         self.connection.execute(
-            'INSERT INTO "user" (email, username, auth_source, password, active, locked, login_attempts, fs_uniquifier) '
-            "VALUES (?1, ?1, 'internal', ?2, 1, 0, 0, ?3) ON CONFLICT (username, auth_source) DO UPDATE SET "
+            'INSERT INTO "user" (email, username, auth_source, password, active, locked, login_attempts, '
+            "fs_uniquifier) VALUES (?1, ?1, 'internal', ?2, 1, 0, 0, ?3) "
+            "ON CONFLICT (username, auth_source) DO UPDATE SET "
             "email = ?1, password = ?2, active = 1, locked = 0, login_attempts = 0",
             (self.email, stored, secrets.token_hex(16)),
         )
         (account,) = self.rows("SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email)
         self.connection.execute("DELETE FROM roles_users WHERE user_id = ?", (account["id"],))
         self.connection.execute(
-            "INSERT INTO roles_users (user_id, role_id) SELECT ?, id FROM role WHERE name = 'Administrator'", (account["id"],)
+            "INSERT INTO roles_users (user_id, role_id) SELECT ?, id FROM role WHERE name = 'Administrator'",
+            (account["id"],),
         )
         self.connection.execute(
             "INSERT OR IGNORE INTO servergroup (user_id, name) VALUES (?, ?)", (account["id"], GROUP)

@@ -253,7 +253,7 @@ def pools(values: Values) -> Iterator[str]:
 def site_routes(values: Values) -> Iterator[str]:
     sites = list(_entries(values, "nginx_sites"))
     if "nginx_sites_extra" in values and all(site.get("backends") == [] for option, site in sites):
-        yield "nginx has nothing to show: give group restapi, mlflow, minio or pgadmin a host, or declare nginx_sites_extra"
+        yield "nginx has nothing to show: give restapi, mlflow, minio or pgadmin a host, or declare nginx_sites_extra"
     for option, site in sites:
         for route in site.get("routes") or []:
             if not (route.get("upstream") or route.get("redirect") or site.get("servers")):

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: pgadmin_access
 short_description: Provides pgAdmin's administrator and the servers in its tree
 description:
-  - Compares the account and its servers with pgAdmin's configuration database, and sets what differs in one transaction.
-    A running pgAdmin takes it up with the next request.
+  - Compares the account and its servers with pgAdmin's configuration database, and sets what differs in one
+    transaction. A running pgAdmin takes it up with the next request.
   - pgAdmin's own commands neither compare nor change a password without its being in the list of processes.
   - What the document does not list is left alone, such as servers that somebody has added.
 version_added: 0.1.0
@@ -91,7 +91,10 @@ undeclared:
   returned: success
   type: list
   elements: dict
-  sample: [{kind: pgAdmin account, name: mallory@example.org, remove: "as its administrator, in pgAdmin's User Management"}]
+  sample:
+    - kind: pgAdmin account
+      name: mallory@example.org
+      remove: as its administrator, in pgAdmin's User Management
 """
 
 import sqlite3

@@ -1,0 +1,102 @@
+"""pgAdmin lets in its administrator alone, whose tree has the stack's databases and whose queries are answered."""
+
+import re
+
+import pytest
+import requests
+
+PORT = 5050
+EMAIL = "admin@example.org"
+DATABASE = "/var/lib/mlfleet/pgadmin/pgadmin4.db"
+OWNERS = {"mlflow-auth": "mlflow_auth", "mlflow-tracking": "mlflow", "restapi": "restapi"}
+SIGN_OF_DEPLOYMENT = f"test -e {DATABASE}"
+
+
+@pytest.fixture
+def sign_in(forward):
+    """Signs in as a browser does; returns a way to ask pgAdmin, and nothing where it refuses."""
+
+    def attempt(password):
+        url, session = f"http://127.0.0.1:{forward(PORT)}", requests.Session()
+        # Its cookies are for HTTPS alone, which ends at nginx.
+        session.cookies.set_policy(AnyCookie())
+        (token,) = re.findall(r'"csrfToken": "([^"]+)"', session.get(f"{url}/login").text)
+        form = {"email": EMAIL, "password": password, "csrf_token": token}
+        answer = session.post(f"{url}/authenticate/login", data=form, allow_redirects=False)
+        if answer.headers["Location"] != "/browser/":
+            return None
+        script = session.get(f"{url}/browser/js/utils.js").text
+        session.headers["X-pgA-CSRFToken"] = re.search(r"csrf_token'\] = '([^']+)'", script)[1]
+        return lambda method, path, **data: session.request(method, f"{url}/browser/server/{path}", data=data).json()
+
+    return attempt
+
+
+class AnyCookie(requests.cookies.cookielib.DefaultCookiePolicy):
+    def return_ok_secure(self, cookie, request):
+        return True
+
+
+@pytest.fixture
+def admin(sign_in, secret):
+    return sign_in(secret("pgadmin"))
+
+
+def servers(admin):
+    return {server["label"]: server["_id"] for server in admin("GET", "nodes/1/")["result"]}
+
+
+def test_wrong_password_is_refused(sign_in):
+    assert sign_in("wrong") is None
+
+
+def test_stacks_databases_are_in_the_tree(admin):
+    assert servers(admin).keys() == OWNERS.keys()
+
+
+@pytest.mark.parametrize("name", OWNERS)
+def test_connection_asks_for_the_owners_password_and_is_verified(admin, secret, name):
+    number = servers(admin)[name]
+    refused = admin("POST", f"connect/1/{number}", password="wrong")
+    assert "password authentication failed" in refused["result"]["errmsg"]
+    admitted = admin("POST", f"connect/1/{number}", password=secret(f"postgres_{OWNERS[name]}"))
+    assert admitted["data"]["connected"]
+    described = admin("GET", f"obj/1/{number}")
+    assert {item["name"]: item["value"] for item in described["connection_params"]}["sslmode"] == "verify-full"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE user SET password = 'x'",
+        "UPDATE user SET locked = 1, active = 0",
+        "UPDATE server SET host = '192.0.2.1' WHERE name = 'restapi'",
+        "DELETE FROM server WHERE name = 'mlflow-tracking'",
+        "UPDATE server SET connection_params = '{}'",
+        "DELETE FROM roles_users",
+    ],
+)
+def test_what_was_changed_by_hand_is_set_back(host, play, sign_in, secret, statement):
+    host.check_output(
+        f"python3 -c \"import sqlite3, sys; c = sqlite3.connect('{DATABASE}'); c.execute(sys.argv[1]); c.commit()\" %s",
+        statement,
+    )
+    assert play("--check", "--tags", "pgadmin_provision")["changed"] == 1
+    assert play("--tags", "pgadmin_provision")["changed"] == 1
+    assert play("--check", "--tags", "pgadmin_provision")["changed"] == 0
+    assert servers(sign_in(secret("pgadmin"))).keys() == OWNERS.keys()
+
+
+def test_database_that_was_not_finished_is_made_anew(host, play, sign_in, secret):
+    host.check_output(f"systemctl stop pgadmin && touch {DATABASE}.begun && truncate --size 100 {DATABASE}")
+    assert play("--tags", "pgadmin")["changed"] > 0
+    assert sign_in(secret("pgadmin"))
+
+
+def test_only_the_loopback_listens(listens_on):
+    assert listens_on(PORT) == {"127.0.0.1"}
+
+
+def test_nobody_else_reads_its_database(host):
+    assert host.file(DATABASE).mode == 0o600
+    assert host.file(DATABASE).user == "pgadmin"
