@@ -1,0 +1,237 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mlflow_experiment
+short_description: Proves a tracking stack with a small experiment
+description:
+  - Trains a classifier of scikit-learn's irises, and logs its run through MLflow's own client, with a parameter, a
+    metric, and the model, which it registers.
+  - Then reads the run back, loads the model from the registry and lets it classify, and looks for the model's files
+    in the object storage.
+  - Runs on a host that reaches all of these, with an interpreter that has MLflow, scikit-learn and boto3, such as
+    that of MLflow's server.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+requirements:
+  - mlflow
+  - scikit-learn
+  - boto3
+options:
+  url:
+    description: URL of the tracking server.
+    type: str
+    required: true
+  username:
+    description: Account that logs the run and registers the model.
+    type: str
+    required: true
+  password:
+    description: Its password.
+    type: str
+    required: true
+  s3:
+    description: The object storage that holds the artifacts.
+    type: dict
+    required: true
+    suboptions:
+      endpoint:
+        description: URL of the storage.
+        type: str
+        required: true
+      access_key:
+        description: Account that may read the artifacts, and write them where MLflow does not do that for its clients.
+        type: str
+        required: true
+      secret_key:
+        description: Its secret.
+        type: str
+        required: true
+      bucket:
+        description: Bucket of the artifacts.
+        type: str
+        required: true
+  name:
+    description: Name of the experiment and of the registered model.
+    type: str
+    default: mlfleet-verify
+  ca_file:
+    description: Certificates of the authorities to trust in place of the usual ones.
+    type: path
+  request_timeout_seconds:
+    description: How long each service may take for an answer.
+    type: int
+    default: 30
+attributes:
+  check_mode:
+    description: Does nothing; the task is skipped.
+    support: full
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Run an experiment
+  mlfleet.stack.mlflow_experiment:
+    url: http://127.0.0.1:5001
+    username: admin
+    password: "{{ topology_secret_mlflow_admin }}"
+    s3:
+      endpoint: http://127.0.0.1:9000
+      access_key: dioptra-mlflow-tracking
+      secret_key: "{{ topology_secret_minio_mlflow }}"
+      bucket: mlflow-tracking
+  vars:
+    ansible_python_interpreter: /opt/mlfleet/mlflow/bin/python
+"""
+
+RETURN = r"""
+run_id:
+  description: The run in MLflow.
+  returned: when it was run
+  type: str
+  sample: 0123456789abcdef0123456789abcdef
+accuracy:
+  description: Share of the flowers that the model classifies rightly, the metric of the run.
+  returned: when it was run
+  type: float
+  sample: 0.9733
+version:
+  description: Version of the registered model.
+  returned: when it was run
+  type: int
+  sample: 3
+artifact:
+  description: The model's description in the object storage.
+  returned: when it was run
+  type: str
+  sample: s3://mlflow-tracking/artifacts/1/models/m-0123456789abcdef0123456789abcdef/artifacts/MLmodel
+seconds:
+  description: How long all of it took.
+  returned: when it was run
+  type: float
+  sample: 9.2
+"""
+
+import logging
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    import boto3
+    import mlflow
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
+    MISSING = ""
+except ImportError as error:
+    MISSING = error.name or "mlflow"
+
+MODEL_FILE = "MLmodel"
+ITERATIONS = 200
+
+
+class ProofError(Exception):
+    """What was logged is not what is read back."""
+
+
+def environment(options: dict) -> dict[str, str]:
+    """What MLflow's client reads, so that no password is in a process list."""
+    authorities = options["ca_file"]
+    return {
+        "MLFLOW_TRACKING_URI": options["url"],
+        "MLFLOW_TRACKING_USERNAME": options["username"],
+        "MLFLOW_TRACKING_PASSWORD": options["password"],
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(options["request_timeout_seconds"]),
+        "MLFLOW_S3_ENDPOINT_URL": options["s3"]["endpoint"],
+        "AWS_ACCESS_KEY_ID": options["s3"]["access_key"],
+        "AWS_SECRET_ACCESS_KEY": options["s3"]["secret_key"],
+        **({"REQUESTS_CA_BUNDLE": authorities, "AWS_CA_BUNDLE": authorities} if authorities else {}),
+    }
+
+
+def prove(options: dict) -> dict:
+    started = time.monotonic()
+    flowers, kinds = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=ITERATIONS).fit(flowers, kinds)
+    accuracy = float(model.score(flowers, kinds))
+
+    mlflow.set_experiment(options["name"])
+    with mlflow.start_run() as run:
+        mlflow.log_param("max_iter", ITERATIONS)
+        mlflow.log_metric("accuracy", accuracy)
+        logged = mlflow.sklearn.log_model(model, name="model", registered_model_name=options["name"])
+
+    client = mlflow.MlflowClient()
+    found = client.get_run(run.info.run_id).data
+    if (found.params, found.metrics) != ({"max_iter": str(ITERATIONS)}, {"accuracy": accuracy}):
+        raise ProofError(f"run {run.info.run_id} is read back with {found.params} and {found.metrics}")
+    (registered, *_earlier) = sorted(
+        client.search_model_versions(f"name = '{options['name']}' and run_id = '{run.info.run_id}'"),
+        key=lambda version: -int(version.version),
+    )
+    loaded = mlflow.sklearn.load_model(f"models:/{options['name']}/{registered.version}")
+    if (loaded.predict(flowers) != model.predict(flowers)).any():
+        raise ProofError(
+            f"model {options['name']} {registered.version} classifies otherwise than the one that was logged"
+        )
+    return {
+        "run_id": run.info.run_id,
+        "accuracy": round(accuracy, 4),
+        "version": int(registered.version),
+        "artifact": stored(options["s3"], logged.model_id),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def stored(s3: dict, model: str) -> str:
+    """The model's description as the object storage has it."""
+    storage = boto3.client("s3", endpoint_url=s3["endpoint"])
+    for page in storage.get_paginator("list_objects_v2").paginate(Bucket=s3["bucket"]):
+        for entry in page.get("Contents", []):
+            if f"/{model}/" in entry["Key"] and entry["Key"].endswith(f"/{MODEL_FILE}"):
+                return f"s3://{s3['bucket']}/{entry['Key']}"
+    raise ProofError(f"bucket {s3['bucket']} of {s3['endpoint']} has no {MODEL_FILE} of model {model}")
+
+
+def main() -> None:
+    s3_options = {
+        "endpoint": {"type": "str", "required": True},
+        "access_key": {"type": "str", "required": True, "no_log": False},
+        "secret_key": {"type": "str", "required": True, "no_log": True},
+        "bucket": {"type": "str", "required": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "username": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+            "s3": {"type": "dict", "required": True, "options": s3_options},
+            "name": {"type": "str", "default": "mlfleet-verify"},
+            "ca_file": {"type": "path"},
+            "request_timeout_seconds": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(skipped=True, msg="A check runs no experiment")
+    if MISSING:
+        module.fail_json(msg=missing_required_lib(MISSING))
+    logging.disable(logging.WARNING)
+    os.environ.update(environment(module.params))
+    try:
+        result = prove(module.params)
+    except Exception as error:  # whatever MLflow, boto3 and their libraries raise
+        module.fail_json(msg=f"{module.params['url']}: {error}")
+    module.exit_json(changed=True, **result)
+
+
+if __name__ == "__main__":
+    main()
