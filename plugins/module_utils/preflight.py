@@ -251,13 +251,11 @@ def pools(values: Values) -> Iterator[str]:
 
 
 def site_routes(values: Values) -> Iterator[str]:
-    sites = list(_entries(values, "nginx_sites"))
-    if "nginx_sites_extra" in values and all(site.get("backends") == [] for option, site in sites):
-        yield "nginx has nothing to show: give restapi, mlflow, minio or pgadmin a host, or declare nginx_sites_extra"
-    for option, site in sites:
+    for option, site in _entries(values, "nginx_sites"):
         for route in site.get("routes") or []:
-            if not (route.get("upstream") or route.get("redirect") or site.get("servers")):
-                yield f"{option}: {site.get('name')} {route.get('path')} has neither upstream nor redirect nor servers"
+            if not any(route.get(key) for key in ("upstream", "redirect", "directory")) and not site.get("servers"):
+                answers = "neither upstream nor redirect nor directory nor servers"
+                yield f"{option}: {site.get('name')} {route.get('path')} has {answers}"
 
 
 def custom_kinds(values: Values) -> Iterator[str]:

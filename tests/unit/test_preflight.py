@@ -219,15 +219,7 @@ def test_one_drive_cannot_be_extended():
 def test_route_leads_somewhere():
     site = {"name": "mine", "routes": [{"path": "/"}, {"path": "/x", "redirect": "/"}]}
     [line] = preflight.site_routes({"nginx_sites_extra": [site, site | {"servers": ["h:1"]}]})
-    assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor servers"
-
-
-def test_nginx_has_something_to_show():
-    auto = [{"name": "dioptra", "backends": [], "servers": []}]
-    [line] = preflight.site_routes({"nginx_sites_auto": auto, "nginx_sites_extra": []})
-    assert line.startswith("nginx has nothing to show: ")
-    mine = {"name": "mine", "routes": [{"path": "/", "redirect": "/x"}]}
-    assert not list(preflight.site_routes({"nginx_sites_auto": auto, "nginx_sites_extra": [mine]}))
+    assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor directory nor servers"
 
 
 def test_ipv6_address_is_refused():

@@ -43,6 +43,16 @@ def test_root_redirects(ask):
     assert answer.headers["Location"].endswith("/open/")
 
 
+def test_page_of_links_shows_what_is_deployed_and_no_secret(host, forward, authority, secret):
+    url = f"https://127.0.0.1:{forward(30443)}"
+    page = requests.get(url, verify=authority)
+    assert page.url == f"{url}/links/"
+    assert "MLflow" in page.text and "pgAdmin" not in page.text
+    assert secret("mlflow_admin") not in page.text
+    # Of what does not run there is no answer.
+    assert requests.get(f"{url}/links/health/mlflow", verify=authority).status_code == 502
+
+
 def test_undeclared_path_is_not_found(ask):
     assert ask("/other").status_code == 404
 
