@@ -76,7 +76,7 @@ EXAMPLES = r"""
       - name: mlflow-tracking
         host: db.example.org
         username: mlflow
-        parameters: {sslmode: verify-full, sslrootcert: /etc/ssl/certs/ca-certificates.crt}
+        parameters: {sslmode: verify-full, sslrootcert: system}
 """
 
 RETURN = r"""

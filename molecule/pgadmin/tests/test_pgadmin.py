@@ -5,7 +5,7 @@ import re
 import pytest
 import requests
 
-PORT = 5050
+PORT, PAGES = 5050, 35050
 EMAIL = "admin@example.org"
 DATABASE = "/var/lib/mlfleet/pgadmin/pgadmin4.db"
 OWNERS = {"mlflow-auth": "mlflow_auth", "mlflow-tracking": "mlflow", "restapi": "restapi"}
@@ -13,28 +13,23 @@ SIGN_OF_DEPLOYMENT = f"test -e {DATABASE}"
 
 
 @pytest.fixture
-def sign_in(forward):
-    """Signs in as a browser does; returns a way to ask pgAdmin, and nothing where it refuses."""
+def sign_in(forward, authority):
+    """Signs in by nginx as a browser does; returns a way to ask pgAdmin, and nothing where it refuses."""
 
     def attempt(password):
-        url, session = f"http://127.0.0.1:{forward(PORT)}", requests.Session()
-        # Its cookies are for HTTPS alone, which ends at nginx.
-        session.cookies.set_policy(AnyCookie())
+        url, session = f"https://127.0.0.1:{forward(PAGES)}", requests.Session()
+        session.trust_env = False  # its authorities would go before the deployment's
+        session.verify, session.headers["Referer"] = authority, url
         (token,) = re.findall(r'"csrfToken": "([^"]+)"', session.get(f"{url}/login").text)
         form = {"email": EMAIL, "password": password, "csrf_token": token}
         answer = session.post(f"{url}/authenticate/login", data=form, allow_redirects=False)
-        if answer.headers["Location"] != "/browser/":
+        if not answer.headers["Location"].endswith("/browser/"):
             return None
         script = session.get(f"{url}/browser/js/utils.js").text
         session.headers["X-pgA-CSRFToken"] = re.search(r"csrf_token'\] = '([^']+)'", script)[1]
         return lambda method, path, **data: session.request(method, f"{url}/browser/server/{path}", data=data).json()
 
     return attempt
-
-
-class AnyCookie(requests.cookies.cookielib.DefaultCookiePolicy):
-    def return_ok_secure(self, cookie, request):
-        return True
 
 
 @pytest.fixture
@@ -88,7 +83,7 @@ def test_what_was_changed_by_hand_is_set_back(host, play, sign_in, secret, state
 
 
 def test_database_that_was_not_finished_is_made_anew(host, play, sign_in, secret):
-    host.check_output(f"systemctl stop pgadmin && touch {DATABASE}.begun && truncate --size 100 {DATABASE}")
+    host.check_output(f"systemctl stop pgadmin && runuser -u pgadmin -- touch {DATABASE}.begun && truncate --size 100 {DATABASE}")
     assert play("--tags", "pgadmin")["changed"] > 0
     assert sign_in(secret("pgadmin"))
 
