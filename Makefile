@@ -12,7 +12,7 @@ DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test clean venv engine checks labs lint unit sanity collection modules molecule integration integration-several-hosts \
+.PHONY: demo test clean venv engine browser checks labs lint unit sanity collection modules molecule integration integration-several-hosts \
     integration-one-host integration-docker kill-test fleet bench constraints docs
 
 demo: venv engine
@@ -83,7 +83,7 @@ kill-test: venv engine
 	@pytest tests/integration -m kill
 
 # The example over many hosts, as it stands, rollouts that meet trouble, and every kind of drift; takes some hours.
-fleet: venv engine
+fleet: venv engine browser
 	@pytest -s tests/integration -m fleet
 
 bench: venv engine
@@ -106,6 +106,9 @@ $(VENV)/.made: constraints/controller.txt constraints/uv.txt pyproject.toml
 $(LINK):
 	@mkdir -p $(dir $@)
 	@ln -sfn ../../../.. $@
+
+browser:
+	@command -v chromium >/dev/null || $(AS_ROOT) apt-get -qq install --yes --no-install-recommends chromium
 
 engine:
 	@$(STAGE) "Docker engine" scripts/docker-engine

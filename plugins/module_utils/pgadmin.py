@@ -24,7 +24,13 @@ from typing import Any
 ROUNDS = 25000
 GROUP = "Servers"  # which pgAdmin makes for each account
 AS_DECLARED, ANOTHER = "as declared", "another one"
-CONNECTION_KEYS = {"host": "host", "port": "port", "database": "maintenance_db", "username": "username"}
+CONNECTION_KEYS = {
+    "host": "host",
+    "port": "port",
+    "database": "maintenance_db",
+    "username": "username",
+    "databases": "db_res",  # that are shown; all where it is empty
+}
 TIMEOUT_SECONDS = 30
 
 
@@ -64,6 +70,7 @@ def wanted_state(email: str, servers: list[dict]) -> dict[str, dict]:
             "port": server["port"],
             "database": server["database"] or server["name"],
             "username": server["username"],
+            "databases": (server["database"] or server["name"]) if server["only_its_database"] else None,
             "parameters": server["parameters"],
         }
         for server in servers
@@ -120,7 +127,7 @@ class Database:
         }
         for row in self.rows("SELECT * FROM server WHERE user_id = ? ORDER BY id DESC", account["id"]):
             if row["name"] in names:
-                connection = {key: row[column] for key, column in CONNECTION_KEYS.items()}
+                connection = {key: row[column] or None for key, column in CONNECTION_KEYS.items()}
                 parameters = json.loads(row["connection_params"] or "{}") or {}
                 found[f"server {row['name']}"] = {**connection, "parameters": parameters}
         return found

@@ -10,9 +10,9 @@ module: mlflow_experiment
 short_description: Proves a tracking stack with a small experiment
 description:
   - Trains a classifier of scikit-learn's irises, and logs its run through MLflow's own client, with a parameter, a
-    metric, and the model, which it registers.
-  - Then reads the run back, loads the model from the registry and lets it classify, and looks for the model's files
-    in the object storage.
+    metric, a text file, and the model, which it registers.
+  - Then reads the run and its file back, loads the model from the registry and lets it classify, and looks for the
+    model's files in the object storage.
   - Runs on a host that reaches all of these, with an interpreter that has MLflow, scikit-learn and boto3, such as
     that of MLflow's server.
 version_added: 0.1.0
@@ -55,6 +55,10 @@ options:
         description: Bucket of the artifacts.
         type: str
         required: true
+      prefix:
+        description: How their names begin there.
+        type: str
+        default: ""
   name:
     description: Name of the experiment and of the registered model.
     type: str
@@ -134,6 +138,7 @@ try:
 except ImportError as error:
     MISSING = error.name or "mlflow"
 
+REPORT = "report.txt"
 MODEL_FILE = "MLmodel"
 ITERATIONS = 200
 
@@ -167,12 +172,16 @@ def prove(options: dict) -> dict:
     with mlflow.start_run() as run:
         mlflow.log_param("max_iter", ITERATIONS)
         mlflow.log_metric("accuracy", accuracy)
+        mlflow.log_text(f"accuracy {accuracy}\n", REPORT)
         logged = mlflow.sklearn.log_model(model, name="model", registered_model_name=options["name"])
 
     client = mlflow.MlflowClient()
     found = client.get_run(run.info.run_id).data
     if (found.params, found.metrics) != ({"max_iter": str(ITERATIONS)}, {"accuracy": accuracy}):
         raise ProofError(f"run {run.info.run_id} is read back with {found.params} and {found.metrics}")
+    text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{REPORT}")
+    if text != f"accuracy {accuracy}\n":
+        raise ProofError(f"{REPORT} of run {run.info.run_id} is read back as {text!r}")
     (registered, *_earlier) = sorted(
         client.search_model_versions(f"name = '{options['name']}' and run_id = '{run.info.run_id}'"),
         key=lambda version: -int(version.version),
@@ -194,7 +203,7 @@ def prove(options: dict) -> dict:
 def stored(s3: dict, model: str) -> str:
     """The model's description as the object storage has it."""
     storage = boto3.client("s3", endpoint_url=s3["endpoint"])
-    for page in storage.get_paginator("list_objects_v2").paginate(Bucket=s3["bucket"]):
+    for page in storage.get_paginator("list_objects_v2").paginate(Bucket=s3["bucket"], Prefix=s3["prefix"]):
         for entry in page.get("Contents", []):
             if f"/{model}/" in entry["Key"] and entry["Key"].endswith(f"/{MODEL_FILE}"):
                 return f"s3://{s3['bucket']}/{entry['Key']}"
@@ -207,6 +216,7 @@ def main() -> None:
         "access_key": {"type": "str", "required": True, "no_log": False},
         "secret_key": {"type": "str", "required": True, "no_log": True},
         "bucket": {"type": "str", "required": True},
+        "prefix": {"type": "str", "default": ""},
     }
     module = AnsibleModule(
         argument_spec={

@@ -53,6 +53,10 @@ options:
       database:
         description: Database to connect to first, by default that of the same name as the server.
         type: str
+      only_its_database:
+        description: Whether the tree shows that database alone, for a role that may enter no other.
+        type: bool
+        default: false
       parameters:
         description: Parameters of the connection as libpq names them.
         type: dict
@@ -76,6 +80,7 @@ EXAMPLES = r"""
       - name: mlflow-tracking
         host: db.example.org
         username: mlflow
+        only_its_database: true
         parameters: {sslmode: verify-full, sslrootcert: system}
 """
 
@@ -139,6 +144,7 @@ def main() -> None:
         "port": {"type": "int", "default": 5432},
         "username": {"type": "str", "required": True},
         "database": {"type": "str"},
+        "only_its_database": {"type": "bool", "default": False},
         "parameters": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(

@@ -30,4 +30,6 @@ def test_database_that_is_not_there_is_named(tmp_path) -> None:
 
 def test_database_of_a_server_is_by_default_of_its_name() -> None:
     server = {"name": "mlflow", "host": "db", "port": 5432, "username": "u", "database": None, "parameters": {}}
-    assert pgadmin.wanted_state("a@example.org", [server])["server mlflow"]["database"] == "mlflow"
+    for alone, shown in ((False, None), (True, "mlflow")):
+        state = pgadmin.wanted_state("a@example.org", [server | {"only_its_database": alone}])["server mlflow"]
+        assert (state["database"], state["databases"]) == ("mlflow", shown)

@@ -83,7 +83,9 @@ def test_what_was_changed_by_hand_is_set_back(host, play, sign_in, secret, state
 
 
 def test_database_that_was_not_finished_is_made_anew(host, play, sign_in, secret):
-    host.check_output(f"systemctl stop pgadmin && runuser -u pgadmin -- touch {DATABASE}.begun && truncate --size 100 {DATABASE}")
+    host.check_output(
+        f"systemctl stop pgadmin && runuser -u pgadmin -- touch {DATABASE}.begun && truncate --size 100 {DATABASE}"
+    )
     assert play("--tags", "pgadmin")["changed"] > 0
     assert sign_in(secret("pgadmin"))
 

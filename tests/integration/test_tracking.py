@@ -1,0 +1,143 @@
+"""Experiment tracking without Dioptra, from an empty host to a browser with the file of a run and with a table."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, sync_playwright
+from playwright.sync_api import TimeoutError as BrowserTimeoutError
+
+from .conftest import ROOT, Lab
+
+HOST = "tracking"
+LINKS, MLFLOW, PGADMIN = 30443, 5001, 5051
+PATIENCE_MILLISECONDS = 30_000
+
+
+@pytest.fixture(scope="module")
+def tracking() -> Iterator[Lab]:
+    lab = Lab(ROOT / ".cache/integration/tracking")
+    lab.down() if lab.inventory.exists() else None
+    lab.up("inventories/tracking")
+    try:
+        lab.init()
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture(scope="module")
+def url(tracking: Lab) -> str:
+    return f"https://{tracking.address(HOST)}"
+
+
+def test_fresh_host_becomes_what_check_predicts_and_stays(tracking: Lab) -> None:
+    predicted, done = tracking.converge("--check", "--diff"), tracking.converge("--diff")
+    assert done.count("changed") == predicted.count("changed") > 10
+    assert [name for name, value in tracking.secrets().items() if value in predicted.output + done.output] == []
+    assert tracking.converge().count("changed") == 0
+    assert tracking.converge("--check").count("changed") == 0
+
+
+def test_experiment_is_logged_and_read_back(tracking: Lab) -> None:
+    run = tracking.playbook(playbook="playbooks/verify.yml")
+    assert run.code == 0, run.output
+    assert "read back from s3://mlflow-tracking/" in run.output
+    assert f":{MLFLOW}/" in run.output and "Dioptra" not in run.output
+
+
+def test_all_is_as_declared(tracking: Lab) -> None:
+    tracking.command("mlfleet", "drift", "-i", tracking.name)
+
+
+# --- in a browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+def context(browser: Browser, **options: object) -> BrowserContext:
+    # High, for a tree shows only what is in sight. Certificates are looked at elsewhere.
+    size = {"width": 1400, "height": 2400}
+    made = browser.new_context(ignore_https_errors=True, viewport=size, **options)  # type: ignore[arg-type]
+    made.set_default_timeout(PATIENCE_MILLISECONDS)
+    return made
+
+
+@pytest.mark.fleet
+def test_page_of_links_shows_what_is_up(tracking: Lab, browser: Browser, url: str) -> None:
+    page = context(browser).new_page()
+    page.goto(f"{url}:{LINKS}/")
+    page.locator(".up").nth(2).wait_for()
+    assert page.locator("h2 a").all_inner_texts() == ["MLflow", "pgAdmin", "MinIO's console", "MinIO's S3 API"]
+    assert page.locator(".down").count() == 0
+    tracking.ssh("sudo systemctl stop pgadmin", host=HOST)
+    page.reload()
+    page.locator(".down").wait_for()
+    assert page.locator(".down").count() == 1
+    tracking.converge()
+
+
+@pytest.mark.fleet
+def test_person_opens_the_file_of_a_run_in_mlflow(tracking: Lab, browser: Browser, url: str) -> None:
+    account = {"username": "admin", "password": tracking.secrets()["topology_secret_mlflow_admin"]}
+    page = context(browser, http_credentials=account).new_page()
+    page.goto(f"{url}:{MLFLOW}/#/experiments/1/runs")
+    page.locator("a[href*='/runs/']").first.click()
+    page.get_by_text("Artifacts", exact=True).first.click()
+    page.get_by_text("report.txt").first.click()
+    page.get_by_text("accuracy 0.97").first.wait_for()
+
+
+@pytest.mark.fleet
+def test_person_opens_a_table_in_pgadmin(tracking: Lab, browser: Browser, url: str) -> None:
+    secrets, page = tracking.secrets(), context(browser).new_page()
+    page.goto(f"{url}:{PGADMIN}/")
+    page.fill("input[name=email]", "admin@example.org")
+    page.fill("input[name=password]", secrets["topology_secret_pgadmin"])
+    page.keyboard.press("Enter")
+
+    def node(name: str, number: int = 0) -> Locator:
+        return page.get_by_text(name, exact=True).nth(number)
+
+    def opens(parent: Locator, child: Locator) -> None:
+        """Opens a branch of the tree, which takes no key while it loads another."""
+
+        def press() -> None:
+            parent.click()
+            page.keyboard.press("ArrowRight")
+
+        until(child, press)
+
+    server, database = node("mlflow-tracking"), node("mlflow-tracking", 1)
+    opens(node("Servers"), server)
+    server.dblclick()
+    page.get_by_text("Save Password").wait_for()
+    page.keyboard.type(secrets["topology_secret_postgres_mlflow"])
+    page.keyboard.press("Enter")
+    way = [node("Databases"), database, node("Schemas"), node("public"), node("Tables"), node("experiments")]
+    way[0].wait_for()
+    for parent, child in pairwise(way):
+        opens(parent, child)
+    way[-1].click()
+    row = page.frame_locator("iframe").get_by_text("mlfleet-verify").first
+    until(row, page.get_by_role("button", name="All Rows").click)
+
+
+def until(wanted: Locator, act: Callable[[], None]) -> None:
+    """Does it again when what is wanted does not come, as a person would."""
+    for _attempt in range(4):
+        act()
+        with contextlib.suppress(BrowserTimeoutError):
+            wanted.wait_for(timeout=PATIENCE_MILLISECONDS / 3)
+            return
+    wanted.wait_for()
