@@ -30,7 +30,7 @@ options:
     type: list
     elements: int
     default: []
-  secret_directories:
+  directories:
     description: Directories that hold secrets and that this host should not have.
     type: list
     elements: path
@@ -180,7 +180,7 @@ def main() -> None:
             "units": {"type": "list", "elements": "str", "required": True},
             "prefixes": {"type": "list", "elements": "str", "default": ["dioptra-", "container-", "mlfleet-"]},
             "ports": {"type": "list", "elements": "int", "default": []},
-            "secret_directories": {"type": "list", "elements": "path", "default": []},
+            "directories": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
@@ -188,7 +188,7 @@ def main() -> None:
     found = [
         *stray_units(units, module.params["prefixes"]),
         *stray_containers(known, units),
-        *stray_directories(module.params["secret_directories"]),
+        *stray_directories(module.params["directories"]),
         *stray_ports(units, module.params["ports"], known),
     ]
     module.exit_json(changed=False, undeclared=found)

@@ -20,6 +20,7 @@ if begun.exists() or not database.exists():  # an interrupted one begins anew
 # The first account has one that nobody knows until the deployment's is set.
 os.environ["PGADMIN_SETUP_PASSWORD"] = secrets.token_urlsafe()
 
-from pgAdmin4 import app as application  # noqa: E402, F401
+import pgAdmin4  # noqa: E402
 
+application = pgAdmin4.app
 begun.unlink(missing_ok=True)
