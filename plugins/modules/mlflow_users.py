@@ -10,6 +10,8 @@ module: mlflow_users
 short_description: Provides the accounts of an MLflow tracking server with basic sign-in
 description:
   - Proves each account by signing in, creates those that do not exist and sets passwords that differ.
+  - Gives each account the permissions on experiments and registered models that are listed for it; one that does not
+    exist yet is made. Other permissions are left alone, such as those on what somebody has made himself.
   - What the document does not list is left alone.
   - MLflow makes its administrator when it first starts and ignores the configured password from then on. When the given
     one does not sign in, the module says so; it cannot mend that.
@@ -33,6 +35,19 @@ options:
         description: Password.
         type: str
         required: true
+      is_admin:
+        description: Whether it may do everything.
+        type: bool
+        default: false
+      experiments:
+        description:
+          - Its permissions by the names of experiments, each one of C(READ), C(USE), C(EDIT), C(MANAGE), C(NO_PERMISSIONS).
+        type: dict
+        default: {}
+      models:
+        description: The same by the names of registered models.
+        type: dict
+        default: {}
 attributes:
   check_mode:
     description: Predicts what a run would change; all of it where no server runs yet.
@@ -50,6 +65,7 @@ EXAMPLES = r"""
     password: "{{ topology_secret_mlflow_admin }}"
     users:
       - {name: worker, password: "{{ topology_secret_mlflow_worker }}"}
+      - {name: ada, password: "{{ vault_mlflow_ada }}", experiments: {irises: READ}, models: {irises: USE}}
 """
 
 RETURN = r"""
@@ -78,22 +94,74 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
     run_module,
 )
 
-USERS = "/api/2.0/mlflow/users"
-AS_DECLARED = {"password": "as declared", "is_admin": False}
+API = "/api/2.0/mlflow"
+USERS = f"{API}/users"
+GRANTS = "/api/3.0/mlflow/users/permissions"
+AS_DECLARED = "as declared"
+PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
+NOBODYS = "__user_"  # how the role begins that MLflow keeps for the grants of a single account
+TYPES = {"experiments": "experiment", "models": "registered_model"}  # of resources, by the option
+
+
+def declared_state(user: dict) -> dict:
+    permissions = {option: user[option] for option in TYPES if user.get(option)}
+    return {"password": AS_DECLARED, "is_admin": user.get("is_admin") or False, **permissions}
 
 
 def state(options: dict, user: dict, admin: Http) -> dict | None:
-    """What the server has of the account; nothing where it does not exist."""
+    """What the server has of the account, with its permissions as far as some are declared; nothing where it is not."""
     account = Http(options["url"], options["timeout_seconds"], options["ca_file"], user["name"], user["password"])
     own = account.ask("GET", f"{USERS}/current")
-    if own.status == 200:
-        return {"password": "as declared", "is_admin": own.data["user"]["is_admin"]}
-    answer = admin.ask("GET", f"{USERS}/get", username=user["name"])
-    if answer.status == 404:
+    password = AS_DECLARED
+    if own.status != 200:
+        own = admin.ask("GET", f"{USERS}/get", username=user["name"])
+        password = "another one"
+    if own.status == 404:
         return None
-    if answer.status != 200:
-        raise HttpError(f"{admin.url}: user {user['name']}: the server answered {answer.status}: {answer.reason}")
-    return {"password": "another one", "is_admin": answer.data["user"]["is_admin"]}
+    if own.status != 200:
+        raise HttpError(f"{admin.url}: user {user['name']}: the server answered {own.status}: {own.reason}")
+    return {"password": password, "is_admin": own.data["user"]["is_admin"], **permissions(user, admin)}
+
+
+def permissions(user: dict, admin: Http) -> dict[str, dict[str, str | None]]:
+    """By option and name what the account may do with each resource that is declared for it."""
+    wanted = [option for option in TYPES if user.get(option)]
+    if not wanted:
+        return {}
+    granted = {
+        (grant["resource_type"], grant["resource_pattern"]): grant["permission"]
+        for grant in admin.call("GET", f"{GRANTS}/list", username=user["name"])["permissions"]
+        if grant["role_name"].startswith(NOBODYS)
+    }
+    return {
+        option: {name: granted.get((TYPES[option], resource_id(option, name, admin) or "")) for name in user[option]}
+        for option in wanted
+    }
+
+
+def resource_id(option: str, name: str, admin: Http) -> str | None:
+    """What MLflow knows the experiment or the model by; nothing where there is none."""
+    if option == "experiments":
+        answer = admin.ask("GET", f"{API}/experiments/get-by-name", experiment_name=name)
+        found = answer.data["experiment"]["experiment_id"] if answer.status == 200 else None
+    else:
+        answer = admin.ask("GET", f"{API}/registered-models/get", name=name)
+        found = name if answer.status == 200 else None
+    if answer.status not in (200, 404):
+        raise HttpError(f"{admin.url}: {option} {name}: the server answered {answer.status}: {answer.reason}")
+    return found
+
+
+def grant(user: str, option: str, name: str, former: str | None, permission: str, admin: Http) -> None:
+    identifier = resource_id(option, name, admin)
+    if identifier is None:
+        kind = option if option == "experiments" else "registered-models"
+        made = admin.call("POST", f"{API}/{kind}/create", {"name": name})
+        identifier = made.get("experiment_id", name)
+    about = {"username": user, "resource_type": TYPES[option], "resource_id": identifier}
+    if former:
+        admin.call("POST", f"{GRANTS}/revoke", about)
+    admin.call("POST", f"{GRANTS}/grant", about | {"permission": permission})
 
 
 def require_admin(admin: Http, name: str) -> None:
@@ -115,6 +183,12 @@ def converge(options: dict, check_mode: bool) -> dict:
     users = {user["name"]: user for user in options["users"]}
     if options["username"] in users:
         raise HttpError(f"user {options['username']}: it is the administrator of this module; leave it out of users")
+    for user in users.values():
+        for option in TYPES:
+            for name, permission in (user.get(option) or {}).items():
+                if permission not in PERMISSIONS:
+                    raise HttpError(f"user {user['name']}: {option}: {name}: give one of {', '.join(PERMISSIONS)}")
+    declared = {name: declared_state(user) for name, user in users.items()}
     admin = Http(
         options["url"], options["timeout_seconds"], options["ca_file"], options["username"], options["password"]
     )
@@ -129,20 +203,13 @@ def converge(options: dict, check_mode: bool) -> dict:
     except NotRunningError:
         if not check_mode:
             raise
-    differing = [name for name in users if found.get(name) != AS_DECLARED]
+    differing = [name for name in users if found.get(name) != declared[name]]
     if not check_mode:
         for name in differing:
-            body = {"username": name, "password": users[name]["password"]}
-            if found[name] is None:
-                admin.call("POST", f"{USERS}/create", body)
-                continue
-            if found[name]["password"] != AS_DECLARED["password"]:
-                admin.call("PATCH", f"{USERS}/update-password", body)
-            if found[name]["is_admin"]:
-                admin.call("PATCH", f"{USERS}/update-admin", {"username": name, "is_admin": False})
+            apply(users[name], found[name], declared[name], admin)
     diff = {
         "before": {f"user {name}": found[name] for name in differing if found.get(name)},
-        "after": {f"user {name}": AS_DECLARED for name in differing},
+        "after": {f"user {name}": declared[name] for name in differing},
     }
     undeclared = [
         {
@@ -156,10 +223,28 @@ def converge(options: dict, check_mode: bool) -> dict:
     return {"changed": bool(differing), "changes": list(diff["after"]), "undeclared": undeclared, "diff": diff}
 
 
+def apply(user: dict, found: dict | None, wanted: dict, admin: Http) -> None:
+    body = {"username": user["name"], "password": user["password"]}
+    if found is None:
+        admin.call("POST", f"{USERS}/create", body)
+    elif found["password"] != AS_DECLARED:
+        admin.call("PATCH", f"{USERS}/update-password", body)
+    if (found or {"is_admin": False})["is_admin"] != wanted["is_admin"]:
+        admin.call("PATCH", f"{USERS}/update-admin", {"username": user["name"], "is_admin": wanted["is_admin"]})
+    for option in TYPES:
+        for name, permission in wanted.get(option, {}).items():
+            former = (found or {}).get(option, {}).get(name)
+            if former != permission:
+                grant(user["name"], option, name, former, permission, admin)
+
+
 def main() -> None:
     user_options = {
         "name": {"type": "str", "required": True},
         "password": {"type": "str", "required": True, "no_log": True},
+        "is_admin": {"type": "bool", "default": False},
+        "experiments": {"type": "dict", "default": {}},
+        "models": {"type": "dict", "default": {}},
     }
     run_module(
         SIGN_IN_OPTIONS | {"users": {"type": "list", "elements": "dict", "required": True, "options": user_options}},

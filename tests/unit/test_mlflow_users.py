@@ -19,9 +19,12 @@ OPTIONS = {
 
 
 class Passwords(dict):
-    """By name; admins are names too."""
+    """By name; admins are names too, and grants are permissions by name, type and identifier."""
 
     admins: set[str]
+    grants: dict[tuple[str, str, str], str]
+    experiments: dict[str, str]
+    models: set[str]
 
 
 @pytest.fixture
@@ -40,6 +43,32 @@ def server(monkeypatch):
                 raise NotRunningError("does not answer")
             if not self.is_in:
                 return Answer(401, "")
+            if path.endswith("/permissions/list"):
+                mine = [(key, given) for key, given in passwords.grants.items() if key[0] == query["username"]]
+                rows = [
+                    {"role_name": "__user_7__", "resource_type": kind, "resource_pattern": pattern, "permission": given}
+                    for (_user, kind, pattern), given in mine
+                ]
+                of_a_role = {"resource_type": "experiment", "resource_pattern": "1", "permission": "MANAGE"}
+                return Answer(200, {"permissions": [*rows, {"role_name": "staff", **of_a_role}]})
+            if path.endswith(("/grant", "/revoke")):
+                key = (body["username"], body["resource_type"], body["resource_id"])
+                assert (key in passwords.grants) == path.endswith("/revoke"), "MLflow refuses it"
+                passwords.grants.pop(key, None)
+                if path.endswith("/grant"):
+                    passwords.grants[key] = body["permission"]
+                return Answer(200, {})
+            if path.endswith("/experiments/get-by-name"):
+                number = passwords.experiments.get(query["experiment_name"])
+                return Answer(200 if number else 404, {"experiment": {"experiment_id": number}})
+            if path.endswith("/experiments/create"):
+                number = passwords.experiments[body["name"]] = str(len(passwords.experiments) + 1)
+                return Answer(200, {"experiment_id": number})
+            if path.endswith("/registered-models/get"):
+                return Answer(200 if query["name"] in passwords.models else 404, {})
+            if path.endswith("/registered-models/create"):
+                passwords.models.add(body["name"])
+                return Answer(200, {"registered_model": {"name": body["name"]}})
             if path.endswith("/current"):
                 return Answer(200, {"user": {"is_admin": self.username in admins}})
             if path.endswith("/get"):
@@ -48,7 +77,7 @@ def server(monkeypatch):
             if path.endswith("/list"):
                 return Answer(200, {"users": [{"username": name} for name in passwords]})
             if path.endswith("/update-admin"):
-                admins.discard(body["username"])
+                (admins.add if body["is_admin"] else admins.discard)(body["username"])
             else:
                 passwords[body["username"]] = body["password"]
             return Answer(200, {})
@@ -57,7 +86,7 @@ def server(monkeypatch):
             return self.ask(*words, **query).data
 
     monkeypatch.setattr(mlflow_users, "Http", Client)
-    passwords.admins = admins
+    passwords.admins, passwords.grants, passwords.experiments, passwords.models = admins, {}, {}, set()
     return passwords
 
 
@@ -86,6 +115,44 @@ def test_nobody_stays_an_administrator_who_is_not_declared_as_one(server):
     assert mlflow_users.converge(OPTIONS, check_mode=False)["changes"] == ["user worker"]
     assert server.admins == {"admin"}
     assert not mlflow_users.converge(OPTIONS, check_mode=True)["changed"]
+
+
+ADA = {"name": "ada", "password": "of-the-engine", "experiments": {"irises": "READ"}, "models": {"iris": "USE"}}
+
+
+def test_permissions_are_given_once_and_what_they_are_for_is_made(server):
+    options = {**OPTIONS, "users": [ADA]}
+    check = mlflow_users.converge(options, check_mode=True)
+    assert not server.experiments and not server.models
+    assert mlflow_users.converge(options, check_mode=False) == check
+    assert server.grants == {("ada", "experiment", "1"): "READ", ("ada", "registered_model", "iris"): "USE"}
+    assert not mlflow_users.converge(options, check_mode=False)["changed"]
+
+
+def test_permission_that_differs_is_replaced_and_others_stay(server):
+    server.update(ada="of-the-engine")
+    server.experiments.update(irises="1", hers="2")
+    server.models.add("iris")
+    server.grants.update({("ada", "experiment", "1"): "MANAGE", ("ada", "experiment", "2"): "MANAGE"})
+    server.grants["ada", "registered_model", "iris"] = "USE"
+    result = mlflow_users.converge({**OPTIONS, "users": [ADA]}, check_mode=False)
+    assert result["diff"]["before"]["user ada"]["experiments"] == {"irises": "MANAGE"}
+    assert server.grants["ada", "experiment", "1"] == "READ"
+    assert server.grants["ada", "experiment", "2"] == "MANAGE"
+
+
+def test_administrator_beside_the_first_is_declared(server):
+    options = {**OPTIONS, "users": [{"name": "ada", "password": "of-the-engine", "is_admin": True}]}
+    assert mlflow_users.converge(options, check_mode=False)["changed"]
+    assert "ada" in server.admins
+    assert not mlflow_users.converge(options, check_mode=False)["changed"]
+
+
+def test_permission_that_is_none_is_refused_before_anything_changes(server):
+    options = {**OPTIONS, "users": [ADA | {"experiments": {"irises": "WRITE"}}]}
+    with pytest.raises(HttpError, match="user ada: experiments: irises: give one of READ, USE"):
+        mlflow_users.converge(options, check_mode=False)
+    assert list(server) == ["admin"]
 
 
 def test_account_that_nobody_declared_is_told_and_stays(server):

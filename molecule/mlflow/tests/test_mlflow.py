@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -16,7 +17,7 @@ def ask(forward, secret):
     """Asks MLflow's API as one of the users, or as nobody; with data it posts."""
 
     def request(path, user=None, password=None, data=None, **headers):
-        url = f"http://127.0.0.1:{forward(PORT)}/api/2.0/mlflow/{path}"
+        url = urljoin(f"http://127.0.0.1:{forward(PORT)}/api/2.0/mlflow/", path)
         account = (user, password or secret(USERS[user])) if user else None
         return requests.request("POST" if data else "GET", url, auth=account, json=data, headers=headers)
 
@@ -78,3 +79,32 @@ def test_job_execution_is_off(host):
 
 def test_only_the_loopback_listens(listens_on):
     assert listens_on(PORT) == {"127.0.0.1"}
+
+
+@pytest.fixture
+def ada(ask, secret):
+    """Asks as the account that only this scenario declares."""
+    return lambda path, **data: ask(path, "ada", secret("drift"), data=data or None)
+
+
+def reference(ask):
+    return ask("experiments/get-by-name?experiment_name=reference", "admin").json()["experiment"]["experiment_id"]
+
+
+def test_extra_user_reads_an_experiment_and_does_not_write(ask, ada):
+    number = reference(ask)
+    assert ada(f"experiments/get?experiment_id={number}").status_code == 200
+    assert ada("runs/create", experiment_id=number, start_time=1).status_code == 403
+    assert ask("runs/create", "worker", data={"experiment_id": number, "start_time": 1}).status_code == 200
+
+
+def test_extra_user_whose_permission_was_changed_by_hand_gets_it_back(ask, ada, play):
+    about = {"username": "ada", "resource_type": "experiment", "resource_id": reference(ask)}
+    for step, body in (("revoke", about), ("grant", about | {"permission": "MANAGE"})):
+        path = f"../../3.0/mlflow/users/permissions/{step}"
+        assert ask(path, "admin", data=body).status_code == 200
+    assert ada("runs/create", experiment_id=reference(ask), start_time=1).status_code == 200
+    assert play("--check", "--tags", "mlflow_provision")["changed"] == 1
+    assert play("--tags", "mlflow_provision")["changed"] == 1
+    assert play("--check", "--tags", "mlflow_provision")["changed"] == 0
+    assert ada("runs/create", experiment_id=reference(ask), start_time=1).status_code == 403
