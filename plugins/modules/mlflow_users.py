@@ -41,7 +41,7 @@ options:
         default: false
       experiments:
         description:
-          - Its permissions by the names of experiments, each one of C(READ), C(USE), C(EDIT), C(MANAGE), C(NO_PERMISSIONS).
+          - Its permissions by names of experiments, each one of C(READ), C(USE), C(EDIT), C(MANAGE), C(NO_PERMISSIONS).
         type: dict
         default: {}
       models:
