@@ -81,8 +81,8 @@ class Database:
     """pgAdmin's configuration in SQLite, with the account of one person."""
 
     def __init__(self, path: str, email: str, password: str) -> None:
-        if not Path(path).is_file():
-            raise NotThereError(f"{path} is not there: start pgAdmin once, which makes it")
+        if not Path(path).is_file() or Path(f"{path}.begun").exists():
+            raise NotThereError(f"{path} is not there, or not whole: start pgAdmin once, which makes it")
         self.path, self.email, self.password = path, email, password
         self.connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=TIMEOUT_SECONDS)
         self.connection.row_factory = sqlite3.Row
@@ -122,7 +122,8 @@ class Database:
                 "password": AS_DECLARED if is_same else ANOTHER,
                 "role": account["role"],
                 "active": bool(account["active"]),
-                "locked": account["locked"] in (1, "true", "1"),
+                # pgAdmin locks an account at the attempt after the last one that it allows.
+                "locked": account["locked"] in (1, "true", "1") or bool(account["login_attempts"]),
             }
         }
         for row in self.rows("SELECT * FROM server WHERE user_id = ? ORDER BY id DESC", account["id"]):
@@ -150,7 +151,8 @@ class Database:
             'INSERT INTO "user" (email, username, auth_source, password, active, locked, login_attempts, '
             "fs_uniquifier) VALUES (?1, ?1, 'internal', ?2, 1, 0, 0, ?3) "
             "ON CONFLICT (username, auth_source) DO UPDATE SET "
-            "email = ?1, password = ?2, active = 1, locked = 0, login_attempts = 0",
+            "email = ?1, password = ?2, active = 1, locked = 0, login_attempts = 0, fs_uniquifier = ?3",
+            # The last one is what sessions are of, so that who is signed in is so no more.
             (self.email, stored, secrets.token_hex(16)),
         )
         (account,) = self.rows("SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email)

@@ -168,6 +168,10 @@ def prove(options: dict) -> dict:
     model = LogisticRegression(max_iter=ITERATIONS).fit(flowers, kinds)
     accuracy = float(model.score(flowers, kinds))
 
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(options["name"])
+    if experiment and experiment.lifecycle_stage == "deleted":  # until MLflow's garbage collection
+        client.restore_experiment(experiment.experiment_id)
     mlflow.set_experiment(options["name"])
     with mlflow.start_run() as run:
         mlflow.log_param("max_iter", ITERATIONS)
@@ -175,7 +179,6 @@ def prove(options: dict) -> dict:
         mlflow.log_text(f"accuracy {accuracy}\n", REPORT)
         logged = mlflow.sklearn.log_model(model, name="model", registered_model_name=options["name"])
 
-    client = mlflow.MlflowClient()
     found = client.get_run(run.info.run_id).data
     if (found.params, found.metrics) != ({"max_iter": str(ITERATIONS)}, {"accuracy": accuracy}):
         raise ProofError(f"run {run.info.run_id} is read back with {found.params} and {found.metrics}")

@@ -42,6 +42,7 @@ options:
       experiments:
         description:
           - Its permissions by names of experiments, each one of C(READ), C(USE), C(EDIT), C(MANAGE), C(NO_PERMISSIONS).
+          - Of the first four those count that are more than the server's default.
         type: dict
         default: {}
       models:
@@ -65,7 +66,7 @@ EXAMPLES = r"""
     password: "{{ topology_secret_mlflow_admin }}"
     users:
       - {name: worker, password: "{{ topology_secret_mlflow_worker }}"}
-      - {name: ada, password: "{{ vault_mlflow_ada }}", experiments: {irises: READ}, models: {irises: USE}}
+      - {name: ada, password: "{{ vault_mlflow_ada }}", experiments: {irises: MANAGE}}
 """
 
 RETURN = r"""

@@ -87,24 +87,27 @@ def ada(ask, secret):
     return lambda path, **data: ask(path, "ada", secret("drift"), data=data or None)
 
 
-def reference(ask):
-    return ask("experiments/get-by-name?experiment_name=reference", "admin").json()["experiment"]["experiment_id"]
+def number(ask, name):
+    return ask(f"experiments/get-by-name?experiment_name={name}", "admin").json()["experiment"]["experiment_id"]
 
 
-def test_extra_user_reads_an_experiment_and_does_not_write(ask, ada):
-    number = reference(ask)
-    assert ada(f"experiments/get?experiment_id={number}").status_code == 200
-    assert ada("runs/create", experiment_id=number, start_time=1).status_code == 403
-    assert ask("runs/create", "worker", data={"experiment_id": number, "start_time": 1}).status_code == 200
+def test_extra_user_is_let_in_as_declared(ask, ada):
+    assert ada(f"experiments/get?experiment_id={number(ask, 'closed')}").status_code == 403
+    assert ask(f"experiments/get?experiment_id={number(ask, 'closed')}", "worker").status_code == 200
+    # More than the default, by which nobody removes what others have made.
+    change = {"experiment_id": number(ask, "hers")}
+    assert ask("experiments/delete", "worker", data=change).status_code == 403
+    assert ada("experiments/delete", **change).status_code == 200
+    assert ask("experiments/restore", "admin", data=change).status_code == 200
+    assert ada("registered-models/get?name=hers").status_code == 200
 
 
 def test_extra_user_whose_permission_was_changed_by_hand_gets_it_back(ask, ada, play):
-    about = {"username": "ada", "resource_type": "experiment", "resource_id": reference(ask)}
+    about = {"username": "ada", "resource_type": "experiment", "resource_id": number(ask, "closed")}
     for step, body in (("revoke", about), ("grant", about | {"permission": "MANAGE"})):
-        path = f"../../3.0/mlflow/users/permissions/{step}"
-        assert ask(path, "admin", data=body).status_code == 200
-    assert ada("runs/create", experiment_id=reference(ask), start_time=1).status_code == 200
+        assert ask(f"../../3.0/mlflow/users/permissions/{step}", "admin", data=body).status_code == 200
+    assert ada(f"experiments/get?experiment_id={number(ask, 'closed')}").status_code == 200
     assert play("--check", "--tags", "mlflow_provision")["changed"] == 1
     assert play("--tags", "mlflow_provision")["changed"] == 1
     assert play("--check", "--tags", "mlflow_provision")["changed"] == 0
-    assert ada("runs/create", experiment_id=reference(ask), start_time=1).status_code == 403
+    assert ada(f"experiments/get?experiment_id={number(ask, 'closed')}").status_code == 403

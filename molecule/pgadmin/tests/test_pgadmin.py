@@ -41,8 +41,29 @@ def servers(admin):
     return {server["label"]: server["_id"] for server in admin("GET", "nodes/1/")["result"]}
 
 
+def by_hand(host, statement):
+    program = f"import sqlite3, sys; c = sqlite3.connect('{DATABASE}'); c.execute(sys.argv[1]); c.commit()"
+    host.check_output("python3 -c %s %s", program, statement)
+
+
 def test_wrong_password_is_refused(sign_in):
     assert sign_in("wrong") is None
+
+
+def test_password_is_tried_at_no_other_place(forward, authority):
+    url = f"https://127.0.0.1:{forward(PAGES)}"
+    assert requests.post(f"{url}/login", verify=authority).status_code == 403
+    behind = {"X-Script-Name": "/other"}
+    answer = requests.post(f"{url}/other/authenticate/login", headers=behind, verify=authority, allow_redirects=False)
+    assert answer.status_code == 404
+
+
+def test_who_is_signed_in_is_so_no_more_when_the_password_is_set_back(host, play, admin):
+    assert servers(admin)
+    by_hand(host, "UPDATE user SET password = 'x'")
+    play("--tags", "pgadmin_provision")
+    with pytest.raises(requests.exceptions.JSONDecodeError):
+        servers(admin)
 
 
 def test_stacks_databases_are_in_the_tree(admin):
@@ -65,6 +86,7 @@ def test_connection_asks_for_the_owners_password_and_is_verified(admin, secret, 
     [
         "UPDATE user SET password = 'x'",
         "UPDATE user SET locked = 1, active = 0",
+        "UPDATE user SET login_attempts = 5",
         "UPDATE server SET host = '192.0.2.1' WHERE name = 'restapi'",
         "DELETE FROM server WHERE name = 'mlflow-tracking'",
         "UPDATE server SET connection_params = '{}'",
@@ -72,10 +94,7 @@ def test_connection_asks_for_the_owners_password_and_is_verified(admin, secret, 
     ],
 )
 def test_what_was_changed_by_hand_is_set_back(host, play, sign_in, secret, statement):
-    host.check_output(
-        f"python3 -c \"import sqlite3, sys; c = sqlite3.connect('{DATABASE}'); c.execute(sys.argv[1]); c.commit()\" %s",
-        statement,
-    )
+    by_hand(host, statement)
     assert play("--check", "--tags", "pgadmin_provision")["changed"] == 1
     assert play("--tags", "pgadmin_provision")["changed"] == 1
     assert play("--check", "--tags", "pgadmin_provision")["changed"] == 0
@@ -86,6 +105,7 @@ def test_database_that_was_not_finished_is_made_anew(host, play, sign_in, secret
     host.check_output(
         f"systemctl stop pgadmin && runuser -u pgadmin -- touch {DATABASE}.begun && truncate --size 100 {DATABASE}"
     )
+    assert play("--check", "--tags", "pgadmin")["changed"] > 0
     assert play("--tags", "pgadmin")["changed"] > 0
     assert sign_in(secret("pgadmin"))
 
