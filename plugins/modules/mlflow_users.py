@@ -41,7 +41,7 @@ options:
         default: false
       experiments:
         description:
-          - Its permissions by names of experiments, each one of C(READ), C(USE), C(EDIT), C(MANAGE), C(NO_PERMISSIONS).
+          - Its permissions by names of experiments, each one of C(READ), C(USE), C(EDIT), C(MANAGE), C(DENY).
           - Of the first four those count that are more than the server's default.
         type: dict
         default: {}
@@ -99,7 +99,7 @@ API = "/api/2.0/mlflow"
 USERS = f"{API}/users"
 GRANTS = "/api/3.0/mlflow/users/permissions"
 AS_DECLARED = "as declared"
-PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
+PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "DENY")
 NOBODYS = "__user_"  # how the role begins that MLflow keeps for the grants of a single account
 TYPES = {"experiments": "experiment", "models": "registered_model"}  # of resources, by the option
 
