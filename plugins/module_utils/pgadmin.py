@@ -138,12 +138,14 @@ class Database:
         with self.connection:
             if f"account {self.email}" in differing:
                 self._set_account()
-            (account,) = self.rows(
-                "SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email
-            )
+            account = self._account_id()
             for server in servers:
                 if wanted := differing.get(f"server {server['name']}"):
-                    self._set_server(account["id"], server["name"], wanted)
+                    self._set_server(account, server["name"], wanted)
+
+    def _account_id(self) -> int:
+        (account,) = self.rows("SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email)
+        return int(account["id"])
 
     def _set_account(self) -> None:
         stored = password_hash(self.password, self.pepper, secrets.token_bytes(16))
@@ -155,15 +157,12 @@ class Database:
             # The last one is what sessions are of, so that who is signed in is so no more.
             (self.email, stored, secrets.token_hex(16)),
         )
-        (account,) = self.rows("SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email)
-        self.connection.execute("DELETE FROM roles_users WHERE user_id = ?", (account["id"],))
+        account = self._account_id()
+        self.connection.execute("DELETE FROM roles_users WHERE user_id = ?", (account,))
         self.connection.execute(
-            "INSERT INTO roles_users (user_id, role_id) SELECT ?, id FROM role WHERE name = 'Administrator'",
-            (account["id"],),
+            "INSERT INTO roles_users (user_id, role_id) SELECT ?, id FROM role WHERE name = 'Administrator'", (account,)
         )
-        self.connection.execute(
-            "INSERT OR IGNORE INTO servergroup (user_id, name) VALUES (?, ?)", (account["id"], GROUP)
-        )
+        self.connection.execute("INSERT OR IGNORE INTO servergroup (user_id, name) VALUES (?, ?)", (account, GROUP))
 
     def _set_server(self, account: int, name: str, wanted: Mapping[str, Any]) -> None:
         values = {column: wanted[key] for key, column in CONNECTION_KEYS.items()}
@@ -182,13 +181,9 @@ class Database:
         )
 
     def undeclared(self) -> list[dict[str, str]]:
-        """Accounts besides the declared one; servers that somebody has added to the tree are theirs."""
-        return [
-            {
-                "kind": "pgAdmin account",
-                "name": row["username"],
-                "remove": "as its administrator, in pgAdmin's User Management",
-            }
-            for row in self.accounts()
-            if row["username"] != self.email
-        ]
+        """Accounts besides the declared one, which no command removes but its administrator in pgAdmin's pages.
+
+        Servers that somebody has added to the tree are theirs.
+        """
+        others = [row["username"] for row in self.accounts() if row["username"] != self.email]
+        return [{"kind": "pgAdmin account", "name": name, "remove": ""} for name in others]

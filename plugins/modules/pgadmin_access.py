@@ -92,14 +92,16 @@ changes:
   elements: str
   sample: [account admin@example.org, server mlflow-tracking]
 undeclared:
-  description: Further accounts, which nobody declared. They are no change.
+  description: >-
+    Further accounts, which nobody declared and the administrator removes in pgAdmin's User Management. They are no
+    change.
   returned: success
   type: list
   elements: dict
   sample:
     - kind: pgAdmin account
       name: mallory@example.org
-      remove: as its administrator, in pgAdmin's User Management
+      remove: ""
 """
 
 import sqlite3
