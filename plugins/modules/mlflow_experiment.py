@@ -21,19 +21,10 @@ requirements:
   - mlflow
   - scikit-learn
   - boto3
+extends_documentation_fragment:
+  - mlfleet.stack.rest
+  - mlfleet.stack.rest.sign_in
 options:
-  url:
-    description: URL of the tracking server.
-    type: str
-    required: true
-  username:
-    description: Account that logs the run and registers the model.
-    type: str
-    required: true
-  password:
-    description: Its password.
-    type: str
-    required: true
   s3:
     description: The object storage that holds the artifacts.
     type: dict
@@ -63,13 +54,6 @@ options:
     description: Name of the experiment and of the registered model.
     type: str
     default: mlfleet-verify
-  ca_file:
-    description: Certificates of the authorities to trust in place of the usual ones.
-    type: path
-  request_timeout_seconds:
-    description: How long each service may take for an answer.
-    type: int
-    default: 30
 attributes:
   check_mode:
     description: Does nothing; the task is skipped.
@@ -127,6 +111,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS
 
 try:
     import boto3
@@ -154,7 +139,7 @@ def environment(options: dict) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": options["url"],
         "MLFLOW_TRACKING_USERNAME": options["username"],
         "MLFLOW_TRACKING_PASSWORD": options["password"],
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(options["request_timeout_seconds"]),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(options["timeout_seconds"]),
         "MLFLOW_S3_ENDPOINT_URL": options["s3"]["endpoint"],
         "AWS_ACCESS_KEY_ID": options["s3"]["access_key"],
         "AWS_SECRET_ACCESS_KEY": options["s3"]["secret_key"],
@@ -223,13 +208,10 @@ def main() -> None:
     }
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "required": True},
-            "username": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
+            **CONNECTION_OPTIONS,
+            **SIGN_IN_OPTIONS,
             "s3": {"type": "dict", "required": True, "options": s3_options},
             "name": {"type": "str", "default": "mlfleet-verify"},
-            "ca_file": {"type": "path"},
-            "request_timeout_seconds": {"type": "int", "default": 30},
         },
         supports_check_mode=True,
     )
