@@ -258,6 +258,12 @@ def site_routes(values: Values) -> Iterator[str]:
                 yield f"{option}: {site.get('name')} {route.get('path')} has {answers}"
 
 
+def frontend_hosts(values: Values) -> Iterator[str]:
+    for host in values.get("topology_frontend_hosts") or []:
+        if host not in (values.get("topology_nginx_hosts") or [host]):
+            yield f"group frontend: {host} is not in group nginx, which serves the front end's files"
+
+
 def custom_kinds(values: Values) -> Iterator[str]:
     """Kinds of workers that the inventory defines are nobody else's, and can be installed."""
     fixed = {group.removeprefix("worker_").replace("_", "-") for group in _queues_of_groups(values)}
@@ -349,6 +355,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     containers,
     custom_kinds,
     database_names,
+    frontend_hosts,
     mounts,
     pools,
     ports,

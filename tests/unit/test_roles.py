@@ -42,7 +42,7 @@ def test_every_role_depends_on_topology(role: str) -> None:
 
 
 def test_no_role_names_variables_of_another_service() -> None:
-    services = {"postgres", "redis", "minio", "mlflow", "restapi", "pgadmin", "nginx", "worker"}
+    services = {"postgres", "redis", "minio", "mlflow", "restapi", "pgadmin", "frontend", "nginx", "worker"}
     for role in services:
         names = {name for other in services - {role} for name in load(f"roles/{other}/defaults/main.yml")}
         for file in (ROOT / "roles" / role).rglob("*"):

@@ -1,0 +1,40 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of file_tree: the archive travels only when the host's files differ from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.mlfleet.stack.plugins.module_utils import archives
+from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import manifest
+
+ARGUMENT_SPEC = {"path": {"type": "path", "required": True}, "archive": {"type": "path", "required": True}}
+
+
+class ActionModule(ActionBase):
+    """Compare, and send what it takes to be the same."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        try:
+            wanted = manifest(archives.read(Path(arguments["archive"])))
+        except archives.ArchiveError as error:
+            raise AnsibleActionFail(str(error)) from None
+        options = {"path": arguments["path"], "manifest": wanted}
+
+        def call(**more: str) -> dict[str, Any]:
+            return self._execute_module("mlfleet.stack.file_tree", options | more, task_vars=task_vars)
+
+        found = call()
+        if found.get("failed") or not found["changed"] or self._task.check_mode:
+            return result | found
+        directory = self._connection._shell.tmpdir or self._make_tmp_path()
+        sent = self._transfer_file(arguments["archive"], self._connection._shell.join_path(directory, "archive"))
+        return result | call(archive=sent)

@@ -1,0 +1,91 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A directory that holds exactly the files of an archive, exchanged all at once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils import archives
+
+CURRENT = "current"
+FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
+ABSENT = "absent"
+Manifest = Mapping[str, str]  # SHA-256 by path
+
+
+def manifest(files: archives.Files) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+
+
+def observe(directory: Path) -> dict[str, str]:
+    """What is there in the form of a manifest; what is not a plain file of root's, readable by all, says so instead."""
+    return {
+        path.relative_to(directory).as_posix(): state
+        for path in sorted(directory.rglob("*"))
+        if (state := _state(path)) is not None
+    }
+
+
+def _state(path: Path) -> str | None:
+    """Nothing for a directory as it should be."""
+    status = path.lstat()
+    mode, owner = status.st_mode & 0o7777, f"{status.st_uid}:{status.st_gid}"
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        return "neither file nor directory"
+    if path.is_dir():
+        return None if (mode, owner) == (DIRECTORY_MODE, "0:0") else f"directory {owner} {mode:04o}"
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return content if (mode, owner) == (FILE_MODE, "0:0") else f"{content} {owner} {mode:04o}"
+
+
+def converge(path: Path, wanted: Manifest, archive: Path | None, check_mode: bool) -> dict[str, Any]:
+    """Has C(path/current) lead to the wanted files. Without the archive it only tells whether they differ."""
+    current = path / CURRENT
+    found = observe(current.resolve()) if current.is_dir() else {}
+    differing = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    leftovers = _leftovers(path)
+    changed = bool(differing or leftovers)
+    if changed and archive and not check_mode:
+        _exchange(path, archives.read(archive), bool(differing))
+    lines = {
+        "before": [f"{name} {found.get(name, ABSENT)}" for name in differing]
+        + [f"{file} leftover" for file in leftovers],
+        "after": [f"{name} {wanted.get(name, ABSENT)}" for name in differing],
+    }
+    diff = {side: "".join(f"{line}\n" for line in texts) for side, texts in lines.items()}
+    return {"changed": changed, "diff": {"before_header": str(current), "after_header": str(current), **diff}}
+
+
+def _leftovers(path: Path) -> list[str]:
+    """What the link does not lead to, such as what a killed run has left."""
+    used = {CURRENT, (path / CURRENT).resolve().name}
+    return sorted(entry.name for entry in path.iterdir() if entry.name not in used) if path.is_dir() else []
+
+
+def _exchange(path: Path, files: archives.Files, is_new: bool) -> None:
+    if is_new:
+        path.mkdir(exist_ok=True)
+        path.chmod(DIRECTORY_MODE)
+        made = Path(tempfile.mkdtemp(dir=path, prefix="files-"))
+        for name, content in files.items():
+            file = made / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+            file.chmod(FILE_MODE)
+        for directory in [made, *filter(Path.is_dir, made.rglob("*"))]:
+            directory.chmod(DIRECTORY_MODE)
+        # At once, so that who asks meanwhile finds the one or the other.
+        link = made / CURRENT
+        link.symlink_to(made.name)
+        link.replace(path / CURRENT)
+    for name in _leftovers(path):
+        entry = path / name
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()

@@ -1,0 +1,292 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A web application as files: found or built on the controller, and kept there by what it was declared as."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ansible_collections.mlfleet.stack.plugins.module_utils import archives
+from ansible_collections.mlfleet.stack.plugins.module_utils.archives import ArchiveError, Files
+
+ARCHIVE, INPUTS = "frontend.tar.gz", "inputs"
+INDEX, PACKAGE, LOCK = "index.html", "package.json", "package-lock.json"
+MINIMUM_NODE = 20
+GIT_PREFIX = "git+"
+UNVERSIONED = "0.0.0"  # of a package that is never published
+PROJECT, PROJECT_NAME = "pyproject.toml", "dioptra-platform"
+NOT_SOURCE = {".git", "node_modules"}
+COMPRESSED_SUFFIXES = {".css", ".html", ".js", ".json", ".map", ".mjs", ".svg", ".txt", ".wasm", ".xml"}
+COMPRESSED_FROM_BYTES = 1024
+ERROR_LINES = 3
+
+
+class BuildError(Exception):
+    """One line for the user, with what a program said if it was one that failed."""
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the user declares, as the options of C(frontend_build) name it."""
+
+    source: str
+    checksum: str
+    ref: str
+    directory: str
+    build_command: str
+    output_directory: str
+    node: str
+
+    @property
+    def is_git(self) -> bool:
+        return self.source.startswith(GIT_PREFIX)
+
+    @property
+    def is_archive_url(self) -> bool:
+        return self.source.startswith(("http://", "https://"))
+
+    @property
+    def git_url(self) -> str:
+        return self.source.removeprefix(GIT_PREFIX)
+
+    def require_sense(self) -> None:
+        if not (self.is_git or self.is_archive_url):
+            if not self.source.startswith("/"):
+                raise BuildError(
+                    f"frontend_source {self.source!r}: name a whole path, such as {{{{ inventory_dir }}}}/dist.zip"
+                )
+        elif urlsplit(self.git_url).password:
+            raise BuildError(
+                "frontend_source has a password in it: leave it to git's credential helper, or fetch it yourself"
+            )
+        elif self.is_git and not self.ref:
+            raise BuildError(f"{self.source} needs frontend_ref: a tag, a branch or a commit")
+        elif self.is_archive_url and not self.checksum:
+            raise BuildError(f"{self.source} needs frontend_checksum, its SHA-256; a repository is git+{self.source}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source that was looked at: what identifies it, what makes its files, and the release it says it is."""
+
+    inputs: str
+    files: Callable[[], tuple[Files, str]]
+
+
+def provide(source: Source, cache: Path, download: Callable[[str, Path], None], may_build: bool) -> dict[str, object]:
+    """Has the built application in the cache; C(download) writes what is at a URL to a file."""
+    archive, inputs = cache / ARCHIVE, cache / INPUTS
+    if not may_build:
+        if not archive.is_file():
+            raise BuildError(f"there is no {archive}: run site.yml where the front end is built")
+        return {"changed": False, "archive": str(archive), "version": ""}
+    source.require_sense()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".build-") as scratch:
+        found = look(source, Path(scratch), download)
+        kept = json.loads(inputs.read_text()) if inputs.is_file() and archive.is_file() else {}
+        is_kept = kept.get("inputs") == found.inputs
+        if not is_kept:
+            files, version = found.files()
+            archives.write(archive, with_compressed(complete(files, source)))
+            kept = {"inputs": found.inputs, "version": version}
+            inputs.write_text(json.dumps(kept))
+    return {"changed": not is_kept, "archive": str(archive), "version": kept["version"]}
+
+
+def look(source: Source, scratch: Path, download: Callable[[str, Path], None]) -> Found:
+    """What the source is, without building it."""
+    if source.is_git:
+        commit = _git_commit(source)
+        inputs = digest([source.source, commit, source.directory, source.build_command, source.output_directory])
+        return Found(inputs, lambda: _build_git(source, commit, scratch))
+    if source.is_archive_url:
+        return Found(digest([source.checksum]), lambda: (_download(source, scratch, download), ""))
+    path = Path(source.source)
+    if path.is_file():
+        found = _sha256(path.read_bytes())
+        _require_checksum(source, found)
+        return Found(digest([found]), lambda: (archives.read(path), ""))
+    if (path / PACKAGE).is_file():
+        tree = read_directory(path, NOT_SOURCE | {source.output_directory})
+        contents = [line for name, content in tree.items() for line in (name, _sha256(content))]
+        inputs = digest([*contents, source.build_command, source.output_directory])
+        return Found(inputs, lambda: (_build(source, _copy(path, scratch / "tree", source), str(path)), release(path)))
+    if path.is_dir():
+        files = read_directory(path)
+        return Found(
+            digest(part for name, content in files.items() for part in (name, _sha256(content))), lambda: (files, "")
+        )
+    raise BuildError(f"there is no {source.source}: frontend_source is a directory, an archive, a URL, or git+URL")
+
+
+def complete(files: Files, source: Source) -> Files:
+    if INDEX not in files:
+        raise BuildError(
+            f"{source.source} has no {INDEX} at its top: name the directory or archive of a finished build"
+        )
+    return files
+
+
+def with_compressed(files: Files) -> Files:
+    """The files, and beside each one that is worth it the same compressed, for servers that send that."""
+    made = {
+        f"{name}.gz": gzip.compress(content, mtime=0)
+        for name, content in files.items()
+        if Path(name).suffix in COMPRESSED_SUFFIXES and len(content) >= COMPRESSED_FROM_BYTES
+    }
+    return made | files
+
+
+def read_directory(path: Path, without: Iterable[str] = ()) -> Files:
+    """The files below a directory, but for what has one of the given names at its top."""
+    left_out = set(without)
+    files = {file.relative_to(path): file for file in sorted(path.rglob("*")) if file.is_file()}
+    return {name.as_posix(): file.read_bytes() for name, file in files.items() if name.parts[0] not in left_out}
+
+
+def release(tree: Path) -> str:
+    """The release of a source tree: its package's own, or that of the Dioptra around it; empty if neither says."""
+    own = json.loads((tree / PACKAGE).read_text()).get("version", UNVERSIONED)
+    if own != UNVERSIONED:
+        return own
+    for project in filter(Path.is_file, (parent / PROJECT for parent in tree.resolve().parents)):
+        declared = tomllib.loads(project.read_text()).get("project", {})
+        if declared.get("name") == PROJECT_NAME:
+            return declared.get("version", "")
+    return ""
+
+
+def digest(parts: Iterable[str]) -> str:
+    return _sha256("\0".join(parts).encode())
+
+
+# --- archives --------------------------------------------------------------------------------------------------------
+
+
+def _download(source: Source, scratch: Path, download: Callable[[str, Path], None]) -> Files:
+    archive = scratch / "download"
+    download(source.source, archive)
+    _require_checksum(source, _sha256(archive.read_bytes()))
+    try:
+        return archives.read(archive)
+    except ArchiveError as error:
+        raise BuildError(str(error).replace(str(archive), source.source)) from None
+
+
+def _require_checksum(source: Source, found: str) -> None:
+    wanted = source.checksum.removeprefix("sha256:").lower()
+    if wanted and found != wanted:
+        raise BuildError(
+            f"{source.source} has the SHA-256 {found}, not {wanted}: correct frontend_checksum, or fetch it anew"
+        )
+
+
+# --- Git -------------------------------------------------------------------------------------------------------------
+
+
+def _git_commit(source: Source) -> str:
+    """What the reference names there now; a whole commit is itself."""
+    if len(source.ref) == 40 and set(source.ref) <= set("0123456789abcdef"):
+        return source.ref
+    lines = _run(
+        ["git", "ls-remote", "--", source.git_url, source.ref], f"{source.git_url} cannot be asked"
+    ).splitlines()
+    if not lines:
+        raise BuildError(f"{source.git_url} has no tag or branch {source.ref!r}: correct frontend_ref")
+    return lines[0].split()[0]
+
+
+def _build_git(source: Source, commit: str, scratch: Path) -> tuple[Files, str]:
+    clone = scratch / "clone"
+    _run(["git", "init", "--quiet", str(clone)], "git init failed")
+    what = f"{source.git_url} does not hand out {source.ref}"
+    _run(["git", "fetch", "--quiet", "--depth=1", "--", source.git_url, source.ref], what, clone)
+    _run(["git", "checkout", "--quiet", "FETCH_HEAD"], what, clone)
+    tree = clone / source.directory
+    if not tree.resolve().is_relative_to(clone.resolve()):
+        raise BuildError(f"frontend_directory {source.directory} leads out of the repository")
+    if not (tree / PACKAGE).is_file():
+        raise BuildError(
+            f"{source.git_url} has no {source.directory}/{PACKAGE} at {source.ref}: correct frontend_directory"
+        )
+    return _build(source, tree, source.git_url), release(tree)
+
+
+# --- building --------------------------------------------------------------------------------------------------------
+
+
+def _copy(path: Path, copy: Path, source: Source) -> Path:
+    """Where the tree can be built while the user's own stays as it is."""
+    left_out = NOT_SOURCE | {source.output_directory}
+
+    def ignored(directory: str, names: list[str]) -> set[str]:
+        return left_out & set(names) if Path(directory) == path else set()
+
+    return Path(shutil.copytree(path, copy, ignore=ignored))
+
+
+def _build(source: Source, tree: Path, shown: str) -> Files:
+    if not (tree / LOCK).is_file():
+        raise BuildError(f"{shown} has no {LOCK}: run npm install there and keep the file that it writes")
+    # npm itself starts whichever node comes first.
+    environment = {"PATH": f"{_node(source.node).parent}:{os.environ['PATH']}"}
+    _run(["npm", "ci", "--no-audit", "--no-fund"], f"npm ci failed in {shown}", tree, environment)
+    _run(["sh", "-c", source.build_command], f"{source.build_command} failed in {shown}", tree, environment)
+    built = tree / source.output_directory
+    if not built.is_dir():
+        raise BuildError(f"{source.build_command} made no directory {source.output_directory} in {shown}")
+    return read_directory(built)
+
+
+def _node(node: str) -> Path:
+    """The program, which is new enough."""
+    program = shutil.which(node)
+    if program is None:
+        raise BuildError(
+            f"there is no {node} on this controller: install Node {MINIMUM_NODE} or newer, or give a finished build"
+        )
+    version = _run([program, "--version"], f"{node} does not run").strip()
+    if int(version.lstrip("v").partition(".")[0]) < MINIMUM_NODE:
+        raise BuildError(f"{node} is {version}: install Node {MINIMUM_NODE} or newer, or name one in frontend_node")
+    return Path(program)
+
+
+def _run(
+    words: list[str], failure: str, directory: Path | None = None, environment: Mapping[str, str] | None = None
+) -> str:
+    """What the program prints; it asks nobody anything."""
+    variables = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **(environment or {})}
+    nothing = subprocess.DEVNULL
+    try:
+        done = subprocess.run(
+            words, cwd=directory, env=variables, capture_output=True, text=True, check=False, stdin=nothing
+        )
+    except OSError as error:
+        raise BuildError(f"{failure}: {error}") from None
+    if done.returncode != 0:
+        output = done.stdout + done.stderr
+        said = [line.strip() for line in output.splitlines() if line.strip()][-ERROR_LINES:]
+        raise BuildError(f"{failure}: {' / '.join(said)}", output)
+    return done.stdout
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

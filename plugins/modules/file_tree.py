@@ -1,0 +1,73 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: file_tree
+short_description: Has a directory hold exactly the files of an archive
+description:
+  - Compares the files below O(path) with those of an archive on the controller, which travels only when they differ.
+  - The files are in a directory of their own, to which the link C(current) in O(path) leads. It is exchanged at once,
+    so that nobody finds half of them, and a run that was killed leaves what was there before.
+  - All files belong to root and everybody can read them.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  path:
+    description: Directory that holds the link, and nothing else. The one around it has to be there.
+    type: path
+    required: true
+  archive:
+    description: Archive on the controller, a tar or zip.
+    type: path
+    required: true
+  manifest:
+    description: For the action alone, the SHA-256 of each file by its path.
+    type: dict
+attributes:
+  check_mode:
+    description: Reports what a run would change.
+    support: full
+  diff_mode:
+    description: Shows the SHA-256 of each file that differs, not its content.
+    support: full
+seealso:
+  - module: mlfleet.stack.frontend_build
+"""
+
+EXAMPLES = r"""
+- name: Install the front end
+  mlfleet.stack.file_tree:
+    path: /opt/mlfleet/frontend
+    archive: /root/.cache/mlfleet/programs/frontend-1.2.2/frontend.tar.gz
+"""
+
+RETURN = r"""
+{}
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import converge
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "archive": {"type": "path"},
+            "manifest": {"type": "dict", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    path, archive = Path(module.params["path"]), module.params["archive"]
+    result = converge(path, module.params["manifest"], Path(archive) if archive else None, module.check_mode)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""No archive writes where its names lead, and what was written is read back."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from ansible_collections.mlfleet.stack.plugins.module_utils.archives import ArchiveError, read, write
+
+FILES = {"index.html": b"<p>", "assets/a.js": b"1"}
+
+
+def tar(path: Path, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(b"x" * member.size))
+    return path
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, linkname: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, linkname, 1 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+def zipped(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return path
+
+
+def test_what_was_written_is_read_and_always_the_same(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar.gz", FILES)
+    write(tmp_path / "b.tar.gz", dict(reversed(FILES.items())))
+    assert read(tmp_path / "a.tar.gz") == FILES
+    assert (tmp_path / "a.tar.gz").read_bytes() == (tmp_path / "b.tar.gz").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar.gz", "b.tar.gz"]
+
+
+def test_single_directory_around_all_is_left_out(tmp_path: Path) -> None:
+    assert read(zipped(tmp_path / "a.zip", "dist/index.html", "dist/assets/a.js")).keys() == FILES.keys()
+    assert read(tar(tmp_path / "a.tgz", member("./dist/index.html"), member("./dist/b"))).keys() == {"index.html", "b"}
+    assert read(zipped(tmp_path / "b.zip", "dist/index.html", "other")).keys() == {"dist/index.html", "other"}
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "a\\..\\..\\out"])
+def test_path_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
+    for path in (tar(tmp_path / "a.tgz", member("index.html"), member(name)), zipped(tmp_path / "a.zip", name)):
+        with pytest.raises(ArchiveError, match="leads out of the archive; pack it with relative paths"):
+            read(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    with pytest.raises(ArchiveError, match="a is a link or a device; pack plain files alone"):
+        read(tar(tmp_path / "a.tgz", member("index.html"), member("a", kind, "/etc/passwd")))
+
+
+def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(ArchiveError, match="no archive that can be read"):
+        read(tmp_path / "text")
+    with pytest.raises(ArchiveError, match="there is no"):
+        read(tmp_path / "missing")

@@ -1,0 +1,86 @@
+"""Which sources make sense, and what a build is known by."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from ansible_collections.mlfleet.stack.plugins.module_utils.frontend import (
+    BuildError,
+    Source,
+    provide,
+    release,
+    with_compressed,
+)
+
+
+def source(of: str, **options: str) -> Source:
+    unset = dict.fromkeys(("checksum", "ref", "directory", "build_command", "output_directory", "node"), "")
+    return Source(source=of, **unset | options)
+
+
+def no_download(url: str, path: Path) -> None:
+    raise AssertionError(url)
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        ("", "name a whole path"),
+        ("dist", "name a whole path"),
+        ("https://example.org/dist.zip", "needs frontend_checksum"),
+        ("git+https://example.org/dioptra.git", "needs frontend_ref"),
+        ("git+https://me:secret@example.org/dioptra.git", "has a password in it"),
+    ],
+)
+def test_source_without_sense_is_refused_and_no_password_told(of: str, said: str) -> None:
+    with pytest.raises(BuildError, match=said) as error:
+        source(of).require_sense()
+    assert "secret@" not in str(error.value)
+
+
+def test_finished_build_is_kept_until_it_changes(tmp_path: Path) -> None:
+    built, cache = tmp_path / "built", tmp_path / "cache"
+    built.mkdir()
+    (built / "index.html").write_text("<p>one")
+    assert provide(source(str(built)), cache, no_download, True)["changed"]
+    assert not provide(source(str(built)), cache, no_download, True)["changed"]
+    (built / "index.html").write_text("<p>two")
+    assert provide(source(str(built)), cache, no_download, True)["changed"]
+
+
+def test_failed_build_leaves_the_former_one(tmp_path: Path) -> None:
+    built, cache = tmp_path / "built", tmp_path / "cache"
+    built.mkdir()
+    (built / "index.html").write_text("<p>")
+    provide(source(str(built)), cache, no_download, True)
+    before = {path: path.read_bytes() for path in cache.iterdir()}
+    (built / "index.html").unlink()
+    with pytest.raises(BuildError, match=r"has no index.html at its top"):
+        provide(source(str(built)), cache, no_download, True)
+    assert {path: path.read_bytes() for path in cache.iterdir()} == before
+
+
+def test_who_may_not_build_takes_what_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"run site.yml where the front end is built"):
+        provide(source("/missing"), tmp_path, no_download, False)
+    (tmp_path / "frontend.tar.gz").touch()
+    assert provide(source("/missing"), tmp_path, no_download, False)["changed"] is False
+
+
+def test_texts_of_some_size_are_compressed_beside_themselves() -> None:
+    files = {"a.js": b"a" * 2000, "small.js": b"a", "a.png": b"a" * 2000}
+    packed = with_compressed(files)
+    assert packed.keys() - files.keys() == {"a.js.gz"}
+    assert gzip.decompress(packed["a.js.gz"]) == files["a.js"]
+    assert with_compressed(packed) == packed
+
+
+def test_release_is_the_packages_or_that_of_dioptra_around_it(tmp_path: Path) -> None:
+    tree = tmp_path / "src/frontend"
+    tree.mkdir(parents=True)
+    (tree / "package.json").write_text('{"version": "0.0.0"}')
+    assert release(tree) == ""
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "dioptra-platform"\nversion = "1.2.2"')
+    assert release(tree) == "1.2.2"
+    (tree / "package.json").write_text('{"version": "2.0.0"}')
+    assert release(tree) == "2.0.0"
