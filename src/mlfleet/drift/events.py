@@ -23,6 +23,7 @@ STEPS = {"rollout"}
 CONSEQUENCES = ("restarted", "reloaded")
 TAKEN_UP = ("for a file it reads has changed", "made and taken up in this run")
 HOST_ROLE = "host"
+CONTROLLER = "localhost"
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # ansible.builtin.lineinfile and its like tell two kinds of changes to a file apart in this way.
 ASPECT = re.compile(r" \((content|file attributes)\)$")
@@ -134,6 +135,8 @@ class Collector:
         if role:
             self.checked.add((data["host"], role))
         result = data.get("res") or {}
+        if (result.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host") == CONTROLLER:
+            return  # its cache, which is part of no host
         if "censored" in result:  # nothing is known but that it would change
             result = {"changed": stdout.startswith("changed:")}
         entries = list(_results(result))
