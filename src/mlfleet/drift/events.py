@@ -135,7 +135,7 @@ class Collector:
         if role:
             self.checked.add((data["host"], role))
         result = data.get("res") or {}
-        if (result.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host") == CONTROLLER:
+        if (result.get("_ansible_delegated_vars") or {}).get("ansible_host") == CONTROLLER:
             return  # its cache, which is part of no host
         if "censored" in result:  # nothing is known but that it would change
             result = {"changed": stdout.startswith("changed:")}

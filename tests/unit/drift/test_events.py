@@ -55,6 +55,7 @@ def test_role_of_a_task_in_a_play_of_several_is_its_tag(found: Collector) -> Non
 def test_builtin_modules_are_named_by_the_file_they_change(found: Collector, root: Path) -> None:
     assert list(of(found, "Make a directory")) == [f"{root}/state-one/directory"]
     assert list(of(found, "Copy a file")) == [f"{root}/state-one/copied"]
+    assert of(found, "Keep a file on the controller") == {}  # which is no host
     (line,) = of(found, "Have a line").values()
     assert (line.object, line.diff.splitlines()[-1]) == (f"{root}/inventory/hosts.yml", "+# a comment")
 
