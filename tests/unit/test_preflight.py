@@ -222,6 +222,11 @@ def test_route_leads_somewhere():
     assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor directory nor servers"
 
 
+def test_front_end_is_where_nginx_is():
+    [line] = preflight.frontend_hosts({"topology_frontend_hosts": ["a", "b"], "topology_nginx_hosts": ["a"]})
+    assert line == "group frontend: b is not in group nginx, which serves the front end's files"
+
+
 def test_ipv6_address_is_refused():
     [line] = examine({"topology_address": {"type": "str"}}, topology_address="fd00::1").lines
     assert line == "topology_address: IPv6 addresses are not supported; give a name or an IPv4 address"
