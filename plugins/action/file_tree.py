@@ -27,9 +27,9 @@ class ActionModule(ActionBase):
             wanted = manifest(archives.read(Path(arguments["archive"])))
         except archives.ArchiveError as error:
             raise AnsibleActionFail(str(error)) from None
-        options = {"path": arguments["path"], "manifest": wanted}
+        options = {**arguments, "manifest": wanted}
 
-        def call(**more: str) -> dict[str, Any]:
+        def call(**more: Any) -> dict[str, Any]:
             return self._execute_module("mlfleet.stack.file_tree", options | more, task_vars=task_vars)
 
         found = call()
@@ -37,4 +37,4 @@ class ActionModule(ActionBase):
             return result | found
         directory = self._connection._shell.tmpdir or self._make_tmp_path()
         sent = self._transfer_file(arguments["archive"], self._connection._shell.join_path(directory, "archive"))
-        return result | call(archive=sent)
+        return result | call(archive=sent, is_sent=True)

@@ -27,6 +27,11 @@ options:
   manifest:
     description: For the action alone, the SHA-256 of each file by its path.
     type: dict
+    default: {}
+  is_sent:
+    description: For the action alone, whether the archive has been sent to the host.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Reports what a run would change.
@@ -59,13 +64,14 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "archive": {"type": "path"},
-            "manifest": {"type": "dict", "required": True},
+            "archive": {"type": "path", "required": True},
+            "manifest": {"type": "dict", "default": {}},
+            "is_sent": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    path, archive = Path(module.params["path"]), module.params["archive"]
-    result = converge(path, module.params["manifest"], Path(archive) if archive else None, module.check_mode)
+    archive = Path(module.params["archive"]) if module.params["is_sent"] else None
+    result = converge(Path(module.params["path"]), module.params["manifest"], archive, module.check_mode)
     module.exit_json(**result)
 
 

@@ -139,6 +139,7 @@ def test_assets_travel_compressed(ask):
     (script,) = re.findall(r'src="(/assets/[^"]+)"', ask("/").text)
     packed, plain = ask(script, **{"Accept-Encoding": "gzip"}), ask(script, **{"Accept-Encoding": "identity"})
     assert packed.headers["Content-Encoding"] == "gzip"
+    assert packed.headers["Content-Type"] == "text/javascript"  # else no browser runs it
     assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 2
     assert packed.text == plain.text
 
