@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import archives
+from ansible_collections.mlfleet.stack.plugins.module_utils import archives, git
 from ansible_collections.mlfleet.stack.plugins.module_utils.archives import ArchiveError, Files
 
 ARCHIVE, INPUTS = "frontend.tar.gz", "inputs"
@@ -99,7 +99,7 @@ def provide(source: Source, cache: Path, download: Callable[[str, Path], None], 
         return {"changed": False, "archive": str(archive), "version": ""}
     source.require_sense()
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".build-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="mlfleet-") as scratch:
         found = look(source, Path(scratch), download)
         kept = json.loads(inputs.read_text()) if inputs.is_file() and archive.is_file() else {}
         is_kept = kept.get("inputs") == found.inputs
@@ -114,9 +114,9 @@ def provide(source: Source, cache: Path, download: Callable[[str, Path], None], 
 def look(source: Source, scratch: Path, download: Callable[[str, Path], None]) -> Found:
     """What the source is, without building it."""
     if source.is_git:
-        commit = _git_commit(source)
+        commit = git.commit_of(source.git_url, source.ref)
         inputs = digest([source.source, commit, source.directory, source.build_command, source.output_directory])
-        return Found(inputs, lambda: _build_git(source, commit, scratch))
+        return Found(inputs, lambda: _build_git(source, scratch / "clone"))
     if source.is_archive_url:
         return Found(digest([source.checksum]), lambda: (_download(source, scratch, download), ""))
     path = Path(source.source)
@@ -157,9 +157,9 @@ def with_compressed(files: Files) -> Files:
 
 def read_directory(path: Path, without: Iterable[str] = ()) -> Files:
     """The files below a directory, but for what has one of the given names at its top."""
-    left_out = set(without)
-    files = {file.relative_to(path): file for file in sorted(path.rglob("*")) if file.is_file()}
-    return {name.as_posix(): file.read_bytes() for name, file in files.items() if name.parts[0] not in left_out}
+    tops = (top for top in path.iterdir() if top.name not in set(without))
+    files = sorted(file for top in tops for file in (top, *top.rglob("*")) if file.is_file())
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
 
 
 def release(tree: Path) -> str:
@@ -199,38 +199,19 @@ def _require_checksum(source: Source, found: str) -> None:
         )
 
 
-# --- Git -------------------------------------------------------------------------------------------------------------
+# --- building --------------------------------------------------------------------------------------------------------
 
 
-def _git_commit(source: Source) -> str:
-    """What the reference names there now; a whole commit is itself."""
-    if len(source.ref) == 40 and set(source.ref) <= set("0123456789abcdef"):
-        return source.ref
-    lines = _run(
-        ["git", "ls-remote", "--", source.git_url, source.ref], f"{source.git_url} cannot be asked"
-    ).splitlines()
-    if not lines:
-        raise BuildError(f"{source.git_url} has no tag or branch {source.ref!r}: correct frontend_ref")
-    return lines[0].split()[0]
-
-
-def _build_git(source: Source, commit: str, scratch: Path) -> tuple[Files, str]:
-    clone = scratch / "clone"
-    _run(["git", "init", "--quiet", str(clone)], "git init failed")
-    what = f"{source.git_url} does not hand out {source.ref}"
-    _run(["git", "fetch", "--quiet", "--depth=1", "--", source.git_url, source.ref], what, clone)
-    _run(["git", "checkout", "--quiet", "FETCH_HEAD"], what, clone)
-    tree = clone / source.directory
-    if not tree.resolve().is_relative_to(clone.resolve()):
+def _build_git(source: Source, clone: Path) -> tuple[Files, str]:
+    git.check_out(source.git_url, source.ref, clone)
+    tree = (clone / source.directory).resolve()
+    if not tree.is_relative_to(clone.resolve()):
         raise BuildError(f"frontend_directory {source.directory} leads out of the repository")
     if not (tree / PACKAGE).is_file():
         raise BuildError(
             f"{source.git_url} has no {source.directory}/{PACKAGE} at {source.ref}: correct frontend_directory"
         )
     return _build(source, tree, source.git_url), release(tree)
-
-
-# --- building --------------------------------------------------------------------------------------------------------
 
 
 def _copy(path: Path, copy: Path, source: Source) -> Path:
@@ -272,8 +253,8 @@ def _node(node: str) -> Path:
 def _run(
     words: list[str], failure: str, directory: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> str:
-    """What the program prints; it asks nobody anything."""
-    variables = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **(environment or {})}
+    """What the program prints."""
+    variables = {**os.environ, **(environment or {})}
     nothing = subprocess.DEVNULL
     try:
         done = subprocess.run(

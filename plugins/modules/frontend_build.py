@@ -111,6 +111,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 from ansible_collections.mlfleet.stack.plugins.module_utils.archives import ArchiveError
 from ansible_collections.mlfleet.stack.plugins.module_utils.frontend import BuildError, Source, provide
+from ansible_collections.mlfleet.stack.plugins.module_utils.git import GitError
 
 
 def main() -> None:
@@ -142,7 +143,7 @@ def main() -> None:
     version, expected = options.pop("version"), options.pop("expected_version")
     try:
         result = provide(Source(**options), cache, download, may_build)
-    except (BuildError, ArchiveError) as error:
+    except (ArchiveError, BuildError, GitError) as error:
         module.fail_json(msg=str(error), stdout=getattr(error, "output", ""))
     version = version or result["version"]
     if version and expected and version != expected:
