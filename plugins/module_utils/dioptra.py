@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -153,7 +153,7 @@ def change_password(api: Dioptra, account: Account, old: str, new: str) -> None:
 def has_password(api: Dioptra, number: int, password: str) -> bool:
     """Whether an account has this password, expired or not: the API refuses to change it to itself, and says why."""
     body = {"oldPassword": password, "newPassword": password, "confirmNewPassword": password}
-    return api.ask("POST", f"/users/{number}/password", body).reason == SAME_PASSWORD
+    return api.ask("POST", f"/users/{number}/password", body).reason.endswith(SAME_PASSWORD)
 
 
 def own_account(options: dict, user: dict, password: str) -> Account | None:
@@ -163,8 +163,8 @@ def own_account(options: dict, user: dict, password: str) -> Account | None:
         return None
     current = api.call("GET", "/users/current")
     left = datetime.fromisoformat(current["passwordExpiresOn"])
-    left = left if left.tzinfo else left.replace(tzinfo=timezone.utc)
-    days = int((left - datetime.now(timezone.utc)).total_seconds() // SECONDS_A_DAY)
+    left = left if left.tzinfo else left.replace(tzinfo=UTC)
+    days = int((left - datetime.now(UTC)).total_seconds() // SECONDS_A_DAY)
     return Account(user, api, current["id"], days, "" if password == user["password"] else password)
 
 
@@ -218,7 +218,7 @@ def helper_password(user: dict) -> str:
 
 
 def make_helper(options: dict, user: dict) -> Dioptra:
-    """An account for the moment in which all others have expired. The API gives no name twice, not even of a deleted one."""
+    """An account for the moment in which all others have expired. The API gives no name twice, so each has its own."""
     name, api = f"{HELPER}{secrets.token_hex(4)}", Dioptra(options)
     email = f"{name}@{user['email'].rpartition('@')[2]}"
     create_user(api, {"name": name, "email": email, "password": helper_password(user)})
@@ -236,7 +236,7 @@ def remove_helpers(options: dict, user: dict, someone: Dioptra) -> None:
 def converge_users(options: dict, check_mode: bool) -> dict:
     users, bound = options["users"], options["renew_days"]
     if not 0 <= bound < VALID_DAYS:
-        raise HttpError(f"renew_days {bound}: it is to be from 0 to {VALID_DAYS - 1}, for passwords are valid for a year")
+        raise HttpError(f"renew_days {bound}: it is to be from 0 to {VALID_DAYS - 1}, for a password lasts a year")
     found: dict[str, Account] = {}
     made: list[dict] = []
     someone = helper = None
@@ -255,7 +255,7 @@ def converge_users(options: dict, check_mode: bool) -> dict:
                 someone = helper = make_helper(options, users[0])
             found = find_accounts(options, users, someone)
         missing = [user for user in users if user["name"] not in found or user in made]
-        due, warnings = sort_out(found.values(), bound)
+        due, warnings = sort_out([found[user["name"]] for user in users if user["name"] in found], bound)
         before = {account.object: {"password": told(account)} for account in due}
         if not check_mode:
             for user in missing:
@@ -284,7 +284,7 @@ def renew_all(options: dict, due: list[Account], someone: Dioptra | None) -> Non
             renew(account)
 
 
-def sort_out(accounts: Any, bound: int) -> tuple[list[Account], list[str]]:
+def sort_out(accounts: list[Account], bound: int) -> tuple[list[Account], list[str]]:
     """The accounts that get their declared password (again), and what is to be said of the others."""
     due, warnings = [], []
     are_jobs_running = None
@@ -304,8 +304,8 @@ def sort_out(accounts: Any, bound: int) -> tuple[list[Account], list[str]]:
                 are_jobs_running = account.api.has_running_jobs()
             if are_jobs_running:
                 warnings.append(
-                    f"{account.object}: {told(account)}; it is renewed by a run that finds no job running, for jobs would be "
-                    "signed out, or on its last day"
+                    f"{account.object}: {told(account)}; it is renewed on its last day, or by a run that finds no job "
+                    "running, for jobs would be signed out"
                 )
             else:
                 due.append(account)

@@ -24,6 +24,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 
 MAX_FILE_BYTES = 50 * 1024 * 1024  # the API's own limit
 GIT_SECONDS = 120
@@ -175,7 +176,7 @@ class Archive(Tree):
                     else:
                         self._add(member.filename, member, member.is_dir())
             else:
-                self.archive = tarfile.open(file)
+                self.archive = tarfile.open(file)  # noqa: SIM115  close() ends it
                 for member in self.archive:
                     if member.issym():
                         self._add_link(member.name, member.linkname, posixpath.dirname(member.name))
@@ -365,8 +366,10 @@ def parsed(tree: Tree, path: str) -> dict[str, Any]:
     # The API lets other keys be at the top, and nowhere else.
     known = {key: value for key, value in config.items() if key in SCHEMA}
     result = ArgumentSpecValidator(SCHEMA).validate(known)
-    if result.error_messages:
-        raise PackageError(f"{path}: {'; '.join(result.error_messages)}")
+    if result.errors.errors:
+        error = result.errors.errors[0]
+        kind = "unknown key " if isinstance(error, UnsupportedError) else ""
+        raise PackageError(f"{path}: {kind}{' '.join(error.msg.split())}")
     return result.validated_parameters
 
 

@@ -12,10 +12,11 @@ import json
 import tarfile
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import PAGE_LENGTH, Dioptra, sign_in
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import Dioptra, sign_in
 from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Form, HttpError
 
 OLDER = "an older version of it"
+KINDS = {"types": "parameter type", "plugins": "plugin", "entrypoints": "entrypoint"}
 
 
 def unpack(payload: str) -> list[dict[str, Any]]:
@@ -41,24 +42,30 @@ def converge_resources(options: dict, check_mode: bool) -> dict:
 
 
 def empty() -> dict:
-    return {"types": {}, "plugins": {}, "entrypoints": {}, "contents": {}}
+    return {"types": {}, "plugins": {}, "entrypoints": {}, "contents": {}, "orphans": {}}
 
 
 def find(api: Dioptra, group: int, package: dict) -> dict:
     """What the API has of the objects that a package declares."""
-    found = empty()
+    found, ids = empty(), {}
     for name in package["types"]:
         if item := api.find("/pluginParameterTypes/", name, groupId=group):
             found["types"][name] = {"description": item["description"] or "", "structure": item["structure"]}
     for name in package["plugins"]:
         if item := api.find("/plugins/", name, groupId=group):
+            ids[name] = item["id"]
             files = list(api.pages(f"/plugins/{item['id']}/files"))
             tasks = {file["filename"]: found_tasks(file["tasks"]) for file in files}
             found["plugins"][name] = {"description": item["description"] or "", "files": tasks}
             found["contents"][name] = {file["filename"]: file["contents"] or "" for file in files}
     for name in package["entrypoints"]:
         if item := api.find("/entrypoints/", name, groupId=group):
-            found["entrypoints"][name] = found_entrypoint(item)
+            plugins = [*item["plugins"], *item["artifactPlugins"]]
+            lost = {each["name"] for each in plugins if ids.get(each["name"], each["id"]) != each["id"]}
+            lost |= {each["name"] for each in plugins if each["name"] in package["plugins"]} - ids.keys()
+            found["entrypoints"][name] = found_entrypoint(item, lost)
+            if lost:
+                found["orphans"][name] = sorted(lost)
     return found
 
 
@@ -86,7 +93,7 @@ def typed(parameter: dict) -> dict:
     return {"name": parameter["name"], "type": parameter["parameterType"]["name"]}
 
 
-def found_entrypoint(item: dict) -> dict:
+def found_entrypoint(item: dict, lost: set[str]) -> dict:
     return {
         "description": item["description"] or "",
         "task_graph": item["taskGraph"] or "",
@@ -99,14 +106,15 @@ def found_entrypoint(item: dict) -> dict:
             {"name": artifact["name"], "outputs": [typed(parameter) for parameter in artifact["outputParams"]]}
             for artifact in item["artifactParameters"]
         ],
-        "plugins": sorted(map(bound, item["plugins"])),
-        "artifact_plugins": sorted(map(bound, item["artifactPlugins"])),
+        "plugins": sorted(bound(plugin, lost) for plugin in item["plugins"]),
+        "artifact_plugins": sorted(bound(plugin, lost) for plugin in item["artifactPlugins"]),
     }
 
 
-def bound(plugin: dict) -> str:
-    """An entrypoint keeps to the version of a plugin that it was given."""
-    return plugin["name"] if plugin["latestSnapshot"] else f"{plugin['name']}: {OLDER}"
+def bound(plugin: dict, lost: set[str]) -> str:
+    """An entrypoint keeps to the version of a plugin that it was given, also when the plugin is gone."""
+    is_current = plugin["latestSnapshot"] and plugin["name"] not in lost
+    return plugin["name"] if is_current else f"{plugin['name']}: {OLDER}"
 
 
 # --- What differs
@@ -114,6 +122,12 @@ def bound(plugin: dict) -> str:
 
 def plan(package: dict, found: dict) -> dict:
     """The names of a package's objects that differ, and how."""
+    for name, lost in found["orphans"].items():
+        if package["on_conflict"] == "update":
+            raise HttpError(
+                f"{package['source']}: entrypoint {name} keeps to plugin {', '.join(lost)}, which was deleted, and "
+                "the API does not update it then; delete the entrypoint, or set on_conflict: overwrite"
+            )
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     texts = []
@@ -143,10 +157,10 @@ def plan(package: dict, found: dict) -> dict:
         has = found["entrypoints"].get(name)
         compare(f"entrypoint {name}", comparable(has, wants, is_exact) if has else None, wants)
     changes = [*after, *(item["before_header"] for item in texts)]
-    there = [f"{kind[:-1]} {name}" for kind in ("types", "plugins", "entrypoints") for name in found[kind]]
+    there = [f"{KINDS[kind]} {name}" for kind in KINDS for name in found[kind]]
     if changes and there and package["on_conflict"] == "fail":
         raise HttpError(
-            f"{package['source']}: {', '.join(changes)} would change, but {', '.join(there)} exists; "
+            f"{package['source']}: {', '.join(changes)} would change, and there is already {', '.join(there)}; "
             "on_conflict update or overwrite allows it"
         )
     objects = [{"before": before, "after": after}] if after else []

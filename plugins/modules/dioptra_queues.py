@@ -9,9 +9,10 @@ DOCUMENTATION = r"""
 module: dioptra_queues
 short_description: Provides the queues of a Dioptra REST API
 description:
-  - Registers the queues that are missing in the group C(public), updates descriptions that differ, and deletes those that
-    are to be absent.
-  - The API takes a deleted queue off the entrypoints that had it. A queue of its name that is registered later is another.
+  - Registers the queues that are missing in the group C(public), updates descriptions that differ, and deletes those
+    that are to be absent.
+  - The API takes a deleted queue off the entrypoints that had it. A queue of its name that is registered later is
+    another one.
   - What the document does not list is left alone.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)

@@ -8,13 +8,13 @@ DOCUMENTATION = r"""
 module: dioptra_resources
 short_description: Provides plugins, entrypoints and parameter types of a Dioptra REST API from resource packages
 description:
-  - A resource package is what Dioptra's own import takes. It has a C(dioptra.toml) that declares parameter types, plugins
-    with the tasks of their files, and entrypoints, and it has their files.
-  - Reads the packages on the controller, compares all that they declare with what the API has in the group C(public), and
-    imports those in which something differs, in one round trip.
+  - A resource package is what Dioptra's own import takes. It has a C(dioptra.toml) that declares parameter types,
+    plugins with the tasks of their files, and entrypoints, and it has their files.
+  - Reads the packages on the controller, compares all that they declare with what the API has in the group C(public),
+    and imports those in which something differs, in one round trip.
   - The API imports a package whole or not at all. Queues of entrypoints stay. What no package declares is left alone.
-  - A package that is wrong fails the task before the first request. That is one without its configuration or with a broken
-    one, and one with a path or a link that leads out of it.
+  - A package that is wrong fails the task before the first request. That is one without its configuration or with a
+    broken one, and one with a path or a link that leads out of it.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 requirements:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
@@ -93,13 +93,13 @@ class Api(dioptra.Dioptra):
             mine["deleted"] = True
             return Answer(200, {})
         if path == "/users/current":
-            expires = datetime.now(timezone.utc) + timedelta(days=mine["days"], seconds=10)
+            expires = datetime.now(UTC) + timedelta(days=mine["days"], seconds=10)
             return Answer(200, {"id": mine["id"], "passwordExpiresOn": expires.isoformat()})
         account = self.server.of_id(int(path.split("/")[2]))
         if account["password"] != body["oldPassword"]:
             return Answer(403, {"message": "Invalid Current Password."})
         if account["password"] == body["newPassword"]:
-            return Answer(403, {"message": dioptra.SAME_PASSWORD})
+            return Answer(403, {"message": f"Forbidden - {dioptra.SAME_PASSWORD}"})
         if self.server.killed_after == 0:
             raise KeyboardInterrupt
         if self.server.killed_after:
@@ -182,7 +182,7 @@ def test_password_is_renewed_in_time_and_afterwards(monkeypatch, days, due):
     assert all(account["deleted"] for name, account in api.accounts.items() if name.startswith("mlfleet-"))
 
 
-@pytest.mark.parametrize("days", [{"admin": 5, "worker": 200}, {"admin": 200, "worker": -1}, {"admin": -1, "worker": -1}])
+@pytest.mark.parametrize("days", [{"admin": 5, "worker": 9}, {"admin": 200, "worker": -1}, {"admin": -1, "worker": -1}])
 @pytest.mark.parametrize("killed_after", [0, 1])
 def test_renewal_that_was_killed_is_ended_by_the_next_run(monkeypatch, days, killed_after):
     api = use(monkeypatch, Api(aged(**days)))
@@ -220,7 +220,7 @@ def test_running_job_is_not_signed_out_before_the_last_day(monkeypatch):
     api = use(monkeypatch, Api(aged(admin=200, worker=1), jobs=[{"id": 1, "status": "started"}]))
     options = {**OPTIONS, "users": [ADMIN, WORKER]}
     result = dioptra.converge_users(options, check_mode=False)
-    assert not result["changed"] and "finds no job running" in result["warnings"][0]
+    assert not result["changed"] and "finds no job" in result["warnings"][0]
     api.accounts["worker"]["days"] = 0
     assert dioptra.converge_users(options, check_mode=False)["changes"] == ["user worker"]
 
