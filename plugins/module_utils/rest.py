@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import uuid
 from collections.abc import Callable
 from http.cookiejar import CookieJar
 from typing import Any, NamedTuple
@@ -49,6 +50,25 @@ class Answer(NamedTuple):
         return " ".join(str(text).split())[:500]
 
 
+class Form(NamedTuple):
+    """Fields and one file, as a page's form sends them."""
+
+    fields: dict[str, str]
+    file: tuple[str, str, bytes]  # name of its field, file name, content
+
+    def encoded(self) -> tuple[str, bytes]:
+        """The content type and the bytes."""
+        boundary = uuid.uuid4().hex
+        name, filename, content = self.file
+        parts = [(f'name="{field}"', value.encode()) for field, value in self.fields.items()]
+        parts.append((f'name="{name}"; filename="{filename}"', content))
+        body = b"".join(
+            f"--{boundary}\r\nContent-Disposition: form-data; {what}\r\n\r\n".encode() + value + b"\r\n"
+            for what, value in parts
+        )
+        return f"multipart/form-data; boundary={boundary}", body + f"--{boundary}--\r\n".encode()
+
+
 class Http:
     """A service at a URL; cookies that it sets are sent back."""
 
@@ -77,10 +97,13 @@ class Http:
         )
 
     def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Answer:
-        """The service's answer, whatever its status."""
+        """The service's answer, whatever its status; a body that is no Form is sent as JSON."""
         url = f"{self.url}{path}{'?' + urlencode(query) if query else ''}"
-        data = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        data, headers = None, {}
+        if isinstance(body, Form):
+            headers["Content-Type"], data = body.encoded()
+        elif body is not None:
+            headers["Content-Type"], data = "application/json", json.dumps(body).encode()
         try:
             try:
                 response = self._request.open(method, url, data=data, headers=headers)

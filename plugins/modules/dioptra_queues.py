@@ -9,7 +9,10 @@ DOCUMENTATION = r"""
 module: dioptra_queues
 short_description: Provides the queues of a Dioptra REST API
 description:
-  - Registers the queues that are missing in the group C(public), and updates descriptions that differ.
+  - Registers the queues that are missing in the group C(public), updates descriptions that differ, and deletes those
+    that are to be absent.
+  - The API takes a deleted queue off the entrypoints that had it. A queue of its name that is registered later is
+    another one.
   - What the document does not list is left alone.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
@@ -31,6 +34,11 @@ options:
         description: What it is for.
         type: str
         default: ""
+      state:
+        description: Whether it is to be there.
+        type: str
+        choices: [present, absent]
+        default: present
 attributes:
   check_mode:
     description: Predicts what a run would change; all of it where no API runs or the account does not exist yet.
@@ -48,11 +56,12 @@ EXAMPLES = r"""
     password: "{{ topology_secret_dioptra_worker }}"
     queues:
       - {name: tensorflow-cpu, description: TensorFlow on the CPU}
+      - {name: tensorflow-gpu, state: absent}
 """
 
 RETURN = r"""
 changes:
-  description: The queues that were registered or updated.
+  description: The queues that were registered, updated or deleted.
   returned: success
   type: list
   elements: str
@@ -67,6 +76,7 @@ def main() -> None:
     queue_options = {
         "name": {"type": "str", "required": True},
         "description": {"type": "str", "default": ""},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
     run_module(
         SIGN_IN_OPTIONS | {"queues": {"type": "list", "elements": "dict", "required": True, "options": queue_options}},

@@ -10,8 +10,14 @@ module: dioptra_users
 short_description: Provides the accounts of a Dioptra REST API
 description:
   - Proves each account by signing in, and registers those that do not exist, in one round trip.
-  - The API tells nobody's password and lets only its owner change it. An account that exists with another password is
-    therefore a failure.
+  - The API gives a password 365 days, and then lets nobody sign in with it. This module renews the declared password in
+    time, or when it has expired, and says of accounts that it is not to renew how many days they have left.
+  - The API refuses to change a password to itself, so a renewal is two changes, by way of a password that follows from
+    the declared one. A run that comes after one that was killed in between knows it, and goes on.
+  - Each change signs out all sessions of the account. Running jobs are such sessions, so a password is renewed while
+    no job runs, or on its last day.
+  - The API tells nobody's password and lets only who knows it change it. An account that exists with a password that is
+    neither the declared nor the previous one is therefore a failure.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -35,12 +41,28 @@ options:
         description: E-mail address, which no other account may have. Used when the account is registered.
         type: str
         required: true
+      previous_password:
+        description: A former password. An account that still has it gets O(users[].password).
+        type: str
+      renew:
+        description:
+          - Whether the declared password is renewed before it expires, or when it has.
+          - Otherwise an account that expires soon is a warning, and one that has expired a failure.
+        type: bool
+        default: true
+  renew_days:
+    description: A password with no more days than these left is renewed, or warned of.
+    type: int
+    default: 30
 attributes:
   check_mode:
-    description: Predicts which accounts would be registered; all of them where no API runs yet.
+    description:
+      - Predicts which accounts would be registered or have their password renewed; all of them where no API runs yet.
+      - Where no declared account signs in, it cannot tell accounts that all have expired from those that are not there,
+        and says of each that it would have the declared password.
     support: full
   diff_mode:
-    description: Shows the accounts that are registered, without passwords.
+    description: Shows the accounts that are registered and those whose password is renewed, without passwords.
     support: full
 """
 
@@ -52,11 +74,21 @@ EXAMPLES = r"""
       - name: dioptra-worker
         password: "{{ topology_secret_dioptra_worker }}"
         email: dioptra-worker@example.org
+
+- name: Change somebody's password, and leave it to her to renew it
+  mlfleet.stack.dioptra_users:
+    url: http://127.0.0.1:5000
+    users:
+      - name: ada
+        password: "{{ ada_password }}"
+        previous_password: "{{ ada_former_password }}"
+        email: ada@example.org
+        renew: false
 """
 
 RETURN = r"""
 changes:
-  description: The accounts that were registered.
+  description: The accounts that were registered, or whose password was renewed or changed.
   returned: success
   type: list
   elements: str
@@ -72,9 +104,15 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "password": {"type": "str", "required": True, "no_log": True},
         "email": {"type": "str", "required": True},
+        "previous_password": {"type": "str", "no_log": True},
+        "renew": {"type": "bool", "default": True},
     }
     run_module(
-        {"users": {"type": "list", "elements": "dict", "required": True, "options": user_options}}, converge_users
+        {
+            "users": {"type": "list", "elements": "dict", "required": True, "options": user_options},
+            "renew_days": {"type": "int", "default": 30},
+        },
+        converge_users,
     )
 
 

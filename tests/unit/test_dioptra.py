@@ -5,50 +5,114 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
 from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Answer, HttpError, NotRunningError
 
-OPTIONS = {"url": "http://api:5000", "timeout_seconds": 5, "ca_file": None}
-ADMIN = {"name": "admin", "password": "horse-battery", "email": "admin@example.org"}
-WORKER = {"name": "worker", "password": "staple", "email": "worker@example.org"}
+OPTIONS = {"url": "http://api:5000", "timeout_seconds": 5, "ca_file": None, "renew_days": 30}
+ADMIN = {"name": "admin", "password": "horse-battery", "email": "admin@example.org", "renew": True}
+WORKER = {"name": "worker", "password": "staple", "email": "worker@example.org", "renew": True}
+YEAR = 365
+
+
+class Server:
+    """What a REST API remembers: accounts, and lists of named items."""
+
+    def __init__(self, accounts=(), **lists):
+        self.accounts = {}
+        self.lists = {"groups": [{"id": 1, "name": "public"}], **lists}
+        self.asked = []
+        self.killed_after = None  # number of changes of passwords that still succeed
+        for account in accounts:
+            self.register(account)
+
+    def register(self, account):
+        number = len(self.accounts) + 1
+        self.accounts[account["name"]] = {"days": YEAR, "deleted": False, **account, "id": number}
+
+    def of_id(self, number):
+        return next(account for account in self.accounts.values() if account["id"] == number)
+
+    def state(self):
+        return {name: (account["password"], account["days"]) for name, account in self.accounts.items()}
 
 
 class Api(dioptra.Dioptra):
-    """The REST API in memory: accounts, and lists of named items."""
+    """One client of it, with a session that a change of its account's password ends."""
 
-    def __init__(self, accounts=(), **lists):
+    def __init__(self, accounts=(), server=None, **lists):
         super().__init__(OPTIONS)
-        self.accounts = {account["name"]: account for account in accounts}
-        self.lists = {"groups": [{"id": 1, "name": "public"}], **lists}
-        self.asked = []
+        self.server = server or Server(accounts, **lists)
+        self.session = None
+
+    @property
+    def accounts(self):
+        return self.server.accounts
+
+    @property
+    def asked(self):
+        return self.server.asked
 
     def ask(self, method, path, body=None, **query):
         self.asked.append((method, path))
         if path == "/auth/login":
-            account = self.accounts.get(body["username"])
-            return Answer(200 if account and account["password"] == body["password"] else 401, {})
+            return self.login(**body)
         if (method, path) == ("POST", "/users/"):
             return self.register(body)
-        items = self.lists.setdefault(path.strip("/").split("/")[0], [])
+        if path.startswith("/users/") and path != "/users/":
+            return self.ask_about_account(method, path, body)
+        if path == "/users/":
+            accounts = [{**account, "username": name} for name, account in self.accounts.items()]
+            return Answer(200, {"data": [a for a in accounts if not a["deleted"]], "totalNumResults": len(accounts)})
+        items = self.server.lists.setdefault(path.strip("/").split("/")[0], [])
         if method == "POST":
             items.append({"id": len(items) + 1, **body})
             return Answer(200, items[-1])
-        if method == "PUT":
+        if method in ("PUT", "DELETE"):
             item = next(item for item in items if item["id"] == int(path.split("/")[2]))
-            item.update(body)
+            items.remove(item) if method == "DELETE" else item.update(body)
             return Answer(200, item)
-        page = items[query["index"] : query["index"] + query["pageLength"]]
+        start = query.get("index", 0)
+        page = items[start : start + query["pageLength"]]
         return Answer(200, {"data": page, "totalNumResults": len(items)})
+
+    def login(self, username, password):
+        account = self.accounts.get(username)
+        if not account or account["password"] != password or account["days"] < 0 or account["deleted"]:
+            return Answer(401, {"message": "Invalid username or password."})
+        self.session = (account["id"], password)
+        return Answer(200, {})
+
+    def ask_about_account(self, method, path, body):
+        mine = self.session and self.server.of_id(self.session[0])
+        if not mine or mine["password"] != self.session[1]:
+            return Answer(401, {"message": "signed out"})
+        if path == "/users/current" and method == "DELETE":
+            mine["deleted"] = True
+            return Answer(200, {})
+        if path == "/users/current":
+            expires = datetime.now(UTC) + timedelta(days=mine["days"], seconds=10)
+            return Answer(200, {"id": mine["id"], "passwordExpiresOn": expires.isoformat()})
+        account = self.server.of_id(int(path.split("/")[2]))
+        if account["password"] != body["oldPassword"]:
+            return Answer(403, {"message": "Invalid Current Password."})
+        if account["password"] == body["newPassword"]:
+            return Answer(403, {"message": f"Forbidden - {dioptra.SAME_PASSWORD}"})
+        if self.server.killed_after == 0:
+            raise KeyboardInterrupt
+        if self.server.killed_after:
+            self.server.killed_after -= 1
+        account.update(password=body["newPassword"], days=YEAR)
+        return Answer(200, {})
 
     def register(self, body):
         for key, attribute in (("username", "name"), ("email", "email")):
             if body[key] in [account[attribute] for account in self.accounts.values()]:
                 detail = {"entity_attributes": {"email_address" if key == "email" else key: body[key]}}
                 return Answer(409, {"message": "Conflict", "detail": detail})
-        self.accounts[body["username"]] = {**body, "name": body["username"]}
-        self.lists.setdefault("users", []).append({"username": body["username"], "id": len(self.accounts)})
+        self.server.register({**body, "name": body["username"]})
         return Answer(200, {})
 
 
@@ -58,7 +122,7 @@ class Down(Api):
 
 
 def use(monkeypatch, api):
-    monkeypatch.setattr(dioptra, "Dioptra", lambda _options: api)
+    monkeypatch.setattr(dioptra, "Dioptra", lambda _options: type(api)(server=api.server))
     return api
 
 
@@ -75,17 +139,111 @@ def test_accounts_are_registered_once(monkeypatch):
 
 @pytest.mark.parametrize("check_mode", [True, False])
 def test_account_with_another_password_is_an_error(monkeypatch, check_mode):
-    api = Api([ADMIN, {**WORKER, "password": "former"}], users=[{"username": "worker", "id": 2}])
+    api = Api([ADMIN, {**WORKER, "password": "former"}])
     use(monkeypatch, api)
     with pytest.raises(HttpError, match="user worker: it exists, but not with the declared password"):
         dioptra.converge_users({**OPTIONS, "users": [ADMIN, WORKER]}, check_mode)
 
 
 def test_taken_name_or_address_is_told_apart():
-    with pytest.raises(HttpError, match="user admin: it exists"):
-        dioptra.create_user(Api([ADMIN]), {**ADMIN, "password": "other"})
+    assert not dioptra.create_user(Api([ADMIN]), {**ADMIN, "password": "other"})
     with pytest.raises(HttpError, match="user other: another account has the e-mail address admin@"):
         dioptra.create_user(Api([ADMIN]), {**ADMIN, "name": "other"})
+
+
+def aged(**days):
+    return [{**account, "days": days[account["name"]]} for account in (ADMIN, WORKER) if account["name"] in days]
+
+
+@pytest.mark.parametrize(
+    ("days", "due"),
+    [
+        ({"admin": 31, "worker": 31}, []),
+        ({"admin": 30, "worker": 200}, ["user admin"]),
+        ({"admin": 200, "worker": 0}, ["user worker"]),
+        ({"admin": 200, "worker": -1}, ["user worker"]),
+        ({"admin": 3, "worker": -300}, ["user admin", "user worker"]),
+        ({"admin": -1, "worker": -1}, ["user admin", "user worker"]),
+    ],
+)
+def test_password_is_renewed_in_time_and_afterwards(monkeypatch, days, due):
+    api = use(monkeypatch, Api(aged(**days)))
+    options = {**OPTIONS, "users": [ADMIN, WORKER]}
+    before = api.server.state()
+    check = dioptra.converge_users(options, check_mode=True)
+    assert api.server.state() == before
+    assert check["changes"] == due
+    assert dioptra.converge_users(options, check_mode=False)["changes"] == due
+    renewed = [name for name, (_password, left) in api.server.state().items() if left == YEAR]
+    assert [f"user {name}" for name in renewed if not name.startswith("mlfleet-")] == due
+    assert not dioptra.converge_users(options, check_mode=False)["changed"]
+    for account in (ADMIN, WORKER):
+        assert api.accounts[account["name"]]["password"] == account["password"] not in json.dumps(check)
+    assert all(account["deleted"] for name, account in api.accounts.items() if name.startswith("mlfleet-"))
+
+
+@pytest.mark.parametrize("days", [{"admin": 5, "worker": 9}, {"admin": 200, "worker": -1}, {"admin": -1, "worker": -1}])
+@pytest.mark.parametrize("killed_after", [0, 1])
+def test_renewal_that_was_killed_is_ended_by_the_next_run(monkeypatch, days, killed_after):
+    api = use(monkeypatch, Api(aged(**days)))
+    options = {**OPTIONS, "users": [ADMIN, WORKER]}
+    api.server.killed_after = killed_after
+    with pytest.raises(KeyboardInterrupt):
+        dioptra.converge_users(options, check_mode=False)
+    api.server.killed_after = None
+    check = dioptra.converge_users(options, check_mode=True)
+    assert dioptra.converge_users(options, check_mode=False)["changes"] == check["changes"] != []
+    assert not dioptra.converge_users(options, check_mode=False)["changed"]
+    assert {api.accounts[a["name"]]["password"] for a in (ADMIN, WORKER)} == {"horse-battery", "staple"}
+    assert all(account["deleted"] for name, account in api.accounts.items() if name.startswith("mlfleet-"))
+
+
+def test_wrong_password_of_all_leaves_no_helper(monkeypatch):
+    api = use(monkeypatch, Api([{**ADMIN, "password": "former"}]))
+    with pytest.raises(HttpError, match="user admin: it exists, but not with the declared password"):
+        dioptra.converge_users({**OPTIONS, "users": [ADMIN]}, check_mode=False)
+    assert [account["deleted"] for name, account in api.accounts.items() if name != "admin"] == [True]
+
+
+def test_password_that_is_not_ours_to_renew_is_a_warning_and_then_an_error(monkeypatch):
+    ada = {**WORKER, "renew": False}
+    api = use(monkeypatch, Api(aged(admin=200, worker=12)))
+    result = dioptra.converge_users({**OPTIONS, "users": [ADMIN, ada]}, check_mode=False)
+    assert not result["changed"]
+    assert result["warnings"] == ["user worker: expires in 12 days, and it is not to be renewed here"]
+    api.accounts["worker"]["days"] = -1
+    with pytest.raises(HttpError, match="user worker: its password has expired; renew: true renews it"):
+        dioptra.converge_users({**OPTIONS, "users": [ADMIN, ada]}, check_mode=True)
+
+
+def test_running_job_is_not_signed_out_before_the_last_day(monkeypatch):
+    api = use(monkeypatch, Api(aged(admin=200, worker=1), jobs=[{"id": 1, "status": "started"}]))
+    options = {**OPTIONS, "users": [ADMIN, WORKER]}
+    result = dioptra.converge_users(options, check_mode=False)
+    assert not result["changed"] and "finds no job" in result["warnings"][0]
+    api.accounts["worker"]["days"] = 0
+    assert dioptra.converge_users(options, check_mode=False)["changes"] == ["user worker"]
+
+
+@pytest.mark.parametrize("days", [200, -1])
+def test_previous_password_is_replaced(monkeypatch, days):
+    api = use(monkeypatch, Api([ADMIN, {**WORKER, "password": "former", "days": days}]))
+    users = [ADMIN, {**WORKER, "previous_password": "former"}]
+    check = dioptra.converge_users({**OPTIONS, "users": users}, check_mode=True)
+    assert api.accounts["worker"]["password"] == "former"
+    assert dioptra.converge_users({**OPTIONS, "users": users}, check_mode=False) == check
+    assert check["changes"] == ["user worker"] and "former" not in json.dumps(check)
+    assert api.accounts["worker"]["password"] == "staple"
+    assert not dioptra.converge_users({**OPTIONS, "users": users}, check_mode=False)["changed"]
+
+
+def test_password_of_a_year_is_not_renewed_each_time():
+    with pytest.raises(HttpError, match="renew_days 365: it is to be from 0 to 364"):
+        dioptra.converge_users({**OPTIONS, "renew_days": YEAR, "users": [ADMIN]}, check_mode=True)
+
+
+def queue(name, description="", state="present"):
+    return {"name": name, "description": description, "state": state}
 
 
 def test_check_predicts_everything_where_nothing_runs(monkeypatch):
@@ -94,7 +252,7 @@ def test_check_predicts_everything_where_nothing_runs(monkeypatch):
     assert dioptra.converge_users(users, check_mode=True)["changes"] == ["user admin"]
     with pytest.raises(NotRunningError):
         dioptra.converge_users(users, check_mode=False)
-    queues = {**OPTIONS, "username": "a", "password": "b", "queues": [{"name": "q", "description": ""}]}
+    queues = {**OPTIONS, "username": "a", "password": "b", "queues": [queue("q")]}
     assert dioptra.converge_queues(queues, check_mode=True)["changes"] == ["queue q"]
 
 
@@ -108,7 +266,7 @@ def test_item_is_found_on_a_later_page_by_its_exact_name():
 def test_queues_are_registered_and_described(monkeypatch):
     api = use(monkeypatch, Api([ADMIN], queues=[{"id": 1, "name": "one", "description": None}]))
     account = {"username": "admin", "password": "horse-battery"}
-    queues = [{"name": "one", "description": ""}, {"name": "two", "description": "GPU"}]
+    queues = [queue("one"), queue("two", "GPU")]
     options = {**OPTIONS, **account, "queues": queues}
     assert dioptra.converge_queues(options, check_mode=True)["changes"] == ["queue two"]
     assert dioptra.converge_queues(options, check_mode=False)["changes"] == ["queue two"]
@@ -121,9 +279,22 @@ def test_queues_are_registered_and_described(monkeypatch):
     assert api.asked[-1] == ("PUT", "/queues/1")
 
 
+def test_queue_that_is_to_be_absent_is_deleted(monkeypatch):
+    api = use(monkeypatch, Api([ADMIN], queues=[{"id": 1, "name": "one", "description": "CPU"}]))
+    options = {**OPTIONS, "username": "admin", "password": "horse-battery"}
+    options["queues"] = [queue("one", state="absent"), queue("never", state="absent")]
+    check = dioptra.converge_queues(options, check_mode=True)
+    assert api.server.lists["queues"]
+    assert dioptra.converge_queues(options, check_mode=False) == check
+    assert check["changes"] == ["queue one"]
+    assert check["diff"] == {"before": {"queue one": {"description": "CPU"}}, "after": {}}
+    assert api.server.lists["queues"] == []
+    assert not dioptra.converge_queues(options, check_mode=False)["changed"]
+
+
 def test_queues_need_an_account_that_signs_in(monkeypatch):
     use(monkeypatch, Api())
-    options = {**OPTIONS, "username": "admin", "password": "x", "queues": [{"name": "q", "description": ""}]}
+    options = {**OPTIONS, "username": "admin", "password": "x", "queues": [queue("q")]}
     assert dioptra.converge_queues(options, check_mode=True)["changed"]
     with pytest.raises(HttpError, match="user 'admin' cannot sign in"):
         dioptra.converge_queues(options, check_mode=False)

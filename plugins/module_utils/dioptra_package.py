@@ -1,0 +1,448 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of dioptra_resources: what a resource package declares, and the files that it needs for it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import posixpath
+import re
+import stat
+import subprocess
+import tarfile
+import tempfile
+import tomllib
+import zipfile
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
+
+MAX_FILE_BYTES = 50 * 1024 * 1024  # the API's own limit
+GIT_SECONDS = 120
+# What the API takes for a plugin's file (ALLOWED_PLUGIN_FILENAME_REGEX of Dioptra 1.2.2).
+FILENAME = re.compile(r"(?!.*/_)(?!_/)([a-zA-Z][a-zA-Z0-9_]*/)*[a-zA-Z_][a-zA-Z0-9_]*\.py")
+
+RESOURCE_OPTIONS: dict[str, dict[str, Any]] = {
+    "src": {"type": "str"},
+    "repo": {"type": "str"},
+    "version": {"type": "str", "default": "HEAD"},
+    "config_path": {"type": "str", "default": "dioptra.toml"},
+    "on_conflict": {"type": "str", "choices": ["fail", "update", "overwrite"], "default": "update"},
+}
+
+
+def _list_of(options: dict[str, Any], required: bool = False) -> dict[str, Any]:
+    presence = {"required": True} if required else {"default": []}
+    return {"type": "list", "elements": "dict", "options": options, **presence}
+
+
+# As dioptra-resources.schema.json of Dioptra 1.2.2 has it.
+_TEXT = {"type": "str", "default": ""}
+_NAME = {"type": "str", "required": True}
+_NAMES = {"type": "list", "elements": "str", "default": []}
+_OUTPUTS = _list_of({"name": _NAME, "type": _NAME}, required=True)
+_INPUTS = _list_of({"name": _NAME, "type": _NAME, "required": {"type": "bool", "default": False}}, required=True)
+_TASK = {"filename": _NAME, "name": _NAME, "output_params": _OUTPUTS}
+_FUNCTION = {**_TASK, "input_params": _INPUTS}
+_TASKS = {"functions": _list_of(_FUNCTION), "artifacts": _list_of(_TASK)}
+SCHEMA = {
+    "plugin_param_types": _list_of({"name": _NAME, "description": _TEXT, "structure": {"type": "dict"}}),
+    "plugins": _list_of(
+        {
+            "path": _NAME,
+            "description": _TEXT,
+            "tasks": {"type": "dict", "apply_defaults": True, "options": _TASKS},
+        }
+    ),
+    "entrypoints": _list_of(
+        {
+            "path": _NAME,
+            "name": _NAME,
+            "description": _TEXT,
+            "params": _list_of({"name": _NAME, "type": _NAME, "default_value": {"type": "raw"}}),
+            "plugins": _NAMES,
+            "artifact_params": _list_of({"name": _NAME, "output_params": _OUTPUTS}),
+            "artifact_plugins": _NAMES,
+        }
+    ),
+}
+
+
+class PackageError(Exception):
+    """One line for the user; nothing was asked yet."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where the files are
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def inside(path: str, base: str = "") -> str:
+    """A path in normal form; PackageError when it leads out of the package."""
+    joined = posixpath.normpath(posixpath.join(base, path))
+    if not path or path.startswith("/") or "\\" in path or joined.split("/")[0] == "..":
+        raise PackageError(f"{path!r} leads out of the package")
+    return joined
+
+
+def is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+class Tree(ABC):
+    """Files by their paths in a package."""
+
+    @abstractmethod
+    def read(self, path: str) -> bytes:
+        """The content of a file; PackageError when there is none."""
+
+    @abstractmethod
+    def below(self, path: str) -> list[str]:
+        """The files that are not hidden in a directory, by their paths in it; PackageError when there is none."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def text(self, path: str) -> str:
+        """As the API reads it, line ends included."""
+        try:
+            return io.TextIOWrapper(io.BytesIO(self.read(path)), encoding="utf-8").read()
+        except UnicodeDecodeError as error:
+            raise PackageError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+class Directory(Tree):
+    """A directory of the controller's. What a link leads to counts, as long as it is inside."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def _real(self, path: str) -> Path:
+        real = (self.root / path).resolve()
+        if not real.is_relative_to(self.root):
+            raise PackageError(f"{path} is a link that leads out of the package")
+        return real
+
+    def read(self, path: str) -> bytes:
+        real = self._real(path)
+        if not real.is_file():
+            raise PackageError(f"there is no file {path}")
+        if real.stat().st_size > MAX_FILE_BYTES:
+            raise PackageError(f"{path} is larger than the {MAX_FILE_BYTES >> 20} MiB that the API takes")
+        return real.read_bytes()
+
+    def below(self, path: str) -> list[str]:
+        real = self._real(path)
+        if not real.is_dir():
+            raise PackageError(f"there is no directory {path}")
+        names = []
+        for directory, subdirectories, files in os.walk(real):
+            subdirectories[:] = [name for name in subdirectories if not name.startswith(".")]
+            within = Path(directory).relative_to(real)
+            for name in subdirectories:
+                if Path(directory, name).is_symlink():
+                    raise PackageError(f"{path}/{(within / name).as_posix()} is a link to a directory")
+            names += [(within / name).as_posix() for name in files if not name.startswith(".")]
+        return sorted(names)
+
+    def close(self) -> None:
+        pass
+
+
+class Archive(Tree):
+    """A tar or zip archive. Names that lead out are refused, also where nobody needs them."""
+
+    def __init__(self, file: Path) -> None:
+        self.archive: tarfile.TarFile | zipfile.ZipFile
+        self.members: dict[str, tarfile.TarInfo | zipfile.ZipInfo] = {}
+        self.directories = {"."}
+        self.links: set[str] = set()
+        try:
+            if zipfile.is_zipfile(file) and not tarfile.is_tarfile(file):
+                self.archive = zipfile.ZipFile(file)
+                for member in self.archive.infolist():
+                    if (member.external_attr >> 28) == stat.S_IFLNK >> 12:
+                        target = self.archive.read(member).decode(errors="replace")
+                        self._add_link(member.filename, target, posixpath.dirname(member.filename))
+                    else:
+                        self._add(member.filename, member, member.is_dir())
+            else:
+                self.archive = tarfile.open(file)  # noqa: SIM115  close() ends it
+                for member in self.archive:
+                    if member.issym():
+                        self._add_link(member.name, member.linkname, posixpath.dirname(member.name))
+                    elif member.islnk():  # its target is named from the root
+                        self._add_link(member.name, member.linkname, "")
+                    elif member.isfile() or member.isdir():
+                        self._add(member.name, member, member.isdir())
+                    else:
+                        raise PackageError(f"{member.name} is neither a file nor a directory")
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
+            raise PackageError(f"is no archive that can be read: {' '.join(str(error).split())}") from None
+
+    def _add(self, name: str, member: tarfile.TarInfo | zipfile.ZipInfo, is_directory: bool) -> None:
+        path = inside(name)
+        self.directories.update(parent.as_posix() for parent in PurePosixPath(path).parents)
+        if is_directory:
+            self.directories.add(path)
+        else:
+            self.members[path] = member
+
+    def _add_link(self, name: str, target: str, base: str) -> None:
+        self.links.add(inside(name))
+        try:
+            inside(target, base)
+        except PackageError:
+            raise PackageError(f"{name} is a link that leads out of the package") from None
+
+    def _require_no_link(self, path: str) -> None:
+        for part in (path, *(parent.as_posix() for parent in PurePosixPath(path).parents)):
+            if part in self.links:
+                raise PackageError(f"{part} is a link, and the API takes only files from an archive")
+
+    def read(self, path: str) -> bytes:
+        self._require_no_link(path)
+        member = self.members.get(path)
+        if member is None:
+            raise PackageError(f"there is no file {path}")
+        size = member.size if isinstance(member, tarfile.TarInfo) else member.file_size
+        if size > MAX_FILE_BYTES:
+            raise PackageError(f"{path} is larger than the {MAX_FILE_BYTES >> 20} MiB that the API takes")
+        try:
+            if isinstance(self.archive, tarfile.TarFile):
+                return self.archive.extractfile(member).read()
+            return self.archive.read(member)
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
+            raise PackageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+
+    def below(self, path: str) -> list[str]:
+        self._require_no_link(path)
+        if path not in self.directories:
+            raise PackageError(f"there is no directory {path}")
+        prefix = "" if path == "." else f"{path}/"
+        for link in sorted(self.links):
+            if link.startswith(prefix) and not is_hidden(link[len(prefix) :]):
+                self._require_no_link(link)
+        names = [name[len(prefix) :] for name in self.members if name.startswith(prefix)]
+        return sorted(name for name in names if not is_hidden(name))
+
+    def close(self) -> None:
+        self.archive.close()
+
+
+def fetch(repo: str, version: str, directory: Path) -> Path:
+    """The files of a commit as an archive: a branch, a tag or a commit of any repository that git reaches."""
+    if version.startswith("-") or repo.startswith("-"):
+        raise PackageError("neither the repository nor the version may begin with a hyphen")
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
+    environment = {**quiet, **os.environ, "LC_ALL": "C", "GIT_DIR": str(directory / "git")}
+    archive = directory / "package.tar"
+    commands = (
+        ("init", "--quiet", "--bare"),
+        ("fetch", "--quiet", "--depth=1", "--no-tags", repo, version),
+        ("archive", "--format=tar", f"--output={archive}", "FETCH_HEAD"),
+    )
+    for words in commands:
+        try:
+            done = subprocess.run(
+                ["git", *words],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=GIT_SECONDS,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise PackageError("the controller has no git; install it") from None
+        except subprocess.TimeoutExpired:
+            raise PackageError(f"the repository did not answer within {GIT_SECONDS} s") from None
+        if done.returncode:
+            raise PackageError(f"git {words[0]} of version {version} failed: {without_account(last_line(done.stderr))}")
+    return archive
+
+
+def last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    return (fatal or lines or ["without a word"])[0]
+
+
+def without_account(url: str) -> str:
+    return re.sub(r"://[^@/\s]*@", "://", url)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What they declare
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def named(resource: dict[str, Any]) -> str:
+    """How messages call a package."""
+    return str(resource["src"] or without_account(resource["repo"]))
+
+
+def load(resource: dict[str, Any], file: Path | None) -> dict[str, Any]:
+    """A declared package: its objects in the form in which they are compared, and the files that the API wants."""
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            if file is None:
+                file = fetch(resource["repo"], resource["version"], Path(scratch))
+            tree = Directory(file) if file.is_dir() else Archive(file)
+            try:
+                content = contents(tree, resource["config_path"])
+            finally:
+                tree.close()
+    except PackageError as error:
+        raise PackageError(f"{named(resource)}: {error}") from None
+    return {"source": named(resource), "on_conflict": resource["on_conflict"], **content}
+
+
+def contents(tree: Tree, config_path: str) -> dict[str, Any]:
+    path = inside(config_path)
+    config = parsed(tree, path)
+    base = posixpath.dirname(path)
+    files = {path: tree.text(path)}
+    directories = []
+    plugins: dict[str, dict[str, Any]] = {}
+    for declared in config["plugins"]:
+        root = inside(declared["path"], base)
+        name = PurePosixPath(declared["path"]).stem
+        if not name or name in plugins:
+            raise PackageError(f"plugin {declared['path']}: {'declared twice' if name else 'a directory has no name'}")
+        directories.append(root)
+        sources = {source: posixpath.join(root, source) for source in tree.below(root) if source.endswith(".py")}
+        files |= {place: tree.text(place) for place in sources.values()}
+        plugins[name] = {"description": declared["description"], "root": root} | {
+            "files": {source: file_tasks(declared["tasks"], source) for source in sources}
+        }
+        check_plugin(name, declared, sources)
+    entrypoints = {}
+    for declared in config["entrypoints"]:
+        place, name = inside(declared["path"], base), declared["name"]
+        if name in entrypoints:
+            raise PackageError(f"entrypoint {name}: declared twice")
+        for plugin in [*declared["plugins"], *declared["artifact_plugins"]]:
+            if plugin not in plugins:
+                raise PackageError(f"entrypoint {name}: it uses plugin {plugin}, which the package does not declare")
+        for parameter in declared["params"]:
+            if isinstance(parameter["default_value"], bool):  # coerce_to_type of Dioptra 1.2.2 breaks down
+                raise PackageError(f"entrypoint {name}: write the default of parameter {parameter['name']} in quotes")
+        files[place] = tree.text(place)
+        entrypoints[name] = entrypoint(declared, graphs(place, files[place]))
+    types = {
+        declared["name"]: {"description": declared["description"], "structure": declared["structure"]}
+        for declared in config["plugin_param_types"]
+    }
+    return {
+        "config_path": path,
+        "files": files,
+        "directories": directories,
+        "types": types,
+        "plugins": plugins,
+        "entrypoints": entrypoints,
+    }
+
+
+def parsed(tree: Tree, path: str) -> dict[str, Any]:
+    """The configuration, complete with defaults."""
+    try:
+        config = tomllib.loads(tree.text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise PackageError(f"{path} is no TOML: {error}") from None
+    except PackageError as error:
+        elsewhere = [name for name in tree.below(".") if PurePosixPath(name).name == PurePosixPath(path).name]
+        hint = f"; it has {elsewhere[0]}, which config_path can name" if elsewhere else ""
+        raise PackageError(f"{error}{hint}") from None
+    # The API lets other keys be at the top, and nowhere else.
+    known = {key: value for key, value in config.items() if key in SCHEMA}
+    result = ArgumentSpecValidator(SCHEMA).validate(known)
+    if result.errors.errors:
+        error = result.errors.errors[0]
+        kind = "unknown key " if isinstance(error, UnsupportedError) else ""
+        raise PackageError(f"{path}: {kind}{' '.join(error.msg.split())}")
+    return result.validated_parameters
+
+
+def check_plugin(name: str, declared: dict[str, Any], sources: dict[str, str]) -> None:
+    for source in sources:
+        if not FILENAME.fullmatch(source):
+            raise PackageError(f"plugin {name}: the API takes no file of the name {source}")
+    for task in [*declared["tasks"]["functions"], *declared["tasks"]["artifacts"]]:
+        if task["filename"] not in sources:
+            raise PackageError(f"plugin {name}: task {task['name']} is in {task['filename']}, which is not there")
+
+
+def file_tasks(tasks: dict[str, Any], filename: str) -> dict[str, Any]:
+    functions = [
+        {"name": task["name"], "inputs": task["input_params"], "outputs": task["output_params"]}
+        for task in tasks["functions"]
+        if task["filename"] == filename
+    ]
+    artifacts = [
+        {"name": task["name"], "outputs": task["output_params"]}
+        for task in tasks["artifacts"]
+        if task["filename"] == filename
+    ]
+    return {"functions": by_name(functions), "artifacts": by_name(artifacts)}
+
+
+def by_name(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(items, key=lambda item: item["name"])
+
+
+def graphs(path: str, text: str) -> dict[str, str]:
+    """The two graphs of an entrypoint, written as the API writes them."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PackageError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise PackageError(f"{path}: it has no graph")
+    return {
+        field: yaml.dump(graph, sort_keys=False, default_flow_style=False) if graph else ""
+        for field, graph in (("task_graph", document.get("graph")), ("artifact_graph", document.get("artifacts")))
+    }
+
+
+def entrypoint(declared: dict[str, Any], its_graphs: dict[str, str]) -> dict[str, Any]:
+    return {
+        "description": declared["description"],
+        **its_graphs,
+        "parameters": [
+            {"name": parameter["name"], "type": parameter["type"], "default": parameter["default_value"]}
+            for parameter in declared["params"]
+        ],
+        "artifact_parameters": [
+            {"name": artifact["name"], "outputs": artifact["output_params"]} for artifact in declared["artifact_params"]
+        ],
+        "plugins": sorted(declared["plugins"]),
+        "artifact_plugins": sorted(declared["artifact_plugins"]),
+    }
+
+
+def require_one_owner(packages: list[dict[str, Any]]) -> None:
+    """What two packages declare, each of them would change again and again."""
+    for kind in ("types", "plugins", "entrypoints"):
+        owners: dict[str, dict[str, Any]] = {}
+        for package in packages:
+            for name, declared in package[kind].items():
+                other = owners.setdefault(name, package)
+                if other is not package and (kind != "types" or other[kind][name] != declared):
+                    raise PackageError(
+                        f"{package['source']}: {other['source']} declares {kind[:-1]} {name}, too; leave it to one"
+                    )
+
+
+def pack(packages: list[dict[str, Any]]) -> str:
+    """As one word that shows nothing of what is in it."""
+    return base64.b64encode(json.dumps(packages).encode()).decode()
