@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import stat
 import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -20,17 +21,21 @@ class ArchiveError(Exception):
 
 
 def read(path: Path) -> Files:
-    """The files of a tar, compressed or not, or of a zip; a single directory around all of them is left out."""
+    """The files of a tar, compressed or not, or of a zip."""
     try:
-        files = _read_zip(path) if zipfile.is_zipfile(path) else _read_tar(path)
+        return _read_zip(path) if zipfile.is_zipfile(path) else _read_tar(path)
     except FileNotFoundError:
         raise ArchiveError(f"there is no {path}") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ArchiveError(f"{path} is no archive that can be read (tar, tar.gz, tar.xz, zip): {error}") from None
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+        why = str(error).partition("\n")[0].rstrip(":")
+        raise ArchiveError(f"{path} is no archive that can be read (tar, tar.gz, tar.xz, zip): {why}") from None
+
+
+def without_top(files: Files) -> Files:
+    """The files without the single directory around all of them, if there is one."""
     tops = {name.partition("/")[0] for name in files}
-    if len(tops) == 1 and all("/" in name for name in files):
-        files = {name.partition("/")[2]: content for name, content in files.items()}
-    return files
+    has_one = len(tops) == 1 and all("/" in name for name in files)
+    return {name.partition("/")[2]: content for name, content in files.items()} if has_one else files
 
 
 def write(path: Path, files: Files) -> None:
@@ -53,7 +58,7 @@ def _read_tar(path: Path) -> Files:
         for member in members:
             _require_inside(member.name, path)
             if not member.isfile():
-                raise ArchiveError(f"{path}: {member.name} is a link or a device; pack plain files alone")
+                raise _no_file(member.name, path)
         return {_normal(member.name): archive.extractfile(member).read() for member in members}  # type: ignore[union-attr]
 
 
@@ -62,7 +67,13 @@ def _read_zip(path: Path) -> Files:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             _require_inside(member.filename, path)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise _no_file(member.filename, path)
         return {_normal(member.filename): archive.read(member) for member in members}
+
+
+def _no_file(name: str, path: Path) -> ArchiveError:
+    return ArchiveError(f"{path}: {name} is a link or a device; pack plain files alone")
 
 
 def _require_inside(name: str, path: Path) -> None:

@@ -12,12 +12,8 @@ import json
 import os
 import posixpath
 import re
-import stat
-import subprocess
-import tarfile
 import tempfile
 import tomllib
-import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,9 +21,11 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
+from ansible_collections.mlfleet.stack.plugins.module_utils import archives, git
+from ansible_collections.mlfleet.stack.plugins.module_utils.archives import ArchiveError
+from ansible_collections.mlfleet.stack.plugins.module_utils.git import GitError
 
 MAX_FILE_BYTES = 50 * 1024 * 1024  # the API's own limit
-GIT_SECONDS = 120
 # What the API takes for a plugin's file (ALLOWED_PLUGIN_FILENAME_REGEX of Dioptra 1.2.2).
 FILENAME = re.compile(r"(?!.*/_)(?!_/)([a-zA-Z][a-zA-Z0-9_]*/)*[a-zA-Z_][a-zA-Z0-9_]*\.py")
 
@@ -94,6 +92,11 @@ def inside(path: str, base: str = "") -> str:
     return joined
 
 
+def _require_limit(path: str, size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise PackageError(f"{path} is larger than the {MAX_FILE_BYTES >> 20} MiB that the API takes")
+
+
 def is_hidden(path: str) -> bool:
     return any(part.startswith(".") for part in path.split("/"))
 
@@ -108,9 +111,6 @@ class Tree(ABC):
     @abstractmethod
     def below(self, path: str) -> list[str]:
         """The files that are not hidden in a directory, by their paths in it; PackageError when there is none."""
-
-    @abstractmethod
-    def close(self) -> None: ...
 
     def text(self, path: str) -> str:
         """As the API reads it, line ends included."""
@@ -136,8 +136,7 @@ class Directory(Tree):
         real = self._real(path)
         if not real.is_file():
             raise PackageError(f"there is no file {path}")
-        if real.stat().st_size > MAX_FILE_BYTES:
-            raise PackageError(f"{path} is larger than the {MAX_FILE_BYTES >> 20} MiB that the API takes")
+        _require_limit(path, real.stat().st_size)
         return real.read_bytes()
 
     def below(self, path: str) -> list[str]:
@@ -154,131 +153,25 @@ class Directory(Tree):
             names += [(within / name).as_posix() for name in files if not name.startswith(".")]
         return sorted(names)
 
-    def close(self) -> None:
-        pass
-
 
 class Archive(Tree):
-    """A tar or zip archive. Names that lead out are refused, also where nobody needs them."""
+    """A tar or zip archive. Names that lead out are refused, also where nobody needs them, and so are links."""
 
     def __init__(self, file: Path) -> None:
-        self.archive: tarfile.TarFile | zipfile.ZipFile
-        self.members: dict[str, tarfile.TarInfo | zipfile.ZipInfo] = {}
-        self.directories = {"."}
-        self.links: set[str] = set()
-        try:
-            if zipfile.is_zipfile(file) and not tarfile.is_tarfile(file):
-                self.archive = zipfile.ZipFile(file)
-                for member in self.archive.infolist():
-                    if (member.external_attr >> 28) == stat.S_IFLNK >> 12:
-                        target = self.archive.read(member).decode(errors="replace")
-                        self._add_link(member.filename, target, posixpath.dirname(member.filename))
-                    else:
-                        self._add(member.filename, member, member.is_dir())
-            else:
-                self.archive = tarfile.open(file)  # noqa: SIM115  close() ends it
-                for member in self.archive:
-                    if member.issym():
-                        self._add_link(member.name, member.linkname, posixpath.dirname(member.name))
-                    elif member.islnk():  # its target is named from the root
-                        self._add_link(member.name, member.linkname, "")
-                    elif member.isfile() or member.isdir():
-                        self._add(member.name, member, member.isdir())
-                    else:
-                        raise PackageError(f"{member.name} is neither a file nor a directory")
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
-            raise PackageError(f"is no archive that can be read: {' '.join(str(error).split())}") from None
-
-    def _add(self, name: str, member: tarfile.TarInfo | zipfile.ZipInfo, is_directory: bool) -> None:
-        path = inside(name)
-        self.directories.update(parent.as_posix() for parent in PurePosixPath(path).parents)
-        if is_directory:
-            self.directories.add(path)
-        else:
-            self.members[path] = member
-
-    def _add_link(self, name: str, target: str, base: str) -> None:
-        self.links.add(inside(name))
-        try:
-            inside(target, base)
-        except PackageError:
-            raise PackageError(f"{name} is a link that leads out of the package") from None
-
-    def _require_no_link(self, path: str) -> None:
-        for part in (path, *(parent.as_posix() for parent in PurePosixPath(path).parents)):
-            if part in self.links:
-                raise PackageError(f"{part} is a link, and the API takes only files from an archive")
+        self.files = archives.read(file)
 
     def read(self, path: str) -> bytes:
-        self._require_no_link(path)
-        member = self.members.get(path)
-        if member is None:
+        if path not in self.files:
             raise PackageError(f"there is no file {path}")
-        size = member.size if isinstance(member, tarfile.TarInfo) else member.file_size
-        if size > MAX_FILE_BYTES:
-            raise PackageError(f"{path} is larger than the {MAX_FILE_BYTES >> 20} MiB that the API takes")
-        try:
-            if isinstance(self.archive, tarfile.TarFile):
-                return self.archive.extractfile(member).read()
-            return self.archive.read(member)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
-            raise PackageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        _require_limit(path, len(self.files[path]))
+        return self.files[path]
 
     def below(self, path: str) -> list[str]:
-        self._require_no_link(path)
-        if path not in self.directories:
-            raise PackageError(f"there is no directory {path}")
         prefix = "" if path == "." else f"{path}/"
-        for link in sorted(self.links):
-            if link.startswith(prefix) and not is_hidden(link[len(prefix) :]):
-                self._require_no_link(link)
-        names = [name[len(prefix) :] for name in self.members if name.startswith(prefix)]
+        names = [name.removeprefix(prefix) for name in self.files if name.startswith(prefix)]
+        if not names:
+            raise PackageError(f"there is no directory {path}")
         return sorted(name for name in names if not is_hidden(name))
-
-    def close(self) -> None:
-        self.archive.close()
-
-
-def fetch(repo: str, version: str, directory: Path) -> Path:
-    """The files of a commit as an archive: a branch, a tag or a commit of any repository that git reaches."""
-    if version.startswith("-") or repo.startswith("-"):
-        raise PackageError("neither the repository nor the version may begin with a hyphen")
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
-    environment = {**quiet, **os.environ, "LC_ALL": "C", "GIT_DIR": str(directory / "git")}
-    archive = directory / "package.tar"
-    commands = (
-        ("init", "--quiet", "--bare"),
-        ("fetch", "--quiet", "--depth=1", "--no-tags", repo, version),
-        ("archive", "--format=tar", f"--output={archive}", "FETCH_HEAD"),
-    )
-    for words in commands:
-        try:
-            done = subprocess.run(
-                ["git", *words],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=GIT_SECONDS,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise PackageError("the controller has no git; install it") from None
-        except subprocess.TimeoutExpired:
-            raise PackageError(f"the repository did not answer within {GIT_SECONDS} s") from None
-        if done.returncode:
-            raise PackageError(f"git {words[0]} of version {version} failed: {without_account(last_line(done.stderr))}")
-    return archive
-
-
-def last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    return (fatal or lines or ["without a word"])[0]
-
-
-def without_account(url: str) -> str:
-    return re.sub(r"://[^@/\s]*@", "://", url)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -288,7 +181,7 @@ def without_account(url: str) -> str:
 
 def named(resource: dict[str, Any]) -> str:
     """How messages call a package."""
-    return str(resource["src"] or without_account(resource["repo"]))
+    return str(resource["src"] or git.without_account(resource["repo"]))
 
 
 def load(resource: dict[str, Any], file: Path | None) -> dict[str, Any]:
@@ -296,12 +189,10 @@ def load(resource: dict[str, Any], file: Path | None) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             if file is None:
-                file = fetch(resource["repo"], resource["version"], Path(scratch))
-            tree = Directory(file) if file.is_dir() else Archive(file)
-            try:
-                content = contents(tree, resource["config_path"])
-            finally:
-                tree.close()
+                file = git.check_out(resource["repo"], resource["version"], Path(scratch, "clone"))
+            content = contents(Directory(file) if file.is_dir() else Archive(file), resource["config_path"])
+    except (ArchiveError, GitError) as error:
+        raise PackageError(str(error)) from None
     except PackageError as error:
         raise PackageError(f"{named(resource)}: {error}") from None
     return {"source": named(resource), "on_conflict": resource["on_conflict"], **content}

@@ -123,7 +123,7 @@ def look(source: Source, scratch: Path, download: Callable[[str, Path], None]) -
     if path.is_file():
         found = _sha256(path.read_bytes())
         _require_checksum(source, found)
-        return Found(digest([found]), lambda: (archives.read(path), ""))
+        return Found(digest([found]), lambda: (archives.without_top(archives.read(path)), ""))
     if (path / PACKAGE).is_file():
         tree = read_directory(path, NOT_SOURCE | {source.output_directory})
         contents = [line for name, content in tree.items() for line in (name, _sha256(content))]
@@ -186,7 +186,7 @@ def _download(source: Source, scratch: Path, download: Callable[[str, Path], Non
     download(source.source, archive)
     _require_checksum(source, _sha256(archive.read_bytes()))
     try:
-        return archives.read(archive)
+        return archives.without_top(archives.read(archive))
     except ArchiveError as error:
         raise BuildError(str(error).replace(str(archive), source.source)) from None
 

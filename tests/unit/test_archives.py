@@ -1,12 +1,13 @@
 """No archive writes where its names lead, and what was written is read back."""
 
 import io
+import stat
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.archives import ArchiveError, read, write
+from ansible_collections.mlfleet.stack.plugins.module_utils.archives import ArchiveError, read, without_top, write
 
 FILES = {"index.html": b"<p>", "assets/a.js": b"1"}
 
@@ -39,10 +40,14 @@ def test_what_was_written_is_read_and_always_the_same(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar.gz", "b.tar.gz"]
 
 
-def test_single_directory_around_all_is_left_out(tmp_path: Path) -> None:
-    assert read(zipped(tmp_path / "a.zip", "dist/index.html", "dist/assets/a.js")).keys() == FILES.keys()
-    assert read(tar(tmp_path / "a.tgz", member("./dist/index.html"), member("./dist/b"))).keys() == {"index.html", "b"}
-    assert read(zipped(tmp_path / "b.zip", "dist/index.html", "other")).keys() == {"dist/index.html", "other"}
+def test_single_directory_around_all_is_left_out() -> None:
+    assert without_top({"dist/index.html": b"", "dist/assets/a.js": b""}).keys() == FILES.keys()
+    for files in ({"dist/index.html": b"", "other": b""}, {"index.html": b""}):
+        assert without_top(files) == files
+
+
+def test_names_are_relative_to_where_they_are(tmp_path: Path) -> None:
+    assert read(tar(tmp_path / "a.tgz", member("./dist/index.html"), member("b"))).keys() == {"dist/index.html", "b"}
 
 
 @pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "a\\..\\..\\out"])
@@ -56,6 +61,15 @@ def test_path_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
 def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     with pytest.raises(ArchiveError, match="a is a link or a device; pack plain files alone"):
         read(tar(tmp_path / "a.tgz", member("index.html"), member("a", kind, "/etc/passwd")))
+
+
+def test_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("a")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(ArchiveError, match="a is a link or a device"):
+        read(tmp_path / "a.zip")
 
 
 def test_what_is_no_archive_says_so(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 import io
-import stat
 import tarfile
 import zipfile
 from pathlib import Path
@@ -64,21 +63,11 @@ def tar(root: Path, *members: tarfile.TarInfo, **files: str) -> Path:
     return path
 
 
-def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, target
-    return member
-
-
-def zipped(root: Path, links: dict[str, str] | None = None, **files: str) -> Path:
+def zipped(root: Path, **files: str) -> Path:
     path = root / "package.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in {**FILES, **files}.items():
             archive.writestr(name, text)
-        for name, target in (links or {}).items():
-            member = zipfile.ZipInfo(name)
-            member.external_attr = (stat.S_IFLNK | 0o777) << 16
-            archive.writestr(member, target)
     return path
 
 
@@ -114,38 +103,14 @@ def test_paths_are_relative_to_the_configuration(tmp_path):
 @pytest.mark.parametrize("name", ["../evil.py", "/evil.py", "attacks/../../evil.py", "a\\evil.py"])
 @pytest.mark.parametrize("form", [tar, zipped])
 def test_member_that_leads_out_is_refused(tmp_path, form, name):
-    assert wrong(form(tmp_path, **{name: "x"})) == f"package: {name!r} leads out of the package"
+    assert f"{name} leads out of the archive; pack it with relative paths" in wrong(form(tmp_path, **{name: "x"}))
 
 
-@pytest.mark.parametrize(
-    "member",
-    [
-        link("attacks/x.py", "/etc/passwd"),
-        link("attacks/x.py", "../../x.py"),
-        link("attacks/x.py", "../x.py", tarfile.LNKTYPE),
-        link("x", "/etc/passwd", tarfile.LNKTYPE),
-    ],
-)
-def test_link_that_leads_out_of_a_tar_archive_is_refused(tmp_path, member):
-    assert wrong(tar(tmp_path, member)) == f"package: {member.name} is a link that leads out of the package"
-
-
-@pytest.mark.parametrize("target", ["/etc/passwd", "../../x"])
-def test_link_that_leads_out_of_a_zip_archive_is_refused(tmp_path, target):
-    archive = zipped(tmp_path, links={"attacks/x.py": target})
-    assert wrong(archive) == "package: attacks/x.py is a link that leads out of the package"
-
-
-def test_link_within_an_archive_matters_only_where_it_is_needed(tmp_path):
-    assert load(tar(tmp_path, link("CLAIMS.md", "fgm.yml")))
-    assert "attacks/x.py is a link" in wrong(tar(tmp_path, link("attacks/x.py", "fgm.py")))
-    assert "attacks/x.py is a link" in wrong(zipped(tmp_path, links={"attacks/x.py": "fgm.py"}))
-
-
-def test_device_in_an_archive_is_refused(tmp_path):
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../x.py", "fgm.py"])
+def test_link_in_an_archive_is_refused(tmp_path, target):
     member = tarfile.TarInfo("attacks/x.py")
-    member.type = tarfile.FIFOTYPE
-    assert wrong(tar(tmp_path, member)) == "package: attacks/x.py is neither a file nor a directory"
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    assert "attacks/x.py is a link" in wrong(tar(tmp_path, member))
 
 
 def test_link_of_a_directory_counts_as_long_as_it_is_inside(tmp_path):
@@ -197,10 +162,10 @@ def test_missing_configuration_names_where_one_is(tmp_path):
 
 def test_what_is_no_archive_is_one_line(tmp_path):
     (tmp_path / "x").write_text("x")
-    assert "package: is no archive that can be read" in wrong(tmp_path / "x")
+    assert "x is no archive that can be read" in wrong(tmp_path / "x")
     whole = tar(tmp_path).read_bytes()
     (tmp_path / "x").write_bytes(whole[: len(whole) // 2])
-    assert "package: is no archive that can be read" in wrong(tmp_path / "x")
+    assert "x is no archive that can be read" in wrong(tmp_path / "x")
 
 
 def test_same_object_belongs_to_one_package(package):
