@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -22,9 +23,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
+
+with contextlib.suppress(ImportError):  # the controller has it
+    import yaml
 
 MAX_FILE_BYTES = 50 * 1024 * 1024  # the API's own limit
 GIT_SECONDS = 120
