@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -18,12 +19,14 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible_collections.mlfleet.stack.plugins.module_utils import archives, git
 from ansible_collections.mlfleet.stack.plugins.module_utils.archives import ArchiveError
 from ansible_collections.mlfleet.stack.plugins.module_utils.git import GitError
+
+with contextlib.suppress(ImportError):  # the controller has it
+    import yaml
 
 MAX_FILE_BYTES = 50 * 1024 * 1024  # the API's own limit
 # What the API takes for a plugin's file (ALLOWED_PLUGIN_FILENAME_REGEX of Dioptra 1.2.2).

@@ -1,5 +1,6 @@
 """Plugins, entrypoints, queues and accounts of Dioptra are as declared; the API itself is asked by another client."""
 
+import hmac
 import json
 import shutil
 import subprocess
@@ -399,6 +400,20 @@ def test_role_renews_and_predicts_it(play, expire, days_left):
     assert play("--tags", "restapi_provision")["changed"] == 1
     assert days_left("dioptra-worker") == 364
     assert play("--tags", "restapi_provision")["changed"] == 0
+
+
+@pytest.mark.parametrize("days", [300, -2])
+def test_renewal_that_was_killed_half_way_is_ended(module, accounts, url, expire, days):
+    worker = accounts[1]
+    passing = hmac.new(worker["password"].encode(), b"mlfleet dioptra-worker", "sha256").hexdigest()
+    client = Client(url, worker["name"], worker["password"])
+    body = {"oldPassword": worker["password"], "newPassword": passing, "confirmNewPassword": passing}
+    client.call("POST", "/users/current/password", json=body)
+    expire(worker["name"], days)
+    assert module("dioptra_users", check=True, users=accounts)["changes"] == ["user dioptra-worker"]
+    assert module("dioptra_users", users=accounts)["changes"] == ["user dioptra-worker"]
+    assert Client(url, worker["name"], worker["password"]).status == 200
+    assert not module("dioptra_users", users=accounts)["changed"]
 
 
 @pytest.fixture
