@@ -24,7 +24,7 @@ demo: venv engine
 clean:
 	@$(AS_ROOT) mlfleet lab down inventories/lab
 
-test: venv engine
+test: venv engine browser
 	@scripts/stages checks labs
 
 # Needs no services.
@@ -79,11 +79,11 @@ integration-docker:
 	@$(STAGE) "In containers" pytest $(DOCKER_TESTS) -m "not fleet" --durations=8
 
 # Kills a fresh converge at ten moments, each on a new host; takes most of an hour.
-kill-test: venv engine
+kill-test: venv engine browser
 	@pytest tests/integration -m kill
 
 # The example over many hosts, as it stands, rollouts that meet trouble, and every kind of drift; takes some hours.
-fleet: venv engine browser
+fleet: venv engine
 	@pytest -s tests/integration -m fleet
 
 bench: venv engine
@@ -107,8 +107,10 @@ $(LINK):
 	@mkdir -p $(dir $@)
 	@ln -sfn ../../../.. $@
 
+# Of the tests that open pages.
 browser:
-	@command -v chromium >/dev/null || $(AS_ROOT) apt-get -qq install --yes --no-install-recommends chromium
+	@command -v chromium >/dev/null || $(STAGE) "Browser" $(AS_ROOT) sh -c \
+	    "apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium >/dev/null"
 
 engine:
 	@$(STAGE) "Docker engine" scripts/docker-engine

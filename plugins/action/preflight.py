@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.plugins.action import ActionBase
+from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS
 from ansible_collections.mlfleet.stack.plugins.module_utils import authority, gpu, preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
 
@@ -106,9 +107,22 @@ class ActionModule(ActionBase):
         ]
 
     def _facts_lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
-        versions = self._declared("python_versions", roles, self._resolver(roles, task_vars))
+        resolve = self._resolver(roles, task_vars)
+        versions = self._declared("python_versions", roles, resolve)
         host, facts = task_vars["inventory_hostname"], task_vars["ansible_facts"]
-        return [f"{host}: {line}" for line in preflight.host_problems(host, facts, versions)]
+        problems = list(preflight.host_problems(host, facts, versions))
+        mine = {role.name for role in roles}
+        units = {service: unit for service, unit in UNITS.items() if service in mine}
+        if preflight.idle_services(
+            units, facts
+        ):  # most runs have none, and need not render what says where they listen
+            options = {name: role for role in roles for name in role.options if preflight.PORT_OPTIONS.fullmatch(name)}
+            values = {
+                name: preflight.validated(name, role.options[name], resolve(role, name))[0]
+                for name, role in options.items()
+            }
+            problems += preflight.taken_ports(values, units, facts)
+        return [f"{host}: {line}" for line in problems]
 
     def _placed(self, roles: list[Role], found: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """The fact that says which instance of which worker gets which of the GPUs found."""

@@ -37,6 +37,9 @@ SECRET_LENGTHS = range(16, 41)
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 PORTS = range(1, 65536)
 PRIVILEGED_PORTS = range(1, 1024)
+WILDCARDS = frozenset(("0.0.0.0", "::"))
+# Those that say where a host's services listen.
+PORT_OPTIONS = re.compile(r"topology_\w+_(port|enabled)|\w+_listen_address|nginx_sites_\w+")
 # Names units, files and queues without quoting.
 KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 # Stands unquoted in a unit's command.
@@ -45,6 +48,18 @@ QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*( *;.*)?")
 MOUNTS_OPTION = re.compile(r"worker_\w+_mounts")
 SET_SIZES = range(2, 17)  # drives of an erasure set of MinIO
+# What pgAdmin takes for an address, and domains of which it lets in nobody: those of its library, email_validator.
+EMAIL = re.compile(
+    r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@([^\W_]([\w-]*[^\W_])?\.)+[^\W\d_][\w-]*[^\W\d_]"
+)
+RESERVED_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion", "test")
+# Lists of the wiring and of the user that make one, and what its entries are known by.
+IDENTITIES = (
+    ("topology_mlflow_users", "mlflow_users_extra", "name"),
+    ("topology_dioptra_users", "restapi_users_extra", "name"),
+    ("topology_dioptra_users", "restapi_users_extra", "email"),
+    ("topology_postgres_databases", "pgadmin_servers_extra", "name"),
+)
 
 Values = Mapping[str, Any]
 
@@ -318,6 +333,33 @@ def _queues_of_groups(values: Values) -> Mapping[str, list[str]]:
     return values.get("topology_worker_queues") or {}
 
 
+def identities(values: Values) -> Iterator[str]:
+    """Of two entries that are known by the same the later one would win in silence, or be refused by the service."""
+    for wiring, extra, key in IDENTITIES:
+        if extra in values:
+            entries = [*(values.get(wiring) or []), *(values[extra] or [])]
+            known = [entry[key] for entry in entries if entry.get("clients") != []]
+            for value in dict.fromkeys(known):
+                if known.count(value) > 1:
+                    yield f"{extra}: {key} {value} is declared twice; give each entry its own"
+
+
+def pgadmin_account(values: Values) -> Iterator[str]:
+    """pgAdmin makes any account, but signs in none whose address it refuses."""
+    if "pgadmin_settings" not in values:
+        return
+    email = str(values.get("topology_pgadmin_email"))
+    allowed = (values["pgadmin_settings"] or {}).get("ALLOW_SPECIAL_EMAIL_DOMAINS") or []
+    domain = email.rpartition(".")[2].lower()
+    if not EMAIL.fullmatch(email):
+        yield f"topology_pgadmin_email: {email!r} is no e-mail address; give one like admin@example.org"
+    elif domain in RESERVED_DOMAINS and domain not in (allowed.split(",") if isinstance(allowed, str) else allowed):
+        yield (
+            f"topology_pgadmin_email: pgAdmin signs in nobody of the reserved domain {domain}; give another address, "
+            f"or set pgadmin_settings: {{ALLOW_SPECIAL_EMAIL_DOMAINS: [{domain}]}}"
+        )
+
+
 def rollout_serial(values: Values) -> Iterator[str]:
     for name in INVENTORY_WIDE:
         serial = values.get(name, "1")
@@ -356,7 +398,9 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     custom_kinds,
     database_names,
     frontend_hosts,
+    identities,
     mounts,
+    pgadmin_account,
     pools,
     ports,
     queues,
@@ -368,7 +412,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
 def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
     """Ports that two of a host's services want: topology's, and those of nginx's sites, which all stand there."""
     wanted: dict[int, dict[str, None]] = {}
-    for _service, name, port in _wanted_ports(values, services):
+    for _service, name, port, _address in _wanted_ports(values, services):
         wanted.setdefault(port, {})[name] = None
     for port, names in wanted.items():
         if len(names) > 1:
@@ -377,24 +421,25 @@ def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
 
 def privileged_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
     """Ports that the user of a service in a container may not open."""
-    for service, name, port in _wanted_ports(values, services):
+    for service, name, port, _address in _wanted_ports(values, services):
         runtime = f"topology_{service}_runtime"
         if port in PRIVILEGED_PORTS and values.get(runtime) == "docker":
             yield f"{name}: port {port} is for root alone; use one from {PRIVILEGED_PORTS.stop}, or {runtime}: bare"
 
 
-def _wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str, str, int]]:
-    """Service, what names the port, and the port; of nginx those of its sites."""
+def _wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str, str, int, str]]:
+    """Service, what names the port, the port, and the address that listens; of nginx those of its sites."""
     for service in services:
         for name, port in values.items():
             is_used = values.get(f"{name.removesuffix('_port')}_enabled", True)
             if name.startswith(f"topology_{service}_") and name.endswith("_port") and service != "nginx" and is_used:
-                yield service, name, port
+                yield service, name, port, str(values.get(f"{service}_listen_address"))
     for _option, site in _entries(values, "nginx_sites"):
         if site.get("backends") != []:
+            address = str(site.get("listen_address") or values.get("nginx_listen_address"))
             for port in dict.fromkeys((site.get("port"), site.get("http_port"))):
                 if port is not None:
-                    yield "nginx", f"nginx site {site.get('name')}", port
+                    yield "nginx", f"nginx site {site.get('name')}", port, address
 
 
 def _entries(values: Values, list_name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -425,6 +470,40 @@ def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[
     for role, wanted in python_versions.items():
         if f"{major}.{minor}" not in wanted:
             yield f"{role} needs Python {' or '.join(wanted)}, {host} has {major}.{minor}"
+
+
+def idle_services(units: Mapping[str, str], facts: Mapping[str, Any]) -> set[str]:
+    """Services whose unit does not run; C(units) has the unit of each, of which that of a template ends with C(@)."""
+    return {service for service, users in _users(units, facts).items() if not users}
+
+
+def _users(units: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, list[int]]:
+    running = {name.partition("@")[0]: users for name, users in facts.get("running_units", {}).items()}
+    return {service: running.get(unit.removesuffix("@"), []) for service, unit in units.items()}
+
+
+def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, Any]) -> Iterator[str]:
+    """Ports that another program has of those that idle services want.
+
+    Args:
+        values: options that PORT_OPTIONS matches.
+        units: the host's services with the unit of each.
+        facts: the host's, of M(mlfleet.stack.host_facts).
+    """
+    idle = idle_services(units, facts)
+    # Another service of ours may leave its port in this run.
+    ours = {user for users in _users(units, facts).values() for user in users if user}
+    for service, name, port, address in _wanted_ports(values, units):
+        for found in facts.get("listeners", []) if service in idle else []:
+            if found["port"] == port and _overlap(address, found["address"]) and found["uid"] not in ours:
+                taken = f"port {port}, which {name} wants, is taken by a program of user {found['user']}"
+                yield f"{taken}: stop that one, or set another port"
+                break
+
+
+def _overlap(*addresses: str) -> bool:
+    """Whether only one of them can be listened at; the IPv6 wildcard takes those of IPv4 as well."""
+    return len(set(addresses)) == 1 or (not WILDCARDS.isdisjoint(addresses) and "::1" not in addresses)
 
 
 def flattened(wishes: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:

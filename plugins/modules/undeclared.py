@@ -67,18 +67,15 @@ import ipaddress
 import os
 import re
 import shutil
-import socket
-import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
+from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import UNIT, listeners
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UNIT_LABEL, UNITS
 
-TABLES = Path("/proc/net")
-LISTENING = "0A"  # in /proc/net/tcp
 CONTAINER = re.compile(r"(?:docker[-/])([0-9a-f]{64})")
 
 
@@ -118,24 +115,6 @@ def stray_containers(found: dict[str, tuple[str, str]], units: list[str]) -> Ite
             yield {"kind": "container", "name": name, "remove": f"docker rm --force {name}"}
 
 
-def listeners() -> dict[str, tuple[str, int]]:
-    """Address and port by the inode of each socket that the network reaches."""
-    found = {}
-    for version, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        table = TABLES / version
-        for line in table.read_text().splitlines()[1:] if table.exists() else []:  # a host may do without IPv6
-            _number, local, _remote, state, *_others, inode = line.split()[:10]
-            if state != LISTENING:
-                continue
-            number, port = local.split(":")
-            words = struct.unpack(f"<{len(number) // 8}I", bytes.fromhex(number))
-            listening = ipaddress.ip_address(socket.inet_ntop(family, struct.pack(f">{len(words)}I", *words)))
-            address = getattr(listening, "ipv4_mapped", None) or listening
-            if not address.is_loopback:
-                found[inode] = (str(address), int(port, 16))
-    return found
-
-
 def owners(inodes: set[str]) -> dict[str, tuple[str, str]]:
     """Program, and path in the control groups, of a process that has each of these sockets."""
     found = {}
@@ -154,15 +133,17 @@ def unit_of(cgroup: str, known: dict[str, tuple[str, str]]) -> str:
     for identifier in CONTAINER.findall(cgroup):
         if identifier in known:
             return known[identifier][1]
-    units = re.findall(r"/([^/\n]+)\.service", cgroup)
+    units = UNIT.findall(cgroup)
     return units[-1] if units else ""
 
 
 def stray_ports(units: list[str], ports: list[int], known: dict[str, tuple[str, str]]) -> Iterator[dict[str, str]]:
-    sockets = {inode: place for inode, place in listeners().items() if place[1] not in ports}
+    reached = [each for each in listeners() if not ipaddress.ip_address(each.address).is_loopback]
+    sockets = {each.inode: each for each in reached if each.port not in ports}
     programs = owners(set(sockets))
     strays = set()
-    for inode, (address, port) in sockets.items():
+    for inode, found in sockets.items():
+        address, port = found.address, found.port
         program, cgroup = programs.get(inode, ("unknown", ""))
         if not is_declared(unit_of(cgroup, known), units):
             strays.add(f"{f'[{address}]' if ':' in address else address}:{port} ({program})")

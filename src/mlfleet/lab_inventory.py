@@ -80,6 +80,7 @@ class LabInventory:
             raise MlfleetError(f"{like} is not an inventory directory: name one with --like.")
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.marker, f"{like.resolve()}\n".encode())
+        write_atomically(self.path / ".gitignore", b"*\n")  # wherever it is, its keys are nobody's to commit
         for file in _files(like):
             if file not in (Path(VAULT), Path(OVERLAY), Path(VARIABLES)):
                 content = (like / file).read_bytes()

@@ -139,6 +139,13 @@ def test_copy_has_everything_but_the_vault(lab: LabInventory, like: Path) -> Non
     assert lab.hosts() == ["node1", "node2"]
 
 
+def test_lab_is_nobodys_to_commit(lab: LabInventory, like: Path) -> None:
+    lab.create(like)
+    subprocess.run(["git", "init", "--quiet", str(lab.path.parent)], check=True)
+    status = ["git", "-C", str(lab.path.parent), "status", "--porcelain"]
+    assert subprocess.run(status, capture_output=True, text=True, check=True).stdout == ""
+
+
 def test_vault_that_is_already_there_is_kept(lab: LabInventory, like: Path) -> None:
     vault = lab.path / "group_vars/all/vault.yml"
     vault.parent.mkdir(parents=True)

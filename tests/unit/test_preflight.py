@@ -232,6 +232,99 @@ def test_ipv6_address_is_refused():
     assert line == "topology_address: IPv6 addresses are not supported; give a name or an IPv4 address"
 
 
+def listener(address, port=5050, uid=0):
+    return {"address": address, "port": port, "uid": uid, "user": {0: "root", 990: "dioptra"}.get(uid, "eve")}
+
+
+@pytest.mark.parametrize(
+    ("listen_address", "found", "running", "is_told"),
+    [
+        ("127.0.0.1", [], {}, False),
+        ("127.0.0.1", [listener("127.0.0.1")], {}, True),
+        ("127.0.0.1", [listener("0.0.0.0")], {}, True),
+        ("127.0.0.1", [listener("::")], {}, True),
+        ("0.0.0.0", [listener("192.0.2.1")], {}, True),
+        ("0.0.0.0", [listener("::1")], {}, False),
+        ("127.0.0.1", [listener("192.0.2.1")], {}, False),
+        ("127.0.0.1", [listener("127.0.0.1", 5051)], {}, False),
+        ("127.0.0.1", [listener("127.0.0.1", uid=1)], {"pgadmin": [1]}, False),  # its own
+        ("127.0.0.1", [listener("127.0.0.1", uid=990)], {"dioptra-restapi": [990]}, False),  # leaves it
+        ("127.0.0.1", [listener("127.0.0.1", uid=1)], {"dioptra-restapi": [990]}, True),
+        ("127.0.0.1", [listener("127.0.0.1")], {"nginx": [0, 33]}, True),
+    ],
+)
+def test_port_of_another_program_is_told(listen_address, found, running, is_told):
+    values = {"topology_pgadmin_port": 5050, "pgadmin_listen_address": listen_address}
+    units = {"pgadmin": "pgadmin", "restapi": "dioptra-restapi", "nginx": "nginx"}
+    lines = list(preflight.taken_ports(values, units, {"listeners": found, "running_units": running}))
+    taken = "port 5050, which topology_pgadmin_port wants, is taken by a program of user {}"
+    mend = "stop that one, or set another port"
+    assert lines == ([f"{taken.format(found[0]['user'])}: {mend}"] if is_told else [])
+
+
+def test_ports_of_sites_and_units_of_templates():
+    values = {"nginx_listen_address": "0.0.0.0", "nginx_sites_auto": [{"name": "api", "port": 443, "http_port": 80}]}
+    facts = {"listeners": [listener("0.0.0.0", 80), listener("0.0.0.0", 5432, 100)]}
+    (line,) = preflight.taken_ports(values, {"nginx": "nginx"}, facts)
+    assert line.startswith("port 80, which nginx site api wants, is taken by a program of user root: ")
+    postgres = {"topology_postgres_port": 5432, "postgres_listen_address": "127.0.0.1"}
+    for running, count in (({}, 1), ({"postgresql@15-main": [100]}, 0)):
+        assert (
+            len(list(preflight.taken_ports(postgres, {"postgres": "postgresql@"}, facts | {"running_units": running})))
+            == count
+        )
+    assert not list(preflight.taken_ports(values, {"nginx": "nginx"}, {}))
+
+
+@pytest.mark.parametrize("email", ["admin@example.org", "a.b+c@intranet.lan", "\u00e4@x.org", "a@x.xn--p1ai"])
+def test_address_that_pgadmin_lets_in(email):
+    assert list(preflight.pgadmin_account({"topology_pgadmin_email": email, "pgadmin_settings": {}})) == []
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "admin",
+        "admin@localhost",
+        "a b@x.org",
+        "a@x..org",
+        "a.@x.org",
+        "a@-x.org",
+        "a@x.1",
+        "a@[1.2.3.4]",
+        "a@x.org\n",
+    ],
+)
+def test_address_that_is_none(email):
+    (line,) = preflight.pgadmin_account({"topology_pgadmin_email": email, "pgadmin_settings": {}})
+    assert line == f"topology_pgadmin_email: {email!r} is no e-mail address; give one like admin@example.org"
+
+
+def test_reserved_domain_is_allowed_by_name():
+    values = {"topology_pgadmin_email": "admin@home.LOCAL", "pgadmin_settings": {}}
+    (line,) = preflight.pgadmin_account(values)
+    assert "reserved domain local; give another address, or set pgadmin_settings: {ALLOW_" in line
+    for allowed in (["local"], "test,local"):
+        assert not list(
+            preflight.pgadmin_account(values | {"pgadmin_settings": {"ALLOW_SPECIAL_EMAIL_DOMAINS": allowed}})
+        )
+    assert not list(preflight.pgadmin_account({"topology_pgadmin_email": "of a host without pgAdmin"}))
+
+
+def test_entries_are_known_by_something_of_their_own():
+    wiring = [{"name": "a", "clients": ["h"]}, {"name": "b", "clients": []}]
+    twice = {"topology_postgres_databases": wiring, "pgadmin_servers_extra": [{"name": "a"}, {"name": "b"}]}
+    assert list(preflight.identities(twice)) == [
+        "pgadmin_servers_extra: name a is declared twice; give each entry its own"
+    ]
+    users = [{"name": "ada", "email": "a@x.org"}, {"name": "eve", "email": "a@x.org"}]
+    assert list(preflight.identities({"restapi_users_extra": users, "topology_dioptra_users": []})) == [
+        "restapi_users_extra: email a@x.org is declared twice; give each entry its own"
+    ]
+    assert list(preflight.identities({"topology_dioptra_users": users})) == []
+
+
 @pytest.mark.parametrize(
     ("facts", "versions", "lines"),
     [

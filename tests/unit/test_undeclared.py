@@ -59,17 +59,6 @@ def test_directory_with_secrets_that_was_left_is_told(tmp_path) -> None:
     assert stray["name"] == str(tmp_path)
 
 
-def test_host_without_ipv6_is_looked_at(tmp_path, monkeypatch) -> None:
-    row = "   0: {} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 {} 1 0 100 0 0 10 0"
-    (tmp_path / "tcp").write_text("\n".join(["head", row.format("00000000:0050", 7), row.format("0100007F:0051", 8)]))
-    monkeypatch.setattr(undeclared, "TABLES", tmp_path)
-    assert undeclared.listeners() == {"7": ("0.0.0.0", 80)}
-    (tmp_path / "tcp6").write_text(
-        "\n".join(["head", row.format("0000000000000000FFFF00000100007F:0052", 9), row.format(f"{'0' * 32}:0053", 10)])
-    )
-    assert undeclared.listeners() == {"7": ("0.0.0.0", 80), "10": ("::", 83)}
-
-
 def test_ports_that_the_network_reaches_are_told() -> None:
     with socket.create_server(("0.0.0.0", 0)) as open_one, socket.create_server(("127.0.0.1", 0)) as inner_one:
         public, inner = (server.getsockname()[1] for server in (open_one, inner_one))

@@ -1,0 +1,87 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_facts
+short_description: Gathers the facts that the roles need, with the ports that are taken
+description:
+  - The facts of M(ansible.builtin.setup) that the roles read; and which TCP ports are listened at and which units run,
+    by which M(mlfleet.stack.preflight) knows of a port that another program has.
+  - It is one module, so that this is one round trip. Name it in C(ansible_facts_modules) of a play that gathers facts.
+  - Needs no rights; changes nothing.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+attributes:
+  check_mode:
+    description: It changes nothing, so it does the same.
+    support: full
+  diff_mode:
+    description: It changes nothing.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Gather what preflight looks at
+  hosts: all
+  gather_facts: true
+  vars:
+    ansible_facts_modules: [mlfleet.stack.host_facts]
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: Those of the system, and two of its services.
+  returned: always
+  type: dict
+  contains:
+    listeners:
+      description: Sockets that wait for connections.
+      type: list
+      elements: dict
+      sample: [{address: 127.0.0.1, port: 5050, uid: 997, user: pgadmin}]
+    running_units:
+      description: Users of each unit that has processes, by number.
+      type: dict
+      sample: {pgadmin: [997]}
+"""
+
+import pwd
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.facts import ansible_collector, default_collectors
+from ansible.module_utils.facts.namespace import PrefixFactNamespace
+from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import listeners, running_units
+
+SUBSET = ("distribution", "platform", "python", "service_mgr", "ssh_pub_keys", "user")
+
+
+def name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    collector = ansible_collector.get_ansible_collector(
+        all_collector_classes=default_collectors.collectors,
+        namespace=PrefixFactNamespace(namespace_name="ansible", prefix="ansible_"),
+        gather_subset=["min"],
+        minimal_gather_subset=frozenset(SUBSET),
+    )
+    taken = [
+        {"address": listener.address, "port": listener.port, "uid": listener.uid, "user": name_of(listener.uid)}
+        for listener in listeners()
+    ]
+    units = {name: sorted(uids) for name, uids in running_units().items()}
+    facts = collector.collect(module=module) | {"ansible_listeners": taken, "ansible_running_units": units}
+    module.exit_json(ansible_facts=facts)
+
+
+if __name__ == "__main__":
+    main()
