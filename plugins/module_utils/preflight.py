@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
-from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
+from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra_package, gpu
 from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import DEFAULT_PATH, Mount
 
 SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
@@ -360,6 +360,18 @@ def pgadmin_account(values: Values) -> Iterator[str]:
         )
 
 
+def resource_packages(values: Values) -> Iterator[str]:
+    """Packages that lie on the controller can be imported; those of a repository are read when it is their turn."""
+    defaults = {name: option.get("default") for name, option in dioptra_package.RESOURCE_OPTIONS.items()}
+    for declared in values.get("restapi_resources") or []:
+        resource = defaults | {name: value for name, value in declared.items() if value is not None}
+        if str(resource["src"]).startswith("/"):
+            try:
+                dioptra_package.load(resource, Path(resource["src"]))
+            except dioptra_package.PackageError as error:
+                yield f"restapi_resources: {error}"
+
+
 def rollout_serial(values: Values) -> Iterator[str]:
     for name in INVENTORY_WIDE:
         serial = values.get(name, "1")
@@ -404,6 +416,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     pools,
     ports,
     queues,
+    resource_packages,
     rollout_serial,
     site_routes,
 )

@@ -222,6 +222,13 @@ def test_route_leads_somewhere():
     assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor directory nor servers"
 
 
+def test_package_for_dioptra_is_read_before_any_host_is_asked(tmp_path):
+    [line] = preflight.resource_packages(
+        {"restapi_resources": [{"src": str(tmp_path)}, {"repo": "https://example.org"}]}
+    )
+    assert line == f"restapi_resources: {tmp_path}: there is no file dioptra.toml"
+
+
 def test_front_end_is_where_nginx_is():
     [line] = preflight.frontend_hosts({"topology_frontend_hosts": ["a", "b"], "topology_nginx_hosts": ["a"]})
     assert line == "group frontend: b is not in group nginx, which serves the front end's files"
