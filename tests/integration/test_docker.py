@@ -23,6 +23,7 @@ CONTAINERS = {  # and the user of each
     "mlfleet-minio": "minio",
     "mlfleet-mlflow": "mlflow",
     "mlfleet-dioptra-restapi": "dioptra",
+    "mlfleet-pgadmin": "pgadmin",
     "mlfleet-nginx": "www-data",
     "mlfleet-dioptra-worker-tensorflow-cpu-1": "dioptra-worker",
 }
@@ -93,7 +94,7 @@ def runs_job(options: dict, preface: str, **changes: object) -> list[str]:
 
 def wait_until_healthy(lab: Lab, options: dict, seconds: float = 120) -> None:
     """Until all units run, and the API answers behind nginx."""
-    units = "postgresql@15-main redis-server minio mlflow dioptra-restapi nginx " + WORKER_UNIT
+    units = "postgresql@15-main redis-server minio mlflow dioptra-restapi pgadmin nginx " + WORKER_UNIT
     deadline = time.monotonic() + seconds
     while True:
         states = lab.ssh(f"systemctl is-active {units}; true").split()

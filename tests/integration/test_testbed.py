@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import MOMENTS, Lab
 
-MAXIMUM_TASKS = 32
+MAXIMUM_TASKS = 33
 
 
 def test_check_of_a_fresh_host_predicts_and_changes_nothing(lab: Lab) -> None:
@@ -76,6 +76,12 @@ def test_secrets_are_nowhere_to_be_seen(lab: Lab) -> None:
             '{"postgres_databases_extra": [{"name": "x; drop", "owner": "x", "password": "y", "clients": []}]}',
             r"x; drop",
         ),
+        ("topology_pgadmin_email=admin", r"topology_pgadmin_email: 'admin' is no e-mail address; give one like"),
+        ("topology_pgadmin_email=admin@home.local", r"reserved domain local; give another address, or set"),
+        (
+            '{"pgadmin_servers_extra": [{"name": "restapi", "host": "192.0.2.1", "username": "ada"}]}',
+            r"pgadmin_servers_extra: name restapi is declared twice; give each",
+        ),
         ("minio_binary_url=file:///etc/hostname minio_binary_sha256=" + "0" * 64, r"checksum"),
         ('{"__worker_tensorflow_cpu_python_versions": ["3.9"]}', r"worker_tensorflow_cpu needs Python 3.9"),
     ],
@@ -86,6 +92,18 @@ def test_bad_input_stops_before_the_first_change(lab: Lab, variables: str, line:
     assert re.search(line, run.output), run.output
     assert run.count("changed") == 0
     assert "Prepare every host" not in run.output
+
+
+def test_port_of_another_program_stops_before_the_first_change(lab: Lab) -> None:
+    lab.ssh("sudo systemctl stop pgadmin && sudo systemd-run --quiet --unit mine python3 -m http.server 5050")
+    try:
+        run = lab.playbook()
+    finally:
+        lab.ssh("sudo systemctl stop mine")
+    assert run.code != 0
+    assert "testbed: port 5050, which topology_pgadmin_port wants, is taken by a program of user root" in run.output
+    assert run.count("changed") == 0
+    assert lab.converge().count("changed") == 1
 
 
 def test_empty_group_names_who_needs_it(lab: Lab, tmp_path: Path) -> None:

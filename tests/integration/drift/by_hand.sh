@@ -20,6 +20,16 @@ redis_users() { # redis_users SED: what Redis has in memory, and its file has no
     cp --preserve=all /root/users.acl /etc/redis/users.acl
 }
 
+pgadmin() { # pgadmin STATEMENT...
+    python3 - "$@" <<'END'
+import sqlite3, sys
+
+with sqlite3.connect("/var/lib/mlfleet/pgadmin/pgadmin4.db", timeout=30) as database:
+    for statement in sys.argv[1:]:
+        database.execute(statement)
+END
+}
+
 minio() { # minio PYTHON...
     (
         set -a
