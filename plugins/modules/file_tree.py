@@ -47,7 +47,7 @@ EXAMPLES = r"""
 - name: Install the front end
   mlfleet.stack.file_tree:
     path: /opt/mlfleet/frontend
-    archive: /root/.cache/mlfleet/programs/frontend-1.2.2/frontend.tar.gz
+    archive: /root/.cache/mlfleet/programs/frontend-main/frontend.tar.gz
 """
 
 RETURN = r"""

@@ -82,9 +82,9 @@ EXAMPLES = r"""
 - name: Build the front end on the controller
   mlfleet.stack.frontend_build:
     source: git+https://github.com/usnistgov/dioptra.git
-    ref: 1.2.2
+    ref: main
     directory: src/frontend
-    cache: /root/.cache/mlfleet/programs/frontend-1.2.2
+    cache: /root/.cache/mlfleet/programs/frontend-main
   delegate_to: localhost
   run_once: true
   check_mode: false
@@ -96,7 +96,7 @@ archive:
   description: Path of the archive, a tar.gz.
   returned: success
   type: str
-  sample: /root/.cache/mlfleet/programs/frontend-1.2.2/frontend.tar.gz
+  sample: /root/.cache/mlfleet/programs/frontend-main/frontend.tar.gz
 version:
   description: Release that the application is from, empty when nobody says so.
   returned: success
