@@ -113,9 +113,8 @@ class ActionModule(ActionBase):
         problems = list(preflight.host_problems(host, facts, versions))
         mine = {role.name for role in roles}
         units = {service: unit for service, unit in UNITS.items() if service in mine}
-        if preflight.idle_services(
-            units, facts
-        ):  # most runs have none, and need not render what says where they listen
+        # Most runs find none, and need not render what says where they listen.
+        if preflight.idle_services(units, facts):
             options = {name: role for role in roles for name in role.options if preflight.PORT_OPTIONS.fullmatch(name)}
             values = {
                 name: preflight.validated(name, role.options[name], resolve(role, name))[0]

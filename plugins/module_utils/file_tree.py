@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ def observe(directory: Path) -> dict[str, str]:
     """What is there in the form of a manifest; what is not a plain file of root's, readable by all, says so instead."""
     return {
         path.relative_to(directory).as_posix(): state
-        for path in sorted(directory.rglob("*"))
+        for path in (directory, *sorted(directory.rglob("*")))
         if (state := _state(path)) is not None
     }
 
@@ -49,7 +50,9 @@ def _state(path: Path) -> str | None:
 def converge(path: Path, wanted: Manifest, archive: Path | None, check_mode: bool) -> dict[str, Any]:
     """Has C(path/current) lead to the wanted files. Without the archive it only tells whether they differ."""
     current = path / CURRENT
-    found = observe(current.resolve()) if current.is_dir() else {}
+    found = observe(current.resolve()) if current.is_symlink() and current.is_dir() else {}
+    if path.is_dir() and (state := _state(path)):
+        found[".."] = state
     differing = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     leftovers = _leftovers(path)
     changed = bool(differing or leftovers)
@@ -73,6 +76,7 @@ def _leftovers(path: Path) -> list[str]:
 def _exchange(path: Path, files: archives.Files, is_new: bool) -> None:
     if is_new:
         path.mkdir(exist_ok=True)
+        os.chown(path, 0, 0)
         path.chmod(DIRECTORY_MODE)
         made = Path(tempfile.mkdtemp(dir=path, prefix="files-"))
         for name, content in files.items():
@@ -83,9 +87,17 @@ def _exchange(path: Path, files: archives.Files, is_new: bool) -> None:
         for directory in [made, *filter(Path.is_dir, made.rglob("*"))]:
             directory.chmod(DIRECTORY_MODE)
         # At once, so that who asks meanwhile finds the one or the other.
-        link = made / CURRENT
+        link = path / f"{made.name}.link"
         link.symlink_to(made.name)
+        if not (path / CURRENT).is_symlink():
+            _remove(path / CURRENT)
         link.replace(path / CURRENT)
     for name in _leftovers(path):
-        entry = path / name
-        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        _remove(path / name)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)

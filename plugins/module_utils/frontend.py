@@ -17,7 +17,6 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import archives, git
 from ansible_collections.mlfleet.stack.plugins.module_utils.archives import ArchiveError, Files
@@ -32,6 +31,7 @@ NOT_SOURCE = {".git", "node_modules"}
 COMPRESSED_SUFFIXES = {".css", ".html", ".js", ".json", ".map", ".mjs", ".svg", ".txt", ".wasm", ".xml"}
 COMPRESSED_FROM_BYTES = 1024
 ERROR_LINES = 3
+BUILD_SECONDS = 1800
 
 
 class BuildError(Exception):
@@ -67,18 +67,14 @@ class Source:
         return self.source.removeprefix(GIT_PREFIX)
 
     def require_sense(self) -> None:
-        if not (self.is_git or self.is_archive_url):
-            if not self.source.startswith("/"):
-                raise BuildError(
-                    f"frontend_source {self.source!r}: name a whole path, such as {{{{ inventory_dir }}}}/dist.zip"
-                )
-        elif urlsplit(self.git_url).password:
+        git.require_no_account(self.git_url)
+        if not (self.is_git or self.is_archive_url) and not self.source.startswith("/"):
             raise BuildError(
-                "frontend_source has a password in it: leave it to git's credential helper, or fetch it yourself"
+                f"frontend_source {self.source!r}: name a whole path, such as {{{{ inventory_dir }}}}/files/dist.zip"
             )
-        elif self.is_git and not self.ref:
+        if self.is_git and not self.ref:
             raise BuildError(f"{self.source} needs frontend_ref: a tag, a branch or a commit")
-        elif self.is_archive_url and not self.checksum:
+        if self.is_archive_url and not self.checksum:
             raise BuildError(f"{self.source} needs frontend_checksum, its SHA-256; a repository is git+{self.source}")
 
 
@@ -101,14 +97,24 @@ def provide(source: Source, cache: Path, download: Callable[[str, Path], None], 
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mlfleet-") as scratch:
         found = look(source, Path(scratch), download)
-        kept = json.loads(inputs.read_text()) if inputs.is_file() and archive.is_file() else {}
+        kept = read_record(inputs) if archive.is_file() else {}
         is_kept = kept.get("inputs") == found.inputs
         if not is_kept:
             files, version = found.files()
-            archives.write(archive, with_compressed(complete(files, source)))
+            served = with_compressed(complete(files, source))
             kept = {"inputs": found.inputs, "version": version}
+            inputs.unlink(missing_ok=True)  # so that it never speaks of another archive
+            archives.write(archive, served)
             inputs.write_text(json.dumps(kept))
     return {"changed": not is_kept, "archive": str(archive), "version": kept["version"]}
+
+
+def read_record(path: Path) -> dict[str, str]:
+    """What is kept; nothing after a run that was killed."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def look(source: Source, scratch: Path, download: Callable[[str, Path], None]) -> Found:
@@ -138,11 +144,16 @@ def look(source: Source, scratch: Path, download: Callable[[str, Path], None]) -
 
 
 def complete(files: Files, source: Source) -> Files:
+    """What is to be served: all but what is hidden, such as C(.git) and C(.env)."""
     if INDEX not in files:
         raise BuildError(
             f"{source.source} has no {INDEX} at its top: name the directory or archive of a finished build"
         )
-    return files
+    return {name: content for name, content in files.items() if not is_hidden(name)}
+
+
+def is_hidden(name: str) -> bool:
+    return any(part.startswith(".") and part != ".well-known" for part in name.split("/"))
 
 
 def with_compressed(files: Files) -> Files:
@@ -159,6 +170,9 @@ def read_directory(path: Path, without: Iterable[str] = ()) -> Files:
     """The files below a directory, but for what has one of the given names at its top."""
     tops = (top for top in path.iterdir() if top.name not in set(without))
     files = sorted(file for top in tops for file in (top, *top.rglob("*")) if file.is_file())
+    for file in files:
+        if file.is_symlink() and not file.resolve().is_relative_to(path.resolve()):
+            raise BuildError(f"{file} is a link that leads out of {path}: put the file itself there")
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
 
 
@@ -255,11 +269,19 @@ def _run(
 ) -> str:
     """What the program prints."""
     variables = {**os.environ, **(environment or {})}
-    nothing = subprocess.DEVNULL
     try:
         done = subprocess.run(
-            words, cwd=directory, env=variables, capture_output=True, text=True, check=False, stdin=nothing
+            words,
+            cwd=directory,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            check=False,
         )
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{failure}: it did not end within {BUILD_SECONDS} s") from None
     except OSError as error:
         raise BuildError(f"{failure}: {error}") from None
     if done.returncode != 0:

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 SECONDS = 300
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -22,20 +23,36 @@ class GitError(Exception):
 
 def commit_of(url: str, reference: str) -> str:
     """What the reference names there now; a whole commit is itself."""
-    if COMMIT.fullmatch(reference):
-        return reference
-    lines = _git(["ls-remote", "--", url, reference], url).splitlines()
-    if not lines:
-        raise GitError(f"{without_account(url)} has no tag or branch {reference!r}")
-    return lines[0].split()[0]
+    return _look_up(url, reference)[0]
 
 
 def check_out(url: str, reference: str, directory: Path) -> Path:
     """The files, in a new directory."""
+    _commit, name = _look_up(url, reference)
     _git(["init", "--quiet", str(directory)], url)
-    _git(["fetch", "--quiet", "--depth=1", "--no-tags", "--", url, reference], url, directory)
+    _git(["fetch", "--quiet", "--depth=1", "--no-tags", "--", url, name], url, directory)
     _git(["checkout", "--quiet", "FETCH_HEAD"], url, directory)
     return directory
+
+
+def _look_up(url: str, reference: str) -> tuple[str, str]:
+    """The commit, or a tag's object, and the whole name of what names it; a tag comes before a branch."""
+    if COMMIT.fullmatch(reference):
+        return reference, reference
+    names = [f"refs/tags/{reference}", f"refs/heads/{reference}", reference]
+    lines = _git(["ls-remote", "--", url, *names], url).splitlines()
+    found = {name: commit for commit, name in (line.split("\t") for line in lines)}
+    for name in filter(found.__contains__, names):
+        return found[name], name
+    raise GitError(f"{without_account(url)} has no tag or branch {reference!r}")
+
+
+def require_no_account(url: str) -> None:
+    """A password or token in a URL would be in lists of processes and in logs."""
+    if url.startswith(("http://", "https://")) and urlsplit(url).username is not None:
+        raise GitError(
+            f"{without_account(url)} has an account in it: leave that to git's credential helper, or use SSH"
+        )
 
 
 def without_account(url: str) -> str:
@@ -43,6 +60,7 @@ def without_account(url: str) -> str:
 
 
 def _git(words: list[str], url: str, directory: Path | None = None) -> str:
+    require_no_account(url)
     try:
         done = subprocess.run(
             ["git", *words],

@@ -37,6 +37,7 @@ SECRET_LENGTHS = range(16, 41)
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 PORTS = range(1, 65536)
 PRIVILEGED_PORTS = range(1, 1024)
+ALWAYS_RUNNING = "systemd-journald"
 WILDCARDS = frozenset(("0.0.0.0", "::"))
 # Those that say where a host's services listen.
 PORT_OPTIONS = re.compile(r"topology_\w+_(port|enabled)|\w+_listen_address|nginx_sites_\w+")
@@ -487,6 +488,8 @@ def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[
 
 def idle_services(units: Mapping[str, str], facts: Mapping[str, Any]) -> set[str]:
     """Services whose unit does not run; C(units) has the unit of each, of which that of a template ends with C(@)."""
+    if ALWAYS_RUNNING not in facts.get("running_units", {}):
+        return set()  # the host shows nobody others' processes, so that who has a port cannot be said
     return {service for service, users in _users(units, facts).items() if not users}
 
 
@@ -508,7 +511,9 @@ def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, An
     ours = {user for users in _users(units, facts).values() for user in users if user}
     for service, name, port, address in _wanted_ports(values, units):
         for found in facts.get("listeners", []) if service in idle else []:
-            if found["port"] == port and _overlap(address, found["address"]) and found["uid"] not in ours:
+            # A container goes on when its unit does not, and is mended in this run.
+            is_ours = found["uid"] in ours or units[service].startswith(found["user"])
+            if found["port"] == port and _overlap(address, found["address"]) and not is_ours:
                 taken = f"port {port}, which {name} wants, is taken by a program of user {found['user']}"
                 yield f"{taken}: stop that one, or set another port"
                 break

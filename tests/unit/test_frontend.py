@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+from ansible_collections.mlfleet.stack.plugins.module_utils import archives
 from ansible_collections.mlfleet.stack.plugins.module_utils.frontend import (
     BuildError,
     Source,
@@ -11,6 +12,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.frontend import (
     release,
     with_compressed,
 )
+from ansible_collections.mlfleet.stack.plugins.module_utils.git import GitError
 
 
 def source(of: str, **options: str) -> Source:
@@ -29,11 +31,13 @@ def no_download(url: str, path: Path) -> None:
         ("dist", "name a whole path"),
         ("https://example.org/dist.zip", "needs frontend_checksum"),
         ("git+https://example.org/dioptra.git", "needs frontend_ref"),
-        ("git+https://me:secret@example.org/dioptra.git", "has a password in it"),
+        ("git+https://me:secret@example.org/dioptra.git", "has an account in it"),
+        ("git+https://secret@example.org/dioptra.git", "has an account in it"),
+        ("https://me:secret@example.org/dist.zip", "has an account in it"),
     ],
 )
 def test_source_without_sense_is_refused_and_no_password_told(of: str, said: str) -> None:
-    with pytest.raises(BuildError, match=said) as error:
+    with pytest.raises((BuildError, GitError), match=said) as error:
         source(of).require_sense()
     assert "secret@" not in str(error.value)
 
@@ -46,6 +50,29 @@ def test_finished_build_is_kept_until_it_changes(tmp_path: Path) -> None:
     assert not provide(source(str(built)), cache, no_download, True)["changed"]
     (built / "index.html").write_text("<p>two")
     assert provide(source(str(built)), cache, no_download, True)["changed"]
+
+
+@pytest.mark.parametrize("record", ["", "{"])
+def test_record_of_a_killed_run_is_no_record(tmp_path: Path, record: str) -> None:
+    built, cache = tmp_path / "built", tmp_path / "cache"
+    built.mkdir()
+    (built / "index.html").write_text("<p>")
+    provide(source(str(built)), cache, no_download, True)
+    (cache / "inputs").write_text(record)
+    assert provide(source(str(built)), cache, no_download, True)["changed"]
+    assert not provide(source(str(built)), cache, no_download, True)["changed"]
+
+
+def test_what_is_hidden_or_elsewhere_is_not_served(tmp_path: Path) -> None:
+    built = tmp_path / "built"
+    for name in ("index.html", ".env", ".git/config", "assets/.secret", ".well-known/security.txt"):
+        (built / name).parent.mkdir(parents=True, exist_ok=True)
+        (built / name).write_text("x")
+    result = provide(source(str(built)), tmp_path / "cache", no_download, True)
+    assert archives.read(Path(str(result["archive"]))).keys() == {"index.html", ".well-known/security.txt"}
+    (built / "passwords.txt").symlink_to("/etc/passwd")
+    with pytest.raises(BuildError, match="leads out of"):
+        provide(source(str(built)), tmp_path / "cache", no_download, True)
 
 
 def test_failed_build_leaves_the_former_one(tmp_path: Path) -> None:

@@ -239,6 +239,9 @@ def test_ipv6_address_is_refused():
     assert line == "topology_address: IPv6 addresses are not supported; give a name or an IPv4 address"
 
 
+SEEN = {"systemd-journald": [0]}
+
+
 def listener(address, port=5050, uid=0):
     return {"address": address, "port": port, "uid": uid, "user": {0: "root", 990: "dioptra"}.get(uid, "eve")}
 
@@ -263,7 +266,7 @@ def listener(address, port=5050, uid=0):
 def test_port_of_another_program_is_told(listen_address, found, running, is_told):
     values = {"topology_pgadmin_port": 5050, "pgadmin_listen_address": listen_address}
     units = {"pgadmin": "pgadmin", "restapi": "dioptra-restapi", "nginx": "nginx"}
-    lines = list(preflight.taken_ports(values, units, {"listeners": found, "running_units": running}))
+    lines = list(preflight.taken_ports(values, units, {"listeners": found, "running_units": SEEN | running}))
     taken = "port 5050, which topology_pgadmin_port wants, is taken by a program of user {}"
     mend = "stop that one, or set another port"
     assert lines == ([f"{taken.format(found[0]['user'])}: {mend}"] if is_told else [])
@@ -271,16 +274,30 @@ def test_port_of_another_program_is_told(listen_address, found, running, is_told
 
 def test_ports_of_sites_and_units_of_templates():
     values = {"nginx_listen_address": "0.0.0.0", "nginx_sites_auto": [{"name": "api", "port": 443, "http_port": 80}]}
-    facts = {"listeners": [listener("0.0.0.0", 80), listener("0.0.0.0", 5432, 100)]}
+    facts = {"listeners": [listener("0.0.0.0", 80), listener("0.0.0.0", 5432, 100)], "running_units": SEEN}
     (line,) = preflight.taken_ports(values, {"nginx": "nginx"}, facts)
     assert line.startswith("port 80, which nginx site api wants, is taken by a program of user root: ")
     postgres = {"topology_postgres_port": 5432, "postgres_listen_address": "127.0.0.1"}
     for running, count in (({}, 1), ({"postgresql@15-main": [100]}, 0)):
         assert (
-            len(list(preflight.taken_ports(postgres, {"postgres": "postgresql@"}, facts | {"running_units": running})))
+            len(
+                list(
+                    preflight.taken_ports(
+                        postgres, {"postgres": "postgresql@"}, facts | {"running_units": SEEN | running}
+                    )
+                )
+            )
             == count
         )
     assert not list(preflight.taken_ports(values, {"nginx": "nginx"}, {}))
+    hidden = facts | {"running_units": {"user@1000": [1000]}}
+    assert not list(preflight.taken_ports(values, {"nginx": "nginx"}, hidden))
+
+
+def test_container_that_outlived_its_unit_is_no_other_program():
+    mine = {**listener("127.0.0.1", uid=991), "user": "pgadmin"}
+    values = {"topology_pgadmin_port": 5050, "pgadmin_listen_address": "127.0.0.1"}
+    assert not list(preflight.taken_ports(values, {"pgadmin": "pgadmin"}, {"listeners": [mine], "running_units": SEEN}))
 
 
 @pytest.mark.parametrize("email", ["admin@example.org", "a.b+c@intranet.lan", "\u00e4@x.org", "a@x.xn--p1ai"])

@@ -177,9 +177,9 @@ def test_page_can_be_refreshed_without_tls(request, ask):
 def test_damage_is_found_file_by_file_and_mended(host, converge, contents):
     before = contents()
     host.check_output(f"cd {FILES}/current && echo more >> index.html && rm assets/*.js.gz && echo > assets/more.js")
-    host.check_output(f"cd {FILES}/current && chmod 0666 assets/*.css && chown nobody assets")
+    host.check_output(f"cd {FILES}/current && chmod 0666 assets/*.css && chown nobody assets && chmod 700 .")
     _code, predicted = converge("--check")
-    for name in ("index.html", "assets", "assets/more.js", r"assets/\S+\.js\.gz", r"assets/\S+\.css"):
+    for name in (r"\.", "index.html", "assets", "assets/more.js", r"assets/\S+\.js\.gz", r"assets/\S+\.css"):
         assert re.search(rf"^[-+]{name} ", predicted, re.MULTILINE), predicted
     assert predicted.count("changed: [testbed]\n") == 1
     assert converge()[1].count("changed: [testbed]\n") == 1
@@ -188,7 +188,7 @@ def test_damage_is_found_file_by_file_and_mended(host, converge, contents):
 
 def test_what_a_killed_run_left_is_found_and_removed(host, changes, contents):
     before = contents()
-    host.check_output(f"rm {FILES}/current && mkdir {FILES}/files-of-a-killed-run")
+    host.check_output(f"rm {FILES}/current && mkdir {FILES}/current {FILES}/files-of-a-killed-run && chmod 700 {FILES}")
     assert changes("--check") == 1
     assert changes() == 1
     assert changes() == 0

@@ -280,7 +280,7 @@ def test_version_of_a_repository_is_provided(provide, package, repository, admin
     assert provide(source, version="main")["changes"] == [f"plugin {name}: tasks.py"]
     assert admin.files(admin.find("plugins", name))["tasks.py"]["contents"].endswith("# newer\n")
     result = provide(source, version="v9", fails=True)
-    assert f"git fetch of file://{package} failed: fatal: couldn't find remote ref v9" in result["msg"]
+    assert f"file://{package} has no tag or branch 'v9'" in result["msg"]
 
 
 def test_refused_package_leaves_nothing_behind(provide, package, admin, name):
