@@ -25,7 +25,7 @@ from tests.certificates import NOW, make
 from .clients import DIOPTRA, MLFLOW, Caller, job_options, shown
 from .conftest import Lab
 
-PAGES = (DIOPTRA, MLFLOW, 39000, 39001)
+PAGES = (DIOPTRA, MLFLOW, 35050, 39000, 39001)
 OFF = ("-e", "topology_tls_mode=off")
 
 
