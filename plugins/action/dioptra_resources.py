@@ -11,9 +11,11 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
+from ansible_collections.mlfleet.stack.plugins.module_utils import archives
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra_package import (
     RESOURCE_OPTIONS,
     PackageError,
+    cached,
     load,
     pack,
     require_one_owner,
@@ -31,6 +33,8 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
         "mutually_exclusive": [("src", "repo")],
         "required_one_of": [("src", "repo")],
     },
+    "cache": {"type": "path"},
+    "from_cache": {"type": "bool", "default": False},
 }
 
 
@@ -39,14 +43,21 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC, required_if=[("from_cache", True, ("cache",))])
+        resources, cache, from_cache = (arguments.pop(name) for name in ("resources", "cache", "from_cache"))
         try:
-            packages = [load(resource, self._file(resource)) for resource in arguments.pop("resources")]
-            require_one_owner(packages)
+            arguments["payload"] = cached(Path(cache)) if from_cache else self._payload(resources)
         except PackageError as error:
             raise AnsibleActionFail(str(error)) from None
-        arguments["payload"] = pack(packages)
+        if cache and not from_cache:
+            # It is no part of any host, so it is filled in check mode too.
+            archives.save(Path(cache), arguments["payload"].encode())
         return result | self._execute_module("mlfleet.stack.import_resources", arguments, task_vars=task_vars)
+
+    def _payload(self, resources: list[dict[str, Any]]) -> str:
+        packages = [load(resource, self._file(resource)) for resource in resources]
+        require_one_owner(packages)
+        return pack(packages)
 
     def _file(self, resource: dict[str, Any]) -> Path | None:
         if resource["src"] is None:

@@ -46,9 +46,14 @@ def write(path: Path, files: Files) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
+    save(path, packed.getvalue())
+
+
+def save(path: Path, content: bytes) -> None:
+    """A file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_bytes(packed.getvalue())
+    unfinished.write_bytes(content)
     unfinished.replace(path)
 
 

@@ -340,3 +340,11 @@ def require_one_owner(packages: list[dict[str, Any]]) -> None:
 def pack(packages: list[dict[str, Any]]) -> str:
     """As one word that shows nothing of what is in it."""
     return base64.b64encode(json.dumps(packages).encode()).decode()
+
+
+def cached(file: Path) -> str:
+    """What another run has packed."""
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        raise PackageError(f"there is no {file}, which the next run on the controller hands over") from None

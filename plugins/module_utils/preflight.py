@@ -363,6 +363,8 @@ def pgadmin_account(values: Values) -> Iterator[str]:
 
 def resource_packages(values: Values) -> Iterator[str]:
     """Packages that lie on the controller can be imported; those of a repository are read when it is their turn."""
+    if not values.get("topology_controller_builds_enabled", True):
+        return
     defaults = {name: option.get("default") for name, option in dioptra_package.RESOURCE_OPTIONS.items()}
     for declared in values.get("restapi_resources") or []:
         resource = defaults | {name: value for name, value in declared.items() if value is not None}

@@ -59,6 +59,15 @@ options:
         type: str
         choices: [fail, update, overwrite]
         default: update
+  cache:
+    description: File of the controller's in which it keeps what it has read of all packages, also in check mode.
+    type: path
+  from_cache:
+    description:
+      - Whether to take the packages from O(cache) and ask neither O(resources[].src) nor O(resources[].repo), on a
+        machine that has neither, such as a host that checks for drift.
+    type: bool
+    default: false
 attributes:
   action:
     description: Reads the packages on the controller.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ WAIT_SECONDS = 400
 REPORTS = "/var/lib/mlfleet/mlfleet-drift/reports"
 # One group in each run of all tests, for time.
 QUICK = "files"
+PACKAGE = Path(__file__).parents[2] / "molecule/restapi/resources"
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,18 @@ def wait_for_reports(lab: Lab, number: int) -> None:
         time.sleep(5)
 
 
+@pytest.fixture
+def package(drifting: Drifting, tmp_path: Path) -> Iterator[Path]:
+    """An archive for Dioptra that the inventory declares and that lies outside it."""
+    archive = shutil.make_archive(str(tmp_path / "greeting"), "gztar", PACKAGE)
+    settings = drifting.lab.inventory / "group_vars/restapi.yml"
+    settings.write_text(json.dumps({"restapi_resources": [{"src": archive}]}))
+    yield Path(archive)
+    settings.unlink()
+
+
 @pytest.mark.fleet
+@pytest.mark.usefixtures("package")
 def test_timer_finds_drift_by_itself_and_tells_once(drifting: Drifting, webhook: tuple[str, list[dict]]) -> None:
     lab, (url, posted) = drifting.lab, webhook
     group, settings = lab.inventory / "drift.yml", lab.inventory / "group_vars/drift.yml"

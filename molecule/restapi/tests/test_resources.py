@@ -283,6 +283,17 @@ def test_version_of_a_repository_is_provided(provide, package, repository, admin
     assert f"file://{package} has no tag or branch 'v9'" in result["msg"]
 
 
+def test_cache_stands_for_a_package_that_is_out_of_reach(signed_in, package, name, tmp_path):
+    options = {"resources": [{"src": str(package)}], "cache": str(tmp_path / "cache/packages")}
+    assert signed_in("dioptra_resources", check=True, **options)["changes"] == objects(name)
+    shutil.rmtree(package)
+    assert signed_in("dioptra_resources", from_cache=True, **options)["changes"] == objects(name)
+    assert not signed_in("dioptra_resources", from_cache=True, **options)["changed"]
+    shutil.rmtree(tmp_path / "cache")
+    refused = signed_in("dioptra_resources", from_cache=True, fails=True, **options)
+    assert refused["msg"] == f"there is no {options['cache']}, which the next run on the controller hands over"
+
+
 def test_refused_package_leaves_nothing_behind(provide, package, admin, name):
     graph = package / "entrypoints/greet.yml"
     graph.write_text(graph.read_text().replace("greet:\n", "bow:\n"))
