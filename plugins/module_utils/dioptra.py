@@ -28,8 +28,7 @@ class Dioptra(Http):
     """The REST API under at most one account."""
 
     def __init__(self, options: dict) -> None:
-        seconds = options.get("request_timeout_seconds", options["timeout_seconds"])
-        super().__init__(f"{options['url'].rstrip('/')}/api/v1", seconds, options["ca_file"])
+        super().__init__(f"{options['url'].rstrip('/')}/api/v1", options["timeout_seconds"], options["ca_file"])
 
     def signs_in(self, username: str, password: str) -> bool:
         """Whether the API lets this account in; from then on it is used."""
@@ -610,7 +609,7 @@ def run_jobs(options: dict) -> dict:
     api = Dioptra(options)
     if not api.signs_in(options["username"], options["password"]):
         raise HttpError(f"{api.url}: user {options['username']!r} cannot sign in with the given password")
-    seconds, ca_file = options["request_timeout_seconds"], options["ca_file"]
+    seconds, ca_file = options["timeout_seconds"], options["ca_file"]
     account = options["mlflow"]
     mlflow = Http(account["url"], seconds, ca_file, account["username"], account["password"])
     s3 = s3_client(options["s3"], ca_file, seconds)
@@ -620,7 +619,7 @@ def run_jobs(options: dict) -> dict:
     entrypoint = registry.entrypoint(registry.plugin(), list(queues.values()))
     experiment = registry.experiment(entrypoint)
 
-    bound = options["timeout_seconds"]
+    bound = options["job_timeout_seconds"]
     jobs = [submit(api, experiment, entrypoint, name, number, bound) for name, number in queues.items()]
     wait(api, jobs, bound)
     wrong = []

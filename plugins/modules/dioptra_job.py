@@ -19,19 +19,10 @@ version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 requirements:
   - boto3
+extends_documentation_fragment:
+  - mlfleet.stack.rest
+  - mlfleet.stack.rest.sign_in
 options:
-  url:
-    description: URL of the REST API without path, such as V(http://127.0.0.1:5000).
-    type: str
-    required: true
-  username:
-    description: Account that registers and submits.
-    type: str
-    required: true
-  password:
-    description: Its password.
-    type: str
-    required: true
   queues:
     description: Names of the queues, which are registered and have a worker.
     type: list
@@ -75,17 +66,10 @@ options:
     description: Name of the entrypoint and the experiment; the plugin's has underscores in place of hyphens.
     type: str
     default: mlfleet-verify
-  ca_file:
-    description: Certificates of the authorities to trust beside the usual ones.
-    type: path
-  timeout_seconds:
+  job_timeout_seconds:
     description: How long each job may take from its submission to its end.
     type: int
     default: 300
-  request_timeout_seconds:
-    description: How long each service may take for an answer.
-    type: int
-    default: 30
 attributes:
   check_mode:
     description: Does nothing; the task is skipped.
@@ -167,15 +151,11 @@ registered:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import run_jobs
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS, HttpError
 
 
 def main() -> None:
-    mlflow_options = {
-        "url": {"type": "str", "required": True},
-        "username": {"type": "str", "required": True},
-        "password": {"type": "str", "required": True, "no_log": True},
-    }
+    mlflow_options = {"url": CONNECTION_OPTIONS["url"], **SIGN_IN_OPTIONS}
     s3_options = {
         "endpoint": {"type": "str", "required": True},
         "access_key": {"type": "str", "required": True, "no_log": False},
@@ -183,16 +163,13 @@ def main() -> None:
     }
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "required": True},
-            "username": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
+            **CONNECTION_OPTIONS,
+            **SIGN_IN_OPTIONS,
             "queues": {"type": "list", "elements": "str", "required": True},
             "mlflow": {"type": "dict", "required": True, "options": mlflow_options},
             "s3": {"type": "dict", "required": True, "options": s3_options},
             "name": {"type": "str", "default": "mlfleet-verify"},
-            "ca_file": {"type": "path"},
-            "timeout_seconds": {"type": "int", "default": 300},
-            "request_timeout_seconds": {"type": "int", "default": 30},
+            "job_timeout_seconds": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )

@@ -118,8 +118,8 @@ def job_options(lab: Lab, address: str) -> dict:
         },
         "name": "mlfleet-test",
         "ca_file": str(lab.inventory.resolve() / "ca/ca.crt"),
-        "timeout_seconds": 300,
-        "request_timeout_seconds": 30,
+        "timeout_seconds": 30,
+        "job_timeout_seconds": 300,
     }
 
 
@@ -127,7 +127,7 @@ def wrong_with(options: dict, former: dict) -> str:
     """What is wrong with what a job of run_jobs has left behind; nothing is an empty text."""
     api, account = dioptra.Dioptra(options), options["mlflow"]
     assert api.signs_in(options["username"], options["password"])
-    seconds, ca_file = options["request_timeout_seconds"], options["ca_file"]
+    seconds, ca_file = options["timeout_seconds"], options["ca_file"]
     mlflow = Http(account["url"], seconds, ca_file, account["username"], account["password"])
     s3 = dioptra.s3_client(options["s3"], ca_file, seconds)
     job = dioptra.Job(former["queue"], former["answer"], former["id"], 0, former["status"])

@@ -225,7 +225,7 @@ def test_killed_containers_come_back(docked: Lab, options: dict) -> None:
 @pytest.mark.fleet
 def test_job_that_wants_too_much_memory_fails_alone(docked: Lab, options: dict) -> None:
     # Nobody tells Dioptra that the job is over.
-    (wrong,) = runs_job(options, GREEDY, name="mlfleet-greedy", timeout_seconds=60)
+    (wrong,) = runs_job(options, GREEDY, name="mlfleet-greedy", job_timeout_seconds=60)
     assert "did not finish within" in wrong
     assert "Work-horse terminated unexpectedly" in docked.ssh(f"sudo journalctl --unit {WORKER_UNIT} --lines 20")
     assert dioptra.run_jobs(options)["wrong"] == []
