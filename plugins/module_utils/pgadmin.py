@@ -80,10 +80,10 @@ def wanted_state(email: str, servers: list[dict]) -> dict[str, dict]:
 class Database:
     """pgAdmin's configuration in SQLite, with the account of one person."""
 
-    def __init__(self, path: str, email: str, password: str) -> None:
+    def __init__(self, path: str, email: str, password: str, sign_in_attempts: int) -> None:
         if not Path(path).is_file() or Path(f"{path}.begun").exists():
             raise NotThereError(f"{path} is not there, or not whole: start pgAdmin once, which makes it")
-        self.path, self.email, self.password = path, email, password
+        self.path, self.email, self.password, self.sign_in_attempts = path, email, password, sign_in_attempts
         self.connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=TIMEOUT_SECONDS)
         self.connection.row_factory = sqlite3.Row
 
@@ -104,6 +104,9 @@ class Database:
             raise PgadminError(f"{self.path} holds no SECURITY_PASSWORD_SALT: start pgAdmin once, which makes it")
         return str(found[0]["value"])
 
+    def _has_password(self, account: sqlite3.Row) -> bool:
+        return has_password(account["password"], self.password, self.pepper)
+
     def accounts(self) -> list[sqlite3.Row]:
         return self.rows(
             'SELECT user.*, role.name AS role FROM "user" user LEFT JOIN roles_users ON user_id = user.id '
@@ -112,18 +115,18 @@ class Database:
 
     def found_state(self, names: set[str]) -> dict[str, dict]:
         """The account and those of its servers that have one of these names."""
-        account = next((row for row in self.accounts() if row["username"] == self.email), None)
+        account = self._account()
         if account is None:
             return {}
-        is_same = has_password(account["password"], self.password, self.pepper)
         found = {
             f"account {self.email}": {
                 "email": account["email"],
-                "password": AS_DECLARED if is_same else ANOTHER,
+                "password": AS_DECLARED if self._has_password(account) else ANOTHER,
                 "role": account["role"],
                 "active": bool(account["active"]),
-                # pgAdmin locks an account at the attempt after the last one that it allows.
-                "locked": account["locked"] in (1, "true", "1") or bool(account["login_attempts"]),
+                # pgAdmin says so only at the attempt after the last one that it allows.
+                "locked": account["locked"] in (1, "true", "1")
+                or (account["login_attempts"] or 0) >= self.sign_in_attempts > 0,
             }
         }
         for row in self.rows("SELECT * FROM server WHERE user_id = ? ORDER BY id DESC", account["id"]):
@@ -143,26 +146,33 @@ class Database:
                 if wanted := differing.get(f"server {server['name']}"):
                     self._set_server(account, server["name"], wanted)
 
+    def _account(self) -> sqlite3.Row | None:
+        return next((row for row in self.accounts() if row["username"] == self.email), None)
+
     def _account_id(self) -> int:
         (account,) = self.rows("SELECT id FROM \"user\" WHERE username = ? AND auth_source = 'internal'", self.email)
         return int(account["id"])
 
     def _set_account(self) -> None:
-        stored = password_hash(self.password, self.pepper, secrets.token_bytes(16))
+        account = self._account()
+        if account and self._has_password(account):
+            stored, sessions = account["password"], account["fs_uniquifier"]
+        else:
+            # Sessions are of the second one, so that who is signed in is so no more.
+            stored, sessions = password_hash(self.password, self.pepper, secrets.token_bytes(16)), secrets.token_hex(16)
         self.connection.execute(
             'INSERT INTO "user" (email, username, auth_source, password, active, locked, login_attempts, '
             "fs_uniquifier) VALUES (?1, ?1, 'internal', ?2, 1, 0, 0, ?3) "
             "ON CONFLICT (username, auth_source) DO UPDATE SET "
             "email = ?1, password = ?2, active = 1, locked = 0, login_attempts = 0, fs_uniquifier = ?3",
-            # The last one is what sessions are of, so that who is signed in is so no more.
-            (self.email, stored, secrets.token_hex(16)),
+            (self.email, stored, sessions),
         )
-        account = self._account_id()
-        self.connection.execute("DELETE FROM roles_users WHERE user_id = ?", (account,))
+        number = self._account_id()
+        self.connection.execute("DELETE FROM roles_users WHERE user_id = ?", (number,))
         self.connection.execute(
-            "INSERT INTO roles_users (user_id, role_id) SELECT ?, id FROM role WHERE name = 'Administrator'", (account,)
+            "INSERT INTO roles_users (user_id, role_id) SELECT ?, id FROM role WHERE name = 'Administrator'", (number,)
         )
-        self.connection.execute("INSERT OR IGNORE INTO servergroup (user_id, name) VALUES (?, ?)", (account, GROUP))
+        self.connection.execute("INSERT OR IGNORE INTO servergroup (user_id, name) VALUES (?, ?)", (number, GROUP))
 
     def _set_server(self, account: int, name: str, wanted: Mapping[str, Any]) -> None:
         values = {column: wanted[key] for key, column in CONNECTION_KEYS.items()}

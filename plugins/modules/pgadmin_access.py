@@ -28,6 +28,10 @@ options:
     description: The administrator's password.
     type: str
     required: true
+  sign_in_attempts:
+    description: Wrong passwords after which pgAdmin locks the account, its C(MAX_LOGIN_ATTEMPTS); with 0 it locks none.
+    type: int
+    default: 3
   servers:
     description: Servers in the administrator's tree. Passwords are not among them; pgAdmin asks who connects.
     type: list
@@ -121,7 +125,9 @@ def converge(options: dict, check_mode: bool) -> dict:
     undeclared: list[dict[str, str]] = []
     found: dict[str, dict] = {}
     try:
-        with Database(options["database"], options["email"], options["password"]) as database:
+        with Database(
+            options["database"], options["email"], options["password"], options["sign_in_attempts"]
+        ) as database:
             found = database.found_state({server["name"] for server in servers})
             undeclared = database.undeclared()
             differing = {name: state for name, state in wanted.items() if found.get(name) != state}
@@ -154,6 +160,7 @@ def main() -> None:
             "database": {"type": "path", "required": True},
             "email": {"type": "str", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
+            "sign_in_attempts": {"type": "int", "default": 3},
             "servers": {"type": "list", "elements": "dict", "default": [], "options": server_options},
         },
         supports_check_mode=True,

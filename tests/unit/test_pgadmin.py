@@ -25,7 +25,7 @@ def test_other_hashes_are_of_another_password(stored: str | None) -> None:
 
 def test_database_that_is_not_there_is_named(tmp_path) -> None:
     with pytest.raises(pgadmin.NotThereError, match="start pgAdmin once"):
-        pgadmin.Database(str(tmp_path / "pgadmin4.db"), "a@example.org", "")
+        pgadmin.Database(str(tmp_path / "pgadmin4.db"), "a@example.org", "", 3)
 
 
 def test_database_of_a_server_is_by_default_of_its_name() -> None:

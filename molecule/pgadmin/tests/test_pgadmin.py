@@ -101,6 +101,15 @@ def test_what_was_changed_by_hand_is_set_back(host, play, sign_in, secret, state
     assert servers(sign_in(secret("pgadmin"))).keys() == OWNERS.keys()
 
 
+def test_one_wrong_password_is_no_drift_and_ends_no_session(host, play, sign_in, secret):
+    admin = sign_in(secret("pgadmin"))
+    by_hand(host, "UPDATE user SET login_attempts = 1")
+    assert play("--tags", "pgadmin_provision")["changed"] == 0
+    by_hand(host, "UPDATE user SET locked = 1")
+    assert play("--tags", "pgadmin_provision")["changed"] == 1
+    assert servers(admin).keys() == OWNERS.keys()
+
+
 def test_database_that_was_not_finished_is_made_anew(host, play, sign_in, secret):
     host.check_output(
         f"systemctl stop pgadmin && runuser -u pgadmin -- touch {DATABASE}.begun && truncate --size 100 {DATABASE}"
