@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 
 SECONDS = 300
 COMMIT = re.compile(r"[0-9a-f]{40}")
+# With one of these, as a hook has them, git would take the caller's repository for the one that it is to work in.
+OF_THE_CALLER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX")
+OF_THE_CALLER += ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE")
 ASK_NOBODY = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
 
 
@@ -44,7 +47,9 @@ def _look_up(url: str, reference: str) -> tuple[str, str]:
     found = {name: commit for commit, name in (line.split("\t") for line in lines)}
     for name in filter(found.__contains__, names):
         return found[name], name
-    raise GitError(f"{without_account(url)} has no tag or branch {reference!r}")
+    raise GitError(
+        f"{without_account(url)} has no tag or branch {reference!r}; a commit is named by all of its 40 digits"
+    )
 
 
 def require_no_account(url: str) -> None:
@@ -61,11 +66,12 @@ def without_account(url: str) -> str:
 
 def _git(words: list[str], url: str, directory: Path | None = None) -> str:
     require_no_account(url)
+    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_CALLER}
     try:
         done = subprocess.run(
             ["git", *words],
             cwd=directory,
-            env={**ASK_NOBODY, **os.environ, "LC_ALL": "C"},
+            env={**ASK_NOBODY, **environment, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -41,6 +41,17 @@ def test_head_is_what_the_repository_shows(repository: Path, tmp_path: Path) -> 
     assert (check_out(f"file://{repository}", "HEAD", tmp_path / "tree") / "name").read_text() == "both"
 
 
+def test_repository_that_a_hook_works_in_is_left_alone(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    subprocess.run(["git", "init", "--quiet", str(own)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(own / ".git"))
+    check_out(f"file://{repository}", "main", tmp_path / "tree")
+    assert (tmp_path / "tree/name").read_text() == "main"
+    assert not list((own / ".git").rglob("*.pack")) and not (own / ".git/FETCH_HEAD").exists()
+
+
 def test_missing_name_is_one_line(repository: Path) -> None:
     with pytest.raises(GitError, match="has no tag or branch 'v9'"):
         commit_of(f"file://{repository}", "v9")
