@@ -80,6 +80,7 @@ class Collector:
     """Takes the events of one run; keeps what they mean and nothing of themselves."""
 
     roles: Roles
+    tags: frozenset[str] = frozenset()  # of a run that looks at a part alone
     drift: list[Drift] = field(default_factory=list)
     unreachable: list[Problem] = field(default_factory=list)
     failed: list[Problem] = field(default_factory=list)
@@ -113,7 +114,8 @@ class Collector:
         states = dict.fromkeys(states, State.UNKNOWN) if ended_early else states
         states |= dict.fromkeys((problem.host for problem in self.lasting), State.FAILED)
         states |= dict.fromkeys((problem.host for problem in self.unreachable), State.UNREACHABLE)
-        roles = sorted(self.checked)
+        # With tags, others are looked at in part: what is always done, or what another role's tag asks of them.
+        roles = sorted((host, role) for host, role in self.checked if not self.tags or role in self.tags)
         return tuple(Host(name, state, tuple(r for h, r in roles if h == name)) for name, state in states.items())
 
     @property

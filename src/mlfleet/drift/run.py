@@ -125,7 +125,7 @@ def play(target: Target, playbook: str, options: list[str], watch: Watch) -> Col
     Raises:
         MlfleetError: it ended before it had begun, or was interrupted.
     """
-    collector = Collector(Roles.read(target.root / playbook))
+    collector = Collector(Roles.read(target.root / playbook), frozenset((target.tags or "").split(",")) - {"", "all"})
 
     def handle(event: Event) -> bool:
         interruption.sees(event)

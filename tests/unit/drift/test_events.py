@@ -120,6 +120,13 @@ def test_state_is_unknown_when_a_play_has_not_begun(found: Collector) -> None:
     assert [host.state for host in ended.hosts(["one"], [])] == [State.UNKNOWN]
 
 
+def test_role_that_no_tag_names_is_not_looked_at_whole() -> None:
+    found = Collector(Roles({}, {}, ()), frozenset({"redis"}))
+    for role in ("redis", "minio"):
+        found(result("Look", role, changed=False))
+    assert [host.roles for host in found.hosts(["one"], [])] == [("redis",)]
+
+
 def test_recorded_events_of_redis() -> None:
     found = Collector(Roles.read(ROOT / "playbooks/site.yml"))
     for event in json.loads((HERE / "redis.json").read_text()):
