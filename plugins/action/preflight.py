@@ -73,8 +73,7 @@ class ActionModule(ActionBase):
             for name, hosts in groups.items()
             if next(filter(task_vars["ansible_play_hosts"].__contains__, hosts), "") == host
         }
-        leader = groups["all"][0]
-        scattered = preflight.scattered(task_vars["hostvars"][host], leader, task_vars["hostvars"][leader])
+        scattered = preflight.scattered(host, groups, task_vars["hostvars"])
         strangers = preflight.strangers(task_vars["hostvars"][host], groups)
         wishes = preflight.flattened(declared("gpu_wishes")) if found.is_faultless else []
         required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}
