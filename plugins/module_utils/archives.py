@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import stat
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
+COMPRESSION_ERRORS = (EOFError, lzma.LZMAError, zlib.error)
 Files = dict[str, bytes]  # contents by path, which is relative, with slashes
 
 
@@ -26,7 +29,7 @@ def read(path: Path) -> Files:
         return _read_zip(path) if zipfile.is_zipfile(path) else _read_tar(path)
     except FileNotFoundError:
         raise ArchiveError(f"there is no {path}") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, *COMPRESSION_ERRORS, OSError, RuntimeError, ValueError) as error:
         why = str(error).partition("\n")[0].rstrip(":")
         raise ArchiveError(f"{path} is no archive that can be read (tar, tar.gz, tar.xz, zip): {why}") from None
 
@@ -50,9 +53,10 @@ def write(path: Path, files: Files) -> None:
 
 
 def save(path: Path, content: bytes) -> None:
-    """A file that is there whole or not at all."""
+    """A file of its owner's own that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.new")
+    unfinished.touch(mode=0o600)
     unfinished.write_bytes(content)
     unfinished.replace(path)
 

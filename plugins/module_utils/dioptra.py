@@ -80,6 +80,7 @@ def sign_in(options: dict, check_mode: bool) -> Dioptra | None:
 # --- Accounts
 
 VALID_DAYS = 365  # what the API gives each password (DAYS_TO_EXPIRE_PASSWORD_DEFAULT of Dioptra 1.2.2)
+MAX_RENEW_DAYS = VALID_DAYS - 2  # a new password has one whole day less than it lasts
 SECONDS_A_DAY = 24 * 60 * 60
 HELPER = "mlfleet-renewal-"
 SAME_PASSWORD = "New password matches old password."
@@ -234,8 +235,8 @@ def remove_helpers(options: dict, user: dict, someone: Dioptra) -> None:
 
 def converge_users(options: dict, check_mode: bool) -> dict:
     users, bound = options["users"], options["renew_days"]
-    if not 0 <= bound < VALID_DAYS:
-        raise HttpError(f"renew_days {bound}: it is to be from 0 to {VALID_DAYS - 1}, for a password lasts a year")
+    if not 0 <= bound <= MAX_RENEW_DAYS:
+        raise HttpError(f"renew_days {bound}: it is to be from 0 to {MAX_RENEW_DAYS}, for a password lasts a year")
     found: dict[str, Account] = {}
     made: list[dict] = []
     someone = helper = None
@@ -606,9 +607,7 @@ def read_object(s3: Any, uri: str) -> bytes:
 
 def run_jobs(options: dict) -> dict:
     """Registers what is missing, runs one job on each queue and checks what it left behind."""
-    api = Dioptra(options)
-    if not api.signs_in(options["username"], options["password"]):
-        raise HttpError(f"{api.url}: user {options['username']!r} cannot sign in with the given password")
+    api = sign_in(options, check_mode=False)
     seconds, ca_file = options["timeout_seconds"], options["ca_file"]
     account = options["mlflow"]
     mlflow = Http(account["url"], seconds, ca_file, account["username"], account["password"])

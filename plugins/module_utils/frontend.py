@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A web application as files: found or built on the controller, and kept there by what it was declared as."""
+"""A web application as files: found or built on the controller, and kept there."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def provide(source: Source, cache: Path, download: Callable[[str, Path], None], 
     archive, inputs = cache / ARCHIVE, cache / INPUTS
     if not may_build:
         if not archive.is_file():
-            raise BuildError(f"there is no {archive}: run site.yml where the front end is built")
+            raise BuildError(
+                f"there is no {archive}: run site.yml --tags drift where the front end is built, which hands it over"
+            )
         return {"changed": False, "archive": str(archive), "version": ""}
     source.require_sense()
     cache.mkdir(parents=True, exist_ok=True)
@@ -169,11 +171,13 @@ def with_compressed(files: Files) -> Files:
 def read_directory(path: Path, without: Iterable[str] = ()) -> Files:
     """The files below a directory, but for what has one of the given names at its top."""
     tops = (top for top in path.iterdir() if top.name not in set(without))
-    files = sorted(file for top in tops for file in (top, *top.rglob("*")) if file.is_file())
-    for file in files:
-        if file.is_symlink() and not file.resolve().is_relative_to(path.resolve()):
-            raise BuildError(f"{file} is a link that leads out of {path}: put the file itself there")
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
+    found = sorted(item for top in tops for item in (top, *top.rglob("*")))
+    for link in filter(Path.is_symlink, found):
+        if link.is_dir():
+            raise BuildError(f"{link} is a link to a directory: put the directory itself there")
+        if not link.resolve().is_relative_to(path.resolve()):
+            raise BuildError(f"{link} is a link that leads out of {path}: put the file itself there")
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in found if file.is_file()}
 
 
 def release(tree: Path) -> str:
@@ -235,7 +239,7 @@ def _copy(path: Path, copy: Path, source: Source) -> Path:
     def ignored(directory: str, names: list[str]) -> set[str]:
         return left_out & set(names) if Path(directory) == path else set()
 
-    return Path(shutil.copytree(path, copy, ignore=ignored))
+    return Path(shutil.copytree(path, copy, ignore=ignored, ignore_dangling_symlinks=True))
 
 
 def _build(source: Source, tree: Path, shown: str) -> Files:

@@ -149,40 +149,45 @@ registered:
   sample: [plugin, file, entrypoint, experiment]
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import run_jobs
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS, HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
+    CONNECTION_OPTIONS,
+    SIGN_IN_OPTIONS,
+    HttpError,
+    run_module,
+)
+
+
+def prove(options: dict, check_mode: bool) -> dict:
+    if check_mode:
+        return {"skipped": True, "msg": "A check runs no job", "jobs": []}
+    result = run_jobs(options)
+    if wrong := result.pop("wrong"):
+        raise HttpError("\n".join(wrong))
+    return {"changed": bool(result["registered"]), **result}
 
 
 def main() -> None:
-    mlflow_options = {"url": CONNECTION_OPTIONS["url"], **SIGN_IN_OPTIONS}
     s3_options = {
         "endpoint": {"type": "str", "required": True},
         "access_key": {"type": "str", "required": True, "no_log": False},
         "secret_key": {"type": "str", "required": True, "no_log": True},
     }
-    module = AnsibleModule(
-        argument_spec={
-            **CONNECTION_OPTIONS,
+    run_module(
+        {
             **SIGN_IN_OPTIONS,
             "queues": {"type": "list", "elements": "str", "required": True},
-            "mlflow": {"type": "dict", "required": True, "options": mlflow_options},
+            "mlflow": {
+                "type": "dict",
+                "required": True,
+                "options": {"url": CONNECTION_OPTIONS["url"], **SIGN_IN_OPTIONS},
+            },
             "s3": {"type": "dict", "required": True, "options": s3_options},
             "name": {"type": "str", "default": "mlfleet-verify"},
             "job_timeout_seconds": {"type": "int", "default": 300},
         },
-        supports_check_mode=True,
+        prove,
     )
-    if module.check_mode:
-        module.exit_json(skipped=True, msg="A check runs no job", jobs=[])
-    try:
-        result = run_jobs(module.params)
-    except HttpError as error:
-        module.fail_json(msg=str(error))
-    wrong = result.pop("wrong")
-    if wrong:
-        module.fail_json(msg="\n".join(wrong), **result)
-    module.exit_json(changed=bool(result["registered"]), **result)
 
 
 if __name__ == "__main__":

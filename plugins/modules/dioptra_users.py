@@ -51,7 +51,7 @@ options:
         type: bool
         default: true
   renew_days:
-    description: A password with no more days than these left is renewed, or warned of.
+    description: A password with no more days than these left is renewed, or warned of. At most 363.
     type: int
     default: 30
 attributes:

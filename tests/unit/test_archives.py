@@ -1,5 +1,6 @@
 """No archive writes where its names lead, and what was written is read back."""
 
+import gzip
 import io
 import stat
 import tarfile
@@ -76,5 +77,10 @@ def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("text")
     with pytest.raises(ArchiveError, match="no archive that can be read"):
         read(tmp_path / "text")
+    damaged = bytearray(gzip.compress(b"x" * 5000, mtime=0))
+    damaged[12] ^= 0xFF
+    (tmp_path / "damaged.tar.gz").write_bytes(damaged)
+    with pytest.raises(ArchiveError, match="no archive that can be read"):
+        read(tmp_path / "damaged.tar.gz")
     with pytest.raises(ArchiveError, match="there is no"):
         read(tmp_path / "missing")

@@ -238,8 +238,8 @@ def test_previous_password_is_replaced(monkeypatch, days):
 
 
 def test_password_of_a_year_is_not_renewed_each_time():
-    with pytest.raises(HttpError, match="renew_days 365: it is to be from 0 to 364"):
-        dioptra.converge_users({**OPTIONS, "renew_days": YEAR, "users": [ADMIN]}, check_mode=True)
+    with pytest.raises(HttpError, match="renew_days 364: it is to be from 0 to 363"):
+        dioptra.converge_users({**OPTIONS, "renew_days": YEAR - 1, "users": [ADMIN]}, check_mode=True)
 
 
 def queue(name, description="", state="present"):

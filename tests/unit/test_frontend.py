@@ -73,6 +73,10 @@ def test_what_is_hidden_or_elsewhere_is_not_served(tmp_path: Path) -> None:
     (built / "passwords.txt").symlink_to("/etc/passwd")
     with pytest.raises(BuildError, match="leads out of"):
         provide(source(str(built)), tmp_path / "cache", no_download, True)
+    (built / "passwords.txt").unlink()
+    (built / "assets/all").symlink_to("/etc")
+    with pytest.raises(BuildError, match="a link to a directory"):
+        provide(source(str(built)), tmp_path / "cache", no_download, True)
 
 
 def test_failed_build_leaves_the_former_one(tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_failed_build_leaves_the_former_one(tmp_path: Path) -> None:
 
 
 def test_who_may_not_build_takes_what_is_kept(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=r"run site.yml where the front end is built"):
+    with pytest.raises(BuildError, match=r"run site.yml --tags drift where the front end is built"):
         provide(source("/missing"), tmp_path, no_download, False)
     (tmp_path / "frontend.tar.gz").touch()
     assert provide(source("/missing"), tmp_path, no_download, False)["changed"] is False
