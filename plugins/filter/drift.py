@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 with contextlib.suppress(ImportError):
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -69,11 +67,12 @@ def project_files(project: str, inventory: str, directory: str, group: str) -> l
 
 
 def _tree(source: Path, target: Path, group: str, sensitive: bool) -> Iterator[dict[str, Any]]:
-    """What is hidden or made, such as bytecode, stays."""
+    """What is hidden or made, such as bytecode, stays; so do archives and pictures, which the controller has read."""
     if source.is_file():
         mode = "0750" if source.stat().st_mode & 0o100 else "0640"
-        content = _text(source)
-        yield {"path": str(target), "content": content, "group": group, "mode": mode, "sensitive": sensitive}
+        with contextlib.suppress(UnicodeDecodeError):
+            content = source.read_text()
+            yield {"path": str(target), "content": content, "group": group, "mode": mode, "sensitive": sensitive}
         return
     yield _directory(target, group)
     for entry in sorted(source.iterdir()):
@@ -81,18 +80,10 @@ def _tree(source: Path, target: Path, group: str, sensitive: bool) -> Iterator[d
             yield from _tree(entry, target / entry.name, group, sensitive)
 
 
-def _text(source: Path) -> str:
-    try:
-        return source.read_text()
-    except UnicodeDecodeError:
-        raise AnsibleFilterError(
-            f"{source} is no text, so it cannot be handed to the host that checks: keep it outside the inventory."
-        ) from None
-
-
-def programs(directory: str) -> list[str]:
-    """The programs that the controller keeps, each in a directory of its version."""
-    return sorted(str(path.relative_to(directory)) for path in Path(directory).glob("*/*") if path.is_file())
+def builds(directory: str) -> list[str]:
+    """What the controller has built and read, each in a directory of its own, without what a killed run left."""
+    files = (path for path in Path(directory).glob("*/*") if path.is_file() and not path.name.startswith("."))
+    return sorted(str(path.relative_to(directory)) for path in files)
 
 
 def _directory(path: Path, group: str) -> dict[str, Any]:
@@ -103,7 +94,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "known_hosts": known_hosts,
-            "programs": programs,
+            "builds": builds,
             "project_files": project_files,
             "ssh_private_key": ssh_private_key,
             "ssh_public_key": ssh_public_key,

@@ -39,6 +39,13 @@ RESOURCE_OPTIONS: dict[str, dict[str, Any]] = {
     "config_path": {"type": "str", "default": "dioptra.toml"},
     "on_conflict": {"type": "str", "choices": ["fail", "update", "overwrite"], "default": "update"},
 }
+RESOURCES_OPTION: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "options": RESOURCE_OPTIONS,
+    "mutually_exclusive": [("src", "repo")],
+    "required_one_of": [("src", "repo")],
+}
 
 
 def _list_of(options: dict[str, Any], required: bool = False) -> dict[str, Any]:
@@ -337,14 +344,13 @@ def require_one_owner(packages: list[dict[str, Any]]) -> None:
                     )
 
 
+def packed(resources: list[dict[str, Any]], files: list[Path | None]) -> str:
+    """The declared packages, those that lie on the controller at these places."""
+    packages = [load(resource, file) for resource, file in zip(resources, files, strict=True)]
+    require_one_owner(packages)
+    return pack(packages)
+
+
 def pack(packages: list[dict[str, Any]]) -> str:
     """As one word that shows nothing of what is in it."""
     return base64.b64encode(json.dumps(packages).encode()).decode()
-
-
-def cached(file: Path) -> str:
-    """What another run has packed."""
-    try:
-        return file.read_text()
-    except FileNotFoundError:
-        raise PackageError(f"there is no {file}, which the next run on the controller hands over") from None

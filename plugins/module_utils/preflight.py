@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
-from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra_package, gpu
+from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
 from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import DEFAULT_PATH, Mount
 
 SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
@@ -28,8 +28,17 @@ NO_TOOLKIT = (
 )
 WORKER_PREFIX = "dioptra-worker-"
 SERIAL = re.compile(r"[1-9][0-9]*%?")
-# A play reads them before it has a host.
-INVENTORY_WIDE = ("topology_rollout_serial", "topology_worker_rollout_serial")
+ROLLOUT_SETTINGS = ("topology_rollout_serial", "topology_worker_rollout_serial")
+# What is read for a whole group at once: by a play before it has a host, or on the controller.
+SHARED_SETTINGS = {
+    "all": ROLLOUT_SETTINGS,
+    "frontend": (
+        *("frontend_source", "frontend_checksum", "frontend_ref", "frontend_directory", "frontend_build_command"),
+        *("frontend_output_directory", "frontend_node", "frontend_version"),
+    ),
+    "minio": ("minio_version", "minio_release", "minio_binary_url", "minio_binary_sha256"),
+    "restapi": ("restapi_resources",),
+}
 
 SECRET_PREFIX = "topology_secret_"
 SECRET_LENGTHS = range(16, 41)
@@ -361,22 +370,8 @@ def pgadmin_account(values: Values) -> Iterator[str]:
         )
 
 
-def resource_packages(values: Values) -> Iterator[str]:
-    """Packages that lie on the controller can be imported; those of a repository are read when it is their turn."""
-    if not values.get("topology_controller_builds_enabled", True):
-        return
-    defaults = {name: option.get("default") for name, option in dioptra_package.RESOURCE_OPTIONS.items()}
-    for declared in values.get("restapi_resources") or []:
-        resource = defaults | {name: value for name, value in declared.items() if value is not None}
-        if str(resource["src"]).startswith("/"):
-            try:
-                dioptra_package.load(resource, Path(resource["src"]))
-            except dioptra_package.PackageError as error:
-                yield f"restapi_resources: {error}"
-
-
 def rollout_serial(values: Values) -> Iterator[str]:
-    for name in INVENTORY_WIDE:
+    for name in ROLLOUT_SETTINGS:
         serial = values.get(name, "1")
         if not SERIAL.fullmatch(str(serial)):
             yield f"{name}: {serial!r} is neither a number of hosts from 1 nor a percentage such as 25%"
@@ -419,7 +414,6 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     pools,
     ports,
     queues,
-    resource_packages,
     rollout_serial,
     site_routes,
 )
@@ -572,12 +566,14 @@ def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:
             yield "ansible_become: does not go with a host in group drift; leave it out, since roles become root anyway"
 
 
-def scattered(mine: Values, first_host: str, first: Values) -> Iterator[str]:
-    """What a group or a host says where only the whole inventory can; C(first) has the values of its first host."""
-    for name in INVENTORY_WIDE:
-        here, there = (values.get(name, "not set") for values in (mine, first))
-        if here != there:
-            yield f"{name}: is {here} here and {there} on {first_host}; set it in group_vars/all, for no group or host"
+def scattered(host: str, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Values]) -> Iterator[str]:
+    """What the inventory says of a host otherwise than of the first one of a group that shares it."""
+    for group, names in SHARED_SETTINGS.items():
+        members = groups.get(group, ())
+        for name in names if host in members and host != members[0] else ():
+            here, there = (hostvars[member].get(name, "not set") for member in (host, members[0]))
+            if here != there:
+                yield f"{name}: is {here} here and {there} on {members[0]}; set it once, in group_vars/{group}"
 
 
 def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:

@@ -22,52 +22,13 @@ requirements:
 extends_documentation_fragment:
   - mlfleet.stack.rest
   - mlfleet.stack.rest.sign_in
+  - mlfleet.stack.dioptra_resources
 options:
-  resources:
-    description: The packages. No two may declare the same plugin or entrypoint.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      src:
-        description:
-          - A directory or an archive (tar in any compression, or zip) on the controller, found as
-            M(ansible.builtin.copy) finds its source.
-          - Either this or O(resources[].repo) is needed.
-        type: str
-      repo:
-        description:
-          - A Git repository that the controller reaches, by any URL or path that C(git fetch) takes.
-          - The API's own Git import takes public repositories of two hosts only, and tells nothing of their content
-            before it has imported it.
-        type: str
-      version:
-        description: A branch, a tag or a commit of O(resources[].repo).
-        type: str
-        default: HEAD
-      config_path:
-        description: The package's configuration. Paths in it are relative to it.
-        type: str
-        default: dioptra.toml
-      on_conflict:
-        description:
-          - What is done with objects that are there and differ.
-          - V(update) gives them a new version. Other files of a plugin and other plugins of an entrypoint stay.
-          - V(overwrite) deletes them and makes them anew, without such others. Entrypoints lose their queues and
-            experiments with that.
-          - V(fail) changes nothing, and fails.
-        type: str
-        choices: [fail, update, overwrite]
-        default: update
-  cache:
-    description: File of the controller's in which it keeps what it has read of all packages, also in check mode.
-    type: path
-  from_cache:
+  packages:
     description:
-      - Whether to take the packages from O(cache) and ask neither O(resources[].src) nor O(resources[].repo), on a
-        machine that has neither, such as a host that checks for drift.
-    type: bool
-    default: false
+      - The file in which M(mlfleet.stack.dioptra_packages) has put the packages on the controller.
+      - Either this or O(resources) is needed.
+    type: path
 attributes:
   action:
     description: Reads the packages on the controller.
@@ -78,6 +39,8 @@ attributes:
   diff_mode:
     description: Shows each object and each file that differs.
     support: full
+seealso:
+  - module: mlfleet.stack.dioptra_packages
 """
 
 EXAMPLES = r"""

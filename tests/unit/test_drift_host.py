@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible.errors import AnsibleFilterError
 from ansible_collections.mlfleet.stack.plugins.filter import drift
 from ansible_collections.mlfleet.stack.plugins.filter.unit import systemd_word
 from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
@@ -81,16 +80,19 @@ def test_project_and_inventory_are_whole_and_hold_nothing_hidden_or_made(files: 
     assert [path for path in files if "/." in path or "__pycache__" in path or "/tests" in path] == []
 
 
-def test_file_that_is_no_text_is_named_with_the_mend(tmp_path: Path) -> None:
-    (tmp_path / "scan.png").write_bytes(b"\x89PNG")
-    with pytest.raises(AnsibleFilterError, match=r"scan\.png is no text.* keep it outside the inventory"):
-        drift.project_files(str(ROOT), str(tmp_path), "/srv/stack", "checker")
+def test_file_that_is_no_text_stays(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/frontend.zip").write_bytes(b"PK\x03\x04\x89")
+    (tmp_path / "files/motd").write_text("hello\n")
+    names = {Path(item["path"]).name for item in drift.project_files(str(ROOT), str(tmp_path), "/srv/stack", "checker")}
+    assert "motd" in names and "frontend.zip" not in names
 
 
-def test_programs_are_files_and_not_what_a_killed_build_left(tmp_path: Path) -> None:
+def test_builds_are_files_and_not_what_a_killed_run_left(tmp_path: Path) -> None:
     (tmp_path / "minio-1" / "pkg").mkdir(parents=True)
     (tmp_path / "minio-1" / "minio").touch()
-    assert drift.programs(str(tmp_path)) == ["minio-1/minio"]
+    (tmp_path / "minio-1" / ".minio.new").touch()
+    assert drift.builds(str(tmp_path)) == ["minio-1/minio"]
 
 
 def test_only_the_group_reads_it_and_the_inventory_is_not_shown(files: dict[str, dict]) -> None:

@@ -222,19 +222,6 @@ def test_route_leads_somewhere():
     assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor directory nor servers"
 
 
-def test_package_for_dioptra_is_read_before_any_host_is_asked(tmp_path):
-    [line] = preflight.resource_packages(
-        {"restapi_resources": [{"src": str(tmp_path)}, {"repo": "https://example.org"}]}
-    )
-    assert line == f"restapi_resources: {tmp_path}: there is no file dioptra.toml"
-
-
-def test_package_for_dioptra_need_not_be_on_the_host_that_checks():
-    declared = {"restapi_resources": [{"src": "/nowhere"}]}
-    assert list(preflight.resource_packages(declared))
-    assert not list(preflight.resource_packages(declared | {"topology_controller_builds_enabled": False}))
-
-
 def test_front_end_is_where_nginx_is():
     [line] = preflight.frontend_hosts({"topology_frontend_hosts": ["a", "b"], "topology_nginx_hosts": ["a"]})
     assert line == "group frontend: b is not in group nginx, which serves the front end's files"

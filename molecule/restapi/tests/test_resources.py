@@ -283,15 +283,17 @@ def test_version_of_a_repository_is_provided(provide, package, repository, admin
     assert f"file://{package} has no tag or branch 'v9'" in result["msg"]
 
 
-def test_cache_stands_for_a_package_that_is_out_of_reach(signed_in, package, name, tmp_path):
-    options = {"resources": [{"src": str(package)}], "cache": str(tmp_path / "cache/packages")}
-    assert signed_in("dioptra_resources", check=True, **options)["changes"] == objects(name)
+def test_what_was_read_stands_for_a_package_that_is_out_of_reach(signed_in, host, package, name, tmp_path):
+    kept = tmp_path / "kept/packages"
+    options = json.dumps({"resources": [{"src": str(package)}], "dest": str(kept)})
+    host.ansible("mlfleet.stack.dioptra_packages", options, check=True, become=False)
+    assert kept.stat().st_mode & 0o777 == 0o600
     shutil.rmtree(package)
-    assert signed_in("dioptra_resources", from_cache=True, **options)["changes"] == objects(name)
-    assert not signed_in("dioptra_resources", from_cache=True, **options)["changed"]
-    shutil.rmtree(tmp_path / "cache")
-    refused = signed_in("dioptra_resources", from_cache=True, fails=True, **options)
-    assert refused["msg"] == f"there is no {options['cache']}, which the next run on the controller hands over"
+    assert signed_in("dioptra_resources", packages=str(kept))["changes"] == objects(name)
+    assert not signed_in("dioptra_resources", packages=str(kept))["changed"]
+    kept.unlink()
+    refused = signed_in("dioptra_resources", packages=str(kept), fails=True)
+    assert refused["msg"].startswith(f"there is no {kept}: run site.yml --tags drift")
 
 
 def test_refused_package_leaves_nothing_behind(provide, package, admin, name):

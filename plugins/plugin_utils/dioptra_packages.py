@@ -1,0 +1,33 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the two actions share that read resource packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
+from ansible.plugins.action import ActionBase
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra_package import PackageError, packed
+
+
+class PackagesActionBase(ActionBase):
+    """An action that finds packages as ansible.builtin.copy finds its source."""
+
+    def packed(self, resources: list[dict[str, Any]]) -> str:
+        """All of them as one word."""
+        try:
+            return packed(resources, [self._file(resource["src"]) for resource in resources])
+        except PackageError as error:
+            raise AnsibleActionFail(str(error)) from None
+
+    def _file(self, source: str | None) -> Path | None:
+        if source is None:
+            return None
+        try:
+            return Path(self._find_needle("files", source))
+        except AnsibleFileNotFound:
+            raise PackageError(f"{source}: there is no such file or directory on the controller") from None
