@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -92,6 +94,15 @@ def test_bad_input_stops_before_the_first_change(lab: Lab, variables: str, line:
     assert re.search(line, run.output), run.output
     assert run.count("changed") == 0
     assert "Prepare every host" not in run.output
+
+
+def test_finished_minio_is_downloaded(lab: Lab) -> None:
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlfleet/programs"
+    program = next(cache.glob("minio-*/minio"))
+    checksum = hashlib.sha256(program.read_bytes()).hexdigest()
+    url = ("-e", f"minio_binary_url=file://{program} minio_binary_sha256={checksum}")
+    assert lab.converge("--tags", "minio_install", "--check", *url).count("changed") == 1
+    assert lab.converge("--tags", "minio_install", "--check", *url).count("changed") == 0
 
 
 def test_port_of_another_program_stops_before_the_first_change(lab: Lab) -> None:
