@@ -40,5 +40,5 @@ class ActionModule(PackagesActionBase):
             return Path(packages).read_text()
         except FileNotFoundError:
             raise AnsibleActionFail(
-                f"there is no {packages}: run site.yml --tags drift where the packages are, which hands them over"
+                f"there is no {packages}: run site.yml --tags restapi,drift where the packages are"
             ) from None

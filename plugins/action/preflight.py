@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import ChainMap
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,7 @@ class ActionModule(ActionBase):
             for name, hosts in groups.items()
             if next(filter(task_vars["ansible_play_hosts"].__contains__, hosts), "") == host
         }
-        scattered = preflight.scattered(host, groups, task_vars["hostvars"])
+        scattered = preflight.scattered(host, groups, functools.cache(task_vars["hostvars"].raw_get))
         strangers = preflight.strangers(task_vars["hostvars"][host], groups)
         wishes = preflight.flattened(declared("gpu_wishes")) if found.is_faultless else []
         required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}

@@ -91,9 +91,7 @@ def provide(source: Source, cache: Path, download: Callable[[str, Path], None], 
     archive, inputs = cache / ARCHIVE, cache / INPUTS
     if not may_build:
         if not archive.is_file():
-            raise BuildError(
-                f"there is no {archive}: run site.yml --tags drift where the front end is built, which hands it over"
-            )
+            raise BuildError(f"there is no {archive}: run site.yml --tags frontend,drift where it is built")
         return {"changed": False, "archive": str(archive), "version": ""}
     source.require_sense()
     cache.mkdir(parents=True, exist_ok=True)

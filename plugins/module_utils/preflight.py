@@ -566,14 +566,18 @@ def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:
             yield "ansible_become: does not go with a host in group drift; leave it out, since roles become root anyway"
 
 
-def scattered(host: str, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Values]) -> Iterator[str]:
-    """What the inventory says of a host otherwise than of the first one of a group that shares it."""
+def scattered(host: str, groups: Mapping[str, Sequence[str]], declared: Callable[[str], Values]) -> Iterator[str]:
+    """What the inventory says of a host otherwise than of the first one of a group that shares it.
+
+    C(declared) has a host's variables before they are rendered, for some can be rendered in a role alone.
+    """
     for group, names in SHARED_SETTINGS.items():
         members = groups.get(group, ())
-        for name in names if host in members and host != members[0] else ():
-            here, there = (hostvars[member].get(name, "not set") for member in (host, members[0]))
-            if here != there:
-                yield f"{name}: is {here} here and {there} on {members[0]}; set it once, in group_vars/{group}"
+        if host in members and host != members[0]:
+            mine, first = declared(host), declared(members[0])
+            for name in names:
+                if mine.get(name) != first.get(name):
+                    yield f"{name}: is not what it is on {members[0]}; set it once, in group_vars/{group}"
 
 
 def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:

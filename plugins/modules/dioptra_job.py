@@ -101,7 +101,7 @@ EXAMPLES = r"""
 RETURN = r"""
 jobs:
   description: The job of each queue.
-  returned: when jobs were submitted
+  returned: when all jobs are as they should be
   type: list
   elements: dict
   contains:
@@ -143,7 +143,7 @@ jobs:
       artifact: s3://mlflow-tracking/artifacts/0/0123456789abcdef0123456789abcdef/artifacts/answer.txt
 registered:
   description: What was registered or updated for the jobs.
-  returned: when jobs were submitted
+  returned: when all jobs are as they should be
   type: list
   elements: str
   sample: [plugin, file, entrypoint, experiment]

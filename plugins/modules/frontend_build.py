@@ -84,7 +84,7 @@ EXAMPLES = r"""
     source: git+https://github.com/usnistgov/dioptra.git
     ref: main
     directory: src/frontend
-    cache: /root/.cache/mlfleet/programs/frontend-main
+    cache: /root/.cache/mlfleet/builds/prod/frontend
   delegate_to: localhost
   run_once: true
   check_mode: false
@@ -96,7 +96,7 @@ archive:
   description: Path of the archive, a tar.gz.
   returned: success
   type: str
-  sample: /root/.cache/mlfleet/programs/frontend-main/frontend.tar.gz
+  sample: /root/.cache/mlfleet/builds/prod/frontend/frontend.tar.gz
 version:
   description: Release that the application is from, empty when nobody says so.
   returned: success

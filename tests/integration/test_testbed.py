@@ -97,8 +97,8 @@ def test_bad_input_stops_before_the_first_change(lab: Lab, variables: str, line:
 
 
 def test_finished_minio_is_downloaded(lab: Lab) -> None:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlfleet/programs"
-    program = next(cache.glob("minio-*/minio"))
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlfleet/builds"
+    program = next(cache.glob("*/minio-*/minio"))
     checksum = hashlib.sha256(program.read_bytes()).hexdigest()
     url = ("-e", f"minio_binary_url=file://{program} minio_binary_sha256={checksum}")
     assert lab.converge("--tags", "minio_install", "--check", *url).count("changed") == 1

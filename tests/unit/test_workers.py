@@ -291,19 +291,19 @@ def test_rollouts_go_by_a_number_or_a_percentage(serial, is_good):
 
 def test_rollouts_go_by_one_value_for_the_whole_inventory():
     groups = {"all": ["h1", "h2"]}
-    assert not list(preflight.scattered("h2", groups, {"h1": {}, "h2": {}}))
+    assert not list(preflight.scattered("h2", groups, lambda _host: {}))
     hosts = {"h1": {"topology_rollout_serial": "1"}, "h2": {}}
-    assert not list(preflight.scattered("h1", groups, hosts))
-    [line] = preflight.scattered("h2", groups, hosts)
-    assert line == "topology_rollout_serial: is not set here and 1 on h1; set it once, in group_vars/all"
+    assert not list(preflight.scattered("h1", groups, hosts.get))
+    [line] = preflight.scattered("h2", groups, hosts.get)
+    assert line == "topology_rollout_serial: is not what it is on h1; set it once, in group_vars/all"
 
 
 def test_front_end_is_the_same_on_all_of_its_hosts():
     groups = {"all": ["h0", "h1", "h2"], "frontend": ["h1", "h2"]}
     hosts = {"h0": {}, "h1": {"frontend_ref": "v1"}, "h2": {"frontend_ref": "v2"}}
-    assert not list(preflight.scattered("h0", groups, hosts))
-    [line] = preflight.scattered("h2", groups, hosts)
-    assert line == "frontend_ref: is v2 here and v1 on h1; set it once, in group_vars/frontend"
+    assert not list(preflight.scattered("h0", groups, hosts.get))
+    [line] = preflight.scattered("h2", groups, hosts.get)
+    assert line == "frontend_ref: is not what it is on h1; set it once, in group_vars/frontend"
 
 
 def test_who_shares_data_stays_stopped_when_it_cannot_be_mounted_anew(monkeypatch):

@@ -293,7 +293,7 @@ def test_what_was_read_stands_for_a_package_that_is_out_of_reach(signed_in, host
     assert not signed_in("dioptra_resources", packages=str(kept))["changed"]
     kept.unlink()
     refused = signed_in("dioptra_resources", packages=str(kept), fails=True)
-    assert refused["msg"].startswith(f"there is no {kept}: run site.yml --tags drift")
+    assert refused["msg"].startswith(f"there is no {kept}: run site.yml --tags restapi,drift")
 
 
 def test_refused_package_leaves_nothing_behind(provide, package, admin, name):
