@@ -124,7 +124,7 @@ def look(source: Source, scratch: Path, download: Callable[[str, Path], None]) -
         inputs = digest([source.source, commit, source.directory, source.build_command, source.output_directory])
         return Found(inputs, lambda: _build_git(source, scratch / "clone"))
     if source.is_archive_url:
-        return Found(digest([source.checksum]), lambda: (_download(source, scratch, download), ""))
+        return Found(digest([source.source, source.checksum]), lambda: (_download(source, scratch, download), ""))
     path = Path(source.source)
     if path.is_file():
         found = _sha256(path.read_bytes())
