@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,13 +99,22 @@ def test_bad_input_stops_before_the_first_change(lab: Lab, variables: str, line:
     assert "Prepare every host" not in run.output
 
 
-def test_finished_minio_is_downloaded(lab: Lab) -> None:
+@pytest.fixture
+def finished_minio(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Settings of a program at a URL that no run has seen."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlfleet/builds"
-    program = next(cache.glob("*/minio-*/minio"))
-    checksum = hashlib.sha256(program.read_bytes()).hexdigest()
-    url = ("-e", f"minio_binary_url=file://{program} minio_binary_sha256={checksum}")
-    assert lab.converge("--tags", "minio_install", "--check", *url).count("changed") == 1
-    assert lab.converge("--tags", "minio_install", "--check", *url).count("changed") == 0
+    program = tmp_path / uuid.uuid4().hex
+    program.symlink_to(next(cache.glob("*/minio-*/minio")))
+    url, checksum = f"file://{program}", hashlib.sha256(program.read_bytes()).hexdigest()
+    yield {"minio_binary_url": url, "minio_binary_sha256": checksum}
+    for kept in cache.glob(f"*/minio-{hashlib.sha256((url + checksum).encode()).hexdigest()}"):
+        shutil.rmtree(kept)
+
+
+def test_finished_minio_is_downloaded(lab: Lab, finished_minio: dict[str, str]) -> None:
+    check = ("--tags", "minio_install", "--check", "-e", json.dumps(finished_minio))
+    assert lab.converge(*check).count("changed") == 1
+    assert lab.converge(*check).count("changed") == 0
 
 
 def test_port_of_another_program_stops_before_the_first_change(lab: Lab) -> None:
