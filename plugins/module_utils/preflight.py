@@ -15,6 +15,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import MAX_RENEW_DAYS
 from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import DEFAULT_PATH, Mount
 
 SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
@@ -370,6 +371,12 @@ def pgadmin_account(values: Values) -> Iterator[str]:
         )
 
 
+def password_renewal(values: Values) -> Iterator[str]:
+    days = values.get("restapi_password_renew_days", 0)
+    if not 0 <= days <= MAX_RENEW_DAYS:
+        yield f"restapi_password_renew_days: {days} is not from 0 to {MAX_RENEW_DAYS}, for a password lasts a year"
+
+
 def rollout_serial(values: Values) -> Iterator[str]:
     for name in ROLLOUT_SETTINGS:
         serial = values.get(name, "1")
@@ -410,6 +417,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     frontend_hosts,
     identities,
     mounts,
+    password_renewal,
     pgadmin_account,
     pools,
     ports,

@@ -87,6 +87,12 @@ def test_secrets_are_nowhere_to_be_seen(lab: Lab) -> None:
             '{"pgadmin_servers_extra": [{"name": "restapi", "host": "192.0.2.1", "username": "ada"}]}',
             r"pgadmin_servers_extra: name restapi is declared twice; give each",
         ),
+        (
+            '{"restapi_resources": [{"src": "/etc/ssl"}]}',
+            r"/etc/ssl: there is no file dioptra\.toml",
+        ),
+        ('{"restapi_resources": [{"repo": "file:///nowhere"}]}', r"git ls-remote of file:///nowhere failed: fatal"),
+        ("restapi_password_renew_days=364", r"restapi_password_renew_days: 364 is not from 0 to 363"),
         ("minio_binary_url=file:///etc/hostname minio_binary_sha256=" + "0" * 64, r"checksum"),
         ('{"__worker_tensorflow_cpu_python_versions": ["3.9"]}', r"worker_tensorflow_cpu needs Python 3.9"),
     ],

@@ -222,6 +222,11 @@ def test_route_leads_somewhere():
     assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor directory nor servers"
 
 
+@pytest.mark.parametrize(("days", "is_good"), [(0, True), (363, True), (364, False), (-1, False)])
+def test_password_is_renewed_within_its_year(days, is_good):
+    assert (list(preflight.password_renewal({"restapi_password_renew_days": days})) == []) is is_good
+
+
 def test_front_end_is_where_nginx_is():
     [line] = preflight.frontend_hosts({"topology_frontend_hosts": ["a", "b"], "topology_nginx_hosts": ["a"]})
     assert line == "group frontend: b is not in group nginx, which serves the front end's files"
