@@ -372,8 +372,8 @@ def pgadmin_account(values: Values) -> Iterator[str]:
 
 
 def password_renewal(values: Values) -> Iterator[str]:
-    days = values.get("restapi_password_renew_days", 0)
-    if not 0 <= days <= MAX_RENEW_DAYS:
+    days = values.get("restapi_password_renew_days")  # nothing where its type is wrong
+    if days is not None and not 0 <= days <= MAX_RENEW_DAYS:
         yield f"restapi_password_renew_days: {days} is not from 0 to {MAX_RENEW_DAYS}, for a password lasts a year"
 
 

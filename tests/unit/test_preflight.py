@@ -222,7 +222,7 @@ def test_route_leads_somewhere():
     assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor directory nor servers"
 
 
-@pytest.mark.parametrize(("days", "is_good"), [(0, True), (363, True), (364, False), (-1, False)])
+@pytest.mark.parametrize(("days", "is_good"), [(None, True), (0, True), (363, True), (364, False), (-1, False)])
 def test_password_is_renewed_within_its_year(days, is_good):
     assert (list(preflight.password_renewal({"restapi_password_renew_days": days})) == []) is is_good
 
