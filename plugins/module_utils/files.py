@@ -32,6 +32,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
+
 VALIDATION_SECONDS = 60
 _ORDER = {"directory": 0, "file": 1, "absent": 2}
 
@@ -323,7 +325,7 @@ def _undeclared(items: list[Item]) -> list[dict[str, str]]:
     listed = {item.path for item in items}
     paths = [entry.path for item in items if item.tell for entry in _entries(item.path) if entry.is_file()]
     strays = [path for path in paths if path not in listed and OURS not in _content(path)]
-    return [{"kind": "file", "name": path, "remove": f"rm {shlex.quote(path)}"} for path in strays]
+    return [stray("file", path, ["rm", path]) for path in strays]
 
 
 def _content(path: str) -> bytes:

@@ -20,6 +20,7 @@ from urllib.error import HTTPError
 from ansible.module_utils.urls import open_url
 from ansible_collections.mlfleet.stack.plugins.module_utils import redis_live
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
+from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
     UNITS,
     Unit,
@@ -186,10 +187,10 @@ def strays(current: list[Unit]) -> list[dict]:
     names = dict.fromkeys(name for unit in current for name in (unit.id, re.sub("@.*[.]", "@.", unit.id)))
     found = []
     for name in names:
-        restart = f"systemctl daemon-reload && systemctl try-restart '{name.replace('@.', '@*.')}'"
+        restart = ["systemctl", "daemon-reload"], ["systemctl", "try-restart", name.replace("@.", "@*.")]
         paths = [path for where in DROP_INS for path in sorted(where.glob(f"{name}.d/*.conf"))]
         found += [
-            {"kind": "drop-in of a unit", "name": str(path), "remove": f"rm {path} && {restart}"}
+            stray("drop-in of a unit", str(path), ["rm", str(path)], *restart)
             for path in paths
             if OURS not in path.read_bytes()
         ]

@@ -36,6 +36,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
     is_present,
     with_state,
 )
+from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 Document = dict[str, list[Item]]
 GENERATED = "(to be generated)"
@@ -125,13 +126,12 @@ KINDS = {
     ),
 }
 
-# How a person removes one whose name follows; ALIAS is what mc calls the server.
+# How a person removes one whose name follows, buckets apart; ALIAS is what mc calls the server.
 REMOVALS = {
-    "policy": "admin policy remove ALIAS ",
-    "bucket": "rb ALIAS/",
-    "user": "admin user remove ALIAS ",
-    "group": "admin group remove ALIAS ",
-    "service_account": "admin user svcacct remove ALIAS ",
+    "policy": "mc admin policy remove ALIAS",
+    "user": "mc admin user remove ALIAS",
+    "group": "mc admin group remove ALIAS",
+    "service_account": "mc admin user svcacct remove ALIAS",
 }
 
 # What an argument spec says beside the options.
@@ -330,14 +330,47 @@ def surplus(document: Document, client: Client, kept: Iterable[str]) -> Document
 def undeclared(others: Document) -> list[dict[str, str]]:
     """The same for people, with the command of MinIO's client that removes each."""
     return [
-        {
-            "kind": f"MinIO {kind.replace('_', ' ')}",
-            "name": item["name"],
-            "remove": f"mc {REMOVALS[kind]}{item['name']}",
-        }
+        stray(f"MinIO {kind.replace('_', ' ')}", item["name"], removal(kind, item["name"]))
         for kind, items in others.items()
         for item in items
     ]
+
+
+def removal(kind: str, name: str) -> list[str]:
+    return ["mc", "rb", f"ALIAS/{name}"] if kind == "bucket" else [*REMOVALS[kind].split(), name]
+
+
+def open_buckets(document: Document, client: Client) -> list[dict[str, str]]:
+    """Buckets that nobody declared and for which one needs no account, with the command that closes each."""
+    others = client.buckets - {item["name"] for item in document["bucket"]}
+    return [
+        stray("MinIO bucket open to everybody", name, ["mc", "anonymous", "set", "none", f"ALIAS/{name}"])
+        for name in sorted(others)
+        if buckets.is_open(client, name)
+    ]
+
+
+# --- The document whole
+
+
+def closed(document: Document) -> Document:
+    """The document with nothing more given to users and groups than it says: what an entry leaves out is none.
+
+    Whether an account is enabled is left to its entry, for one that somebody has disabled is a closed door.
+    """
+    users, groups = ([item for item in document[kind] if is_present(item)] for kind in ("user", "group"))
+
+    def others(items: list[Item], option: str, name: str) -> list[str]:
+        return [item["name"] for item in items if name in (item[option] or [])]
+
+    return document | {
+        "user": [_closed(user, groups=others(groups, "members", user["name"])) for user in document["user"]],
+        "group": [_closed(group, members=others(users, "groups", group["name"])) for group in document["group"]],
+    }
+
+
+def _closed(item: Item, **membership: list[str]) -> Item:
+    return item | {name: item[name] or value for name, value in {"policies": [], **membership}.items()}
 
 
 def plan(document: Document, found: dict[str, dict[str, State]]) -> list[Change]:
@@ -505,15 +538,19 @@ def converge(
     document = {kind: list(document.get(kind, [])) for kind in KINDS}
     document["service_account"] = [with_credentials(account) for account in document["service_account"]]
     validate(document)
+    if kept is not None:
+        document = closed(document)
     found: dict[str, dict[str, State]] = {kind: {} for kind in document}
     warnings: list[str] = []
     others: Document = {}
+    doors: list[dict[str, str]] = []
     client = None
     try:
         client = Client(connection)
         with client.one_line("reading"):
             if kept is not None:
                 others = surplus(document, client, kept)
+                doors = open_buckets(document, client)
             if prune:
                 full = [item for item in others["bucket"] if not buckets.is_empty(client, item["name"])]
                 document = {
@@ -542,7 +579,7 @@ def converge(
     return {
         "changed": bool(changes),
         "changes": [change.label for change in changes],
-        "undeclared": undeclared(others),
+        "undeclared": undeclared(others) + doors,
         "diff": {
             "before": {change.label: change.have for change in changes if change.have is not None},
             "after": {change.label: change.want for change in changes if change.want is not None},

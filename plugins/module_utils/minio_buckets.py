@@ -287,7 +287,9 @@ def _name_of_anonymous(bucket: str, policy: dict[str, Any]) -> str | State:
 
 
 def _want_anonymous(item: Item, have: str | State | None) -> str | State:
-    return item["anonymous"] or _name_of_anonymous(item["name"], item["anonymous_policy"])
+    if item["anonymous_policy"]:
+        return _name_of_anonymous(item["name"], item["anonymous_policy"])
+    return item["anonymous"] or "none"
 
 
 def _write_anonymous(client: Client, bucket: str, want: str | State) -> None:
@@ -326,12 +328,16 @@ ASPECTS = {
 
 
 def _declared_aspects(item: Item) -> dict[str, Aspect]:
-    options = {"anonymous": ("anonymous", "anonymous_policy")}
+    """The settings that the declaration speaks of; of who gets in without an account each one does."""
     return {
         name: aspect
         for name, aspect in ASPECTS.items()
-        if any(item.get(option) is not None for option in options.get(name, (name,)))
+        if item.get(name) is not None or (name == "anonymous" and is_present(item))
     }
+
+
+def is_open(client: Client, bucket: str) -> bool:
+    return _read_anonymous(client, bucket) != "none"
 
 
 def is_empty(client: Client, bucket: str) -> bool:

@@ -67,8 +67,12 @@ def _condition_values(operator: str, values: Any) -> list[str]:
 
 
 def canonical(policy: Mapping[str, Any]) -> dict[str, Any]:
-    """The policy in one of the many ways to write it: order, repetition and scalar or list mean nothing."""
+    """The policy in one of the many ways to write it: order, repetition and scalar or list mean nothing.
+
+    Of statements that differ in nothing but their Sid, MinIO keeps the first.
+    """
     entries: list[dict[str, Any]] = []
+    meanings: list[dict[str, Any]] = []
     for statement in statements(policy):
         entry = {key: value for key, value in statement.items() if value}
         entry.update({key: _texts(entry[key]) for key in LISTS if key in entry})
@@ -82,7 +86,9 @@ def canonical(policy: Mapping[str, Any]) -> dict[str, Any]:
                 operator: {key: _condition_values(operator, values) for key, values in sorted(keys.items())}
                 for operator, keys in sorted(entry["Condition"].items())
             }
-        if entry not in entries:
+        meaning = {key: value for key, value in entry.items() if key != "Sid"}
+        if meaning not in meanings:
+            meanings.append(meaning)
             entries.append(entry)
     entries.sort(key=lambda entry: json.dumps(entry, sort_keys=True))
     return {"Version": policy.get("Version") or VERSION, "Statement": entries}

@@ -21,6 +21,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
+
 ROUNDS = 25000
 GROUP = "Servers"  # which pgAdmin makes for each account
 AS_DECLARED, ANOTHER = "as declared", "another one"
@@ -196,4 +198,4 @@ class Database:
         Servers that somebody has added to the tree are theirs.
         """
         others = [row["username"] for row in self.accounts() if row["username"] != self.email]
-        return [{"kind": "pgAdmin account", "name": name, "remove": ""} for name in others]
+        return [stray("pgAdmin account", name) for name in others]

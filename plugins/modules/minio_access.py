@@ -12,6 +12,8 @@ description:
   - Applies one document to a MinIO server, in one call and in the order in which its parts depend on each other.
   - The document is checked whole before the first change; what is wrong is told in one line that names the object.
   - What the document does not list is left alone, unless O(prune) is set.
+  - Whoever is listed gets in as the document says and no further. An entry that leaves them out has no anonymous
+    access, policies, groups and members.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -126,7 +128,8 @@ options:
         description: All tags of the bucket. An empty dictionary removes those that are there.
         type: dict
       anonymous:
-        description: What anyone may do without an account.
+        description:
+          - What anyone may do without an account. Nothing, unless this or O(buckets[].anonymous_policy) is given.
         type: str
         choices: [none, download, upload, public]
       anonymous_policy:
@@ -169,7 +172,7 @@ options:
         default: when_wrong
       policies:
         description:
-          - Policies attached to the user itself. When left out, attachments are left alone.
+          - Policies attached to the user itself. None when left out.
           - MinIO cannot change those of a disabled user, so they are set when the user is enabled.
         type: list
         elements: str
@@ -182,7 +185,8 @@ options:
         description: Whether the user can sign in. A new one can unless this says otherwise.
         type: bool
       groups:
-        description: Exactly the groups that the user is a member of. When left out, membership is left alone.
+        description:
+          - Exactly the groups that the user is a member of. When left out, those that list it as a member.
         type: list
         elements: str
       state:
@@ -201,11 +205,11 @@ options:
         type: str
         required: true
       members:
-        description: Exactly the users in the group. When left out, they are left alone.
+        description: Exactly the users in the group. When left out, those that list it among their groups.
         type: list
         elements: str
       policies:
-        description: Policies attached to the group. When left out, attachments are left alone.
+        description: Policies attached to the group. None when left out.
         type: list
         elements: str
       policies_mode:
@@ -333,7 +337,10 @@ changes:
   elements: str
   sample: [policy tracking-readwrite, bucket mlflow-tracking, user mlflow]
 undeclared:
-  description: What the server holds besides, and O(prune_except) does not name, with the command that removes it.
+  description:
+    - What the server holds besides, and O(prune_except) does not name, with the command that removes it.
+    - Buckets that nobody declared and that are open to everybody, whatever O(prune_except) names, with the command that
+      closes them.
   returned: success
   type: list
   elements: dict

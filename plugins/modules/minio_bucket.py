@@ -10,7 +10,8 @@ module: minio_bucket
 short_description: A bucket of a MinIO server and its settings
 description:
   - Creates a bucket, sets what is given of its settings, or removes it.
-  - A setting that is left out is neither asked for nor touched.
+  - A setting that is left out is neither asked for nor touched. Only who gets in without an account is always compared,
+    and that is nobody unless O(anonymous) or O(anonymous_policy) says so.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -98,7 +99,7 @@ options:
     description: All tags of the bucket. An empty dictionary removes those that are there.
     type: dict
   anonymous:
-    description: What anyone may do without an account.
+    description: What anyone may do without an account. Nothing, unless this or O(anonymous_policy) is given.
     type: str
     choices: [none, download, upload, public]
   anonymous_policy:

@@ -61,6 +61,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import held, missing, states
+from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 LOCKED = ("Could not get lock", "Unable to lock", "was locked by another process")
@@ -102,7 +103,7 @@ def main() -> None:
         except RuntimeError as error:
             module.fail_json(msg=f"Packages {', '.join(names)} could not be installed: {error}")
     diff = {"before": {}, "after": {f"package {name}": "installed" for name in names}}
-    undeclared = [{"kind": "held package", "name": name, "remove": f"apt-mark unhold {name}"} for name in held(found)]
+    undeclared = [stray("held package", name, ["apt-mark", "unhold", name]) for name in held(found)]
     module.exit_json(changed=bool(names), installed=names, undeclared=undeclared, diff=diff if names else {})
 
 

@@ -74,6 +74,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
 from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import UNIT, listeners
+from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UNIT_LABEL, UNITS
 
 CONTAINER = re.compile(r"(?:docker[-/])([0-9a-f]{64})")
@@ -94,8 +95,8 @@ def stray_units(units: list[str], prefixes: list[str]) -> Iterator[dict[str, str
         is_ours = file.name.startswith(tuple(prefixes)) or (file.is_file() and OURS in file.read_bytes())
         if is_ours and not is_declared(file.stem, units):
             running = f"{file.stem}*" if file.stem.endswith("@") else file.name
-            remove = f"systemctl disable --now '{running}'; rm {file} && systemctl daemon-reload"
-            yield {"kind": "unit", "name": file.name, "remove": remove}
+            disable, reload = ["systemctl", "disable", "--now", running], ["systemctl", "daemon-reload"]
+            yield stray("unit", file.name, disable, ["rm", str(file)], reload, separator="; ")
 
 
 def containers() -> dict[str, tuple[str, str]]:
@@ -112,7 +113,7 @@ def containers() -> dict[str, tuple[str, str]]:
 def stray_containers(found: dict[str, tuple[str, str]], units: list[str]) -> Iterator[dict[str, str]]:
     for name, unit in found.values():
         if unit and not is_declared(unit, units):
-            yield {"kind": "container", "name": name, "remove": f"docker rm --force {name}"}
+            yield stray("container", name, ["docker", "rm", "--force", name])
 
 
 def owners(inodes: set[str]) -> dict[str, tuple[str, str]]:
@@ -147,12 +148,12 @@ def stray_ports(units: list[str], ports: list[int], known: dict[str, tuple[str, 
         program, cgroup = programs.get(inode, ("unknown", ""))
         if not is_declared(unit_of(cgroup, known), units):
             strays.add(f"{f'[{address}]' if ':' in address else address}:{port} ({program})")
-    yield from ({"kind": "listening port", "name": name, "remove": ""} for name in sorted(strays))
+    yield from (stray("listening port", name) for name in sorted(strays))
 
 
 def stray_directories(paths: list[str]) -> Iterator[dict[str, str]]:
     for path in filter(os.path.lexists, paths):
-        yield {"kind": "directory with secrets", "name": path, "remove": f"rm -r {path}"}
+        yield stray("directory with secrets", path, ["rm", "-r", path])
 
 
 def main() -> None:

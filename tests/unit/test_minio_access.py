@@ -213,13 +213,13 @@ def test_changes_come_in_the_order_of_dependencies():
         user=[USER, {"name": "gone", "state": "absent"}, {"name": "never", "state": "absent"}],
     )
     found = {kind: {} for kind in KINDS} | {
-        "bucket": {"one": {"versioning": "off"}, "two": {}},
+        "bucket": {"one": {"versioning": "off", "anonymous": "none"}, "two": {"anonymous": "none"}},
         "policy": {"old": {}},
         "user": {"gone": {}},
     }
     changes = minio_access.plan(declared, found)
     assert [change.label for change in changes] == ["policy rw", "bucket one", "user mlflow", "user gone", "policy old"]
-    assert changes[1].have == {"versioning": "off"} and changes[1].want == {"versioning": "enabled"}
+    assert changes[1].have["versioning"] == "off" and changes[1].want["versioning"] == "enabled"
     assert USER["secret"] not in json.dumps([change.want for change in changes])
 
 

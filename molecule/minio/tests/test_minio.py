@@ -89,6 +89,21 @@ def test_anonymous_is_denied(client, artifact):
         put(client(), artifact)
 
 
+def test_bucket_opened_by_hand_is_closed_by_a_run(client, artifact, forward, authority, play):
+    def status():
+        return requests.get(f"https://127.0.0.1:{forward(9000)}/{BUCKET}/{artifact}", verify=authority).status_code
+
+    anyone = {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:GetObject"]}
+    statement = anyone | {"Resource": [f"arn:aws:s3:::{BUCKET}/*"]}
+    client("root").set_bucket_policy(BUCKET, json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    assert status() == 200
+    assert play("--check", "--tags", "minio_provision")["changed"] == 1
+    assert status() == 200
+    assert play("--tags", "minio_provision")["changed"] == 1
+    assert status() == 403
+    assert play("--check", "--tags", "minio_provision")["changed"] == 0
+
+
 def test_wrong_password_is_refused(client, artifact):
     with pytest.raises(S3Error, match="SignatureDoesNotMatch"):
         get(client("mlflow", "wrong-password"), artifact)
