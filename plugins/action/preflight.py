@@ -44,6 +44,8 @@ class ActionModule(ActionBase):
         if arguments["gpus"] is not None:
             return result | self._placed(roles, arguments["gpus"], task_vars)
         lines = self._facts_lines(roles, task_vars) if arguments["facts"] else self._lines(roles, task_vars)
+        if not arguments["facts"] and task_vars["inventory_hostname"] == task_vars["ansible_play_hosts"][0]:
+            lines += preflight.unknown_workers(arguments["roles"], task_vars["groups"])
         result["failed"] = bool(lines)
         if lines:
             result["msg"] = "\n".join(lines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 from zlib import crc32
 
 LOOPBACK = "127.0.0.1"
@@ -109,6 +110,11 @@ def named(name: str) -> dict[str, str]:
     return {"name": name}
 
 
+def userinfo(user: str, password: str) -> str:
+    """Who signs in, as a URL has it before its @; a slash, too, would end that part."""
+    return f"{quote(user, safe='')}:{quote(password, safe='')}"
+
+
 def rename(item: Mapping[str, Any], **names: str) -> dict[str, Any]:
     """The item with keys renamed, from the keyword to its value."""
     return {names.get(key, key): value for key, value in item.items()}
@@ -129,4 +135,5 @@ class FilterModule:
             "pick": pick,
             "rename": rename,
             "units": units,
+            "userinfo": userinfo,
         }

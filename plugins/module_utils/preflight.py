@@ -45,6 +45,7 @@ SECRET_PREFIX = "topology_secret_"
 SECRET_LENGTHS = range(16, 41)
 # What PostgreSQL takes without surprise; the hyphen because the documents name a database mlflow-tracking.
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+PREDEFINED_ROLE = re.compile(r"postgres|pg_.*")
 PORTS = range(1, 65536)
 PRIVILEGED_PORTS = range(1, 1024)
 ALWAYS_RUNNING = "systemd-journald"
@@ -238,6 +239,8 @@ def database_names(values: Values) -> Iterator[str]:
                     f"{option}: {key} {name!r} is no identifier: at most 63 letters, digits, _ and -, "
                     "of which the first is a letter or _"
                 )
+            elif key == "owner" and PREDEFINED_ROLE.fullmatch(str(name)):
+                yield f"{option}: owner {name} is PostgreSQL's own, and would lose its rights; name another"
 
 
 def ports(values: Values) -> Iterator[str]:
@@ -563,6 +566,15 @@ def crowded_groups(maxima: Mapping[str, int], groups: Mapping[str, list[str]]) -
     for role, maximum in maxima.items():
         if len(groups[role]) > maximum:
             yield f"group {role} has hosts {', '.join(groups[role])}: at most {maximum} is supported"
+
+
+def unknown_workers(roles: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:
+    """Groups that count as workers, with hosts of no kind: neither a role's own nor made of such."""
+    kinds = [role for role in roles if role.startswith("worker_")]
+    of_a_kind = {host for kind in kinds for host in groups.get(kind, ())}
+    for group in sorted(name for name in groups if name.startswith("worker")):
+        if idle := [host for host in groups[group] if host not in of_a_kind]:
+            yield f"group {group}: no workers would run on {', '.join(idle)}; the kinds are {', '.join(kinds)}"
 
 
 def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:

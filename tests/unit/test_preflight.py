@@ -388,6 +388,21 @@ def test_required_groups_have_hosts():
     ]
 
 
+@pytest.mark.parametrize(
+    ("groups", "lines"),
+    [
+        ({"worker_tensorflow_cpu": ["n1"], "workers": ["n1"], "worker_gpus": []}, []),
+        (
+            {"worker_tensorflow": ["n1"], "worker_tensorflow_cpu": ["n2"], "workers": ["n2"]},
+            ["group worker_tensorflow: no workers would run on n1; the kinds are worker_tensorflow_cpu, worker_custom"],
+        ),
+    ],
+)
+def test_misspelt_group_of_workers_is_told(groups, lines):
+    roles = ["redis", "worker_tensorflow_cpu", "worker_custom"]
+    assert list(preflight.unknown_workers(roles, groups)) == lines
+
+
 def test_inventory_is_named_as_the_user_would(tmp_path):
     (tmp_path / "inventories/lab").mkdir(parents=True)
     hosts = tmp_path / "inventories/lab/hosts.yml"
