@@ -18,11 +18,12 @@ import os
 import pwd
 import re
 import secrets
-import shlex
 import subprocess
 import time
 from collections.abc import Mapping
 from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 ITERATIONS = 4096
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
@@ -34,13 +35,15 @@ ATTRIBUTES = {  # column of pg_authid: keyword, and whether our roles have it
     "rolreplication": ("REPLICATION", False),
     "rolbypassrls": ("BYPASSRLS", False),
 }
+BOOTSTRAP = 10  # the number of the role that made the cluster, which PostgreSQL cannot do without
 NO_LIMITS = {"rolconnlimit": -1, "rolvaliduntil": None}
 AS_DECLARED = "as declared"
 NOT_RUNNING = ("No such file or directory", "Connection refused")
 
 # Everything is read as one JSON object a line. A schema has to be read inside its database.
 READ_ROLES = """
-SELECT json_build_object('role', rolname, 'row', row_to_json(r)) FROM pg_authid r WHERE rolname = ANY ({names}::text[]);
+SELECT json_build_object('role', rolname, 'number', r.oid::int, 'row', row_to_json(r))
+FROM pg_authid r WHERE rolname = ANY ({names}::text[]);
 """
 READ_DATABASES = """
 SELECT json_build_object(
@@ -82,10 +85,36 @@ SELECT EXISTS (SELECT FROM pg_database WHERE datname = {literal}) AS is_there \\
 \\connect {identifier}
 SELECT json_build_object(
     'schema', current_database(), 'owner', pg_get_userbyid(nspowner),
+    'of_bootstrap', (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+                     WHERE relowner = {bootstrap} AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+                     AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+                     AND NOT EXISTS (SELECT FROM pg_depend
+                                     WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')),
     'public_rights', ARRAY(SELECT privilege_type FROM aclexplode(coalesce(nspacl, acldefault('n', nspowner)))
                            WHERE grantee = 0 ORDER BY 1))
 FROM pg_namespace WHERE nspname = 'public';
 \\endif
+"""
+# Run inside the database. REASSIGN also takes the role's other databases and tablespaces, which it gets back.
+GIVE_AWAY = """
+DO $$
+DECLARE
+    former oid := (SELECT oid FROM pg_roles WHERE rolname = {former});
+    kept text[] := ARRAY(
+        SELECT format('ALTER DATABASE %I OWNER TO %I', datname, {former}) FROM pg_database
+        WHERE datdba = former AND datname <> current_database()
+        UNION ALL
+        SELECT format('ALTER TABLESPACE %I OWNER TO %I', spcname, {former}) FROM pg_tablespace WHERE spcowner = former);
+    statement text;
+BEGIN
+    IF former <> {bootstrap} THEN
+        EXECUTE format('REASSIGN OWNED BY %I TO %I', {former}, {owner});
+        FOREACH statement IN ARRAY kept LOOP
+            EXECUTE statement;
+        END LOOP;
+    END IF;
+    EXECUTE format('ALTER DATABASE %I OWNER TO %I', current_database(), {owner});
+END $$;
 """
 
 
@@ -181,7 +210,7 @@ def verifies(password: str, stored: str | None) -> bool:
     return hmac.compare_digest(verifier(password, base64.b64decode(parts[2]), int(parts[1])), str(stored))
 
 
-def validate(roles: list[dict], databases: list[dict]) -> None:
+def validate(roles: list[dict], databases: list[dict], superuser: str) -> None:
     """PostgresError for the first thing in the document that no server would take as it is meant."""
     for kind, items in (("role", roles), ("database", databases)):
         names = [item["name"] for item in items]
@@ -197,6 +226,9 @@ def validate(roles: list[dict], databases: list[dict]) -> None:
         # SASLprep leaves printable ASCII as it is; anything else would need its tables.
         if not re.fullmatch(r"[ -~]+", role["password"]):
             raise PostgresError(f"role {role['name']}: its password is to be made of printable ASCII characters")
+    for name in [*(role["name"] for role in roles), *(item["owner"] for item in databases)]:
+        if name == superuser or name.startswith("pg_"):
+            raise PostgresError(f"role {name}: it is PostgreSQL's own, and would lose its rights; choose another name")
 
 
 def locale_key(locale: str) -> str:
@@ -239,7 +271,8 @@ def read_script(roles: list[dict], databases: list[dict]) -> str:
     script += READ_DATABASES.format(names=declared_databases)
     script += READ_UNDECLARED.format(roles=declared_roles, databases=declared_databases)
     for item in databases:
-        script += READ_SCHEMA.format(literal=literal(item["name"]), identifier=identifier(item["name"]))
+        names_it = {"literal": literal(item["name"]), "identifier": identifier(item["name"])}
+        script += READ_SCHEMA.format(bootstrap=BOOTSTRAP, **names_it)
     return script
 
 
@@ -253,6 +286,8 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
         if "role" in item:
             name, row = item["role"], item["row"]
             existing_roles.add(name)
+            if item["number"] == BOOTSTRAP or (name not in passwords and row["rolsuper"]):
+                raise PostgresError(f"role {name}: it is a superuser, and is to own no service's database")
             if name in passwords:
                 matches = verifies(passwords[name], row["rolpassword"])
                 has_any = "another one" if row["rolpassword"] else "none"
@@ -279,9 +314,14 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
                 "schema_public_rights": [],
             }
         elif "schema" in item:
-            state[f"database {item['schema']}"].update(
-                schema_owner=item["owner"], schema_public_rights=item["public_rights"]
-            )
+            name, found = item["schema"], state[f"database {item['schema']}"]
+            found.update(schema_owner=item["owner"], schema_public_rights=item["public_rights"])
+            owner = declared[name]["owner"]
+            if found["owner"] != owner and item["of_bootstrap"]:
+                raise PostgresError(
+                    f"database {name}: {item['of_bootstrap']} tables, views or sequences in it are a superuser's, and "
+                    f"would be closed to its new owner; give each away: ALTER TABLE … OWNER TO {identifier(owner)}"
+                )
     for database in databases:
         if database["owner"] not in existing_roles:
             raise PostgresError(
@@ -294,11 +334,7 @@ def undeclared(lines: str) -> list[dict[str, str]]:
     """What read_script told that nobody declared, with the command that removes it."""
     items = [item for item in map(json.loads, lines.splitlines()) if "undeclared" in item]
     return [
-        {
-            "kind": item["undeclared"],
-            "name": item["name"],
-            "remove": f"sudo -u postgres psql --command {shlex.quote(item['statement'])}",
-        }
+        stray(item["undeclared"], item["name"], ["sudo", "-u", "postgres", "psql", "--command", item["statement"]])
         for item in items
     ]
 
@@ -331,7 +367,8 @@ def change_script(before: dict[str, dict], after: dict[str, dict], roles: list[d
                 f"LOCALE_PROVIDER libc LC_COLLATE {locale} LC_CTYPE {locale};"
             )
         elif have["owner"] != want["owner"]:
-            script.append(f"ALTER DATABASE {name} OWNER TO {owner};")
+            owners = {"former": literal(have["owner"]), "owner": literal(want["owner"])}
+            script += [f"\\connect {name}", GIVE_AWAY.format(bootstrap=BOOTSTRAP, **owners)]
         if not have or have["public_rights"]:
             script.append(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC;")
         script += [

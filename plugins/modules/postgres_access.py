@@ -25,7 +25,7 @@ options:
     default: []
     suboptions:
       name:
-        description: Name of the role.
+        description: Name of the role. Not O(login_user), nor one that begins with C(pg_).
         type: str
         required: true
       password:
@@ -43,7 +43,9 @@ options:
         type: str
         required: true
       owner:
-        description: Role that owns it, from O(roles) or one that exists.
+        description:
+          - Role that owns it, from O(roles) or one that exists, but no superuser.
+          - Another one than before gets all that the former one owns in the database.
         type: str
         required: true
       encoding:
@@ -123,7 +125,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.postgres import (
 
 def apply(options: dict, check_mode: bool) -> dict:
     roles, databases = options["roles"], options["databases"]
-    validate(roles, databases)
+    validate(roles, databases, options["login_user"])
     psql = Psql(options["port"], options["login_user"], options["timeout_seconds"])
     try:
         told = psql.run(read_script(roles, databases))

@@ -19,7 +19,7 @@ def lines(role=None, database=None, schema=None):
     """What psql prints for the document above, with some of it otherwise."""
     row = NOBODY | {"rolcanlogin": True, "rolpassword": postgres.verifier("horse-battery")} | (role or {})
     items = [
-        {"role": "mlflow", "row": row},
+        {"role": "mlflow", "number": 16384, "row": row},
         {
             "database": "mlflow-tracking",
             "owner": "mlflow",
@@ -28,7 +28,8 @@ def lines(role=None, database=None, schema=None):
             "public_rights": [],
         }
         | (database or {}),
-        {"schema": "mlflow-tracking", "owner": "pg_database_owner", "public_rights": []} | (schema or {}),
+        {"schema": "mlflow-tracking", "of_bootstrap": 0, "owner": "pg_database_owner", "public_rights": []}
+        | (schema or {}),
     ]
     return "\n".join(map(json.dumps, items))
 
@@ -83,7 +84,9 @@ def test_only_what_differs_is_changed():
     assert statement.startswith('ALTER ROLE "mlflow" LOGIN') and "PASSWORD" not in statement
     (statement,) = script_for(lines(role={"rolpassword": postgres.verifier("another")}))
     assert "PASSWORD 'SCRAM-SHA-256$" in statement
-    assert script_for(lines(database={"owner": "postgres"}))[0] == 'ALTER DATABASE "mlflow-tracking" OWNER TO "mlflow";'
+    connect, *moved = script_for(lines(database={"owner": "former"}))
+    assert connect == '\\connect "mlflow-tracking"'
+    assert any("format('REASSIGN OWNED BY %I TO %I', 'former', 'mlflow')" in line for line in moved)
     assert script_for(lines(database={"public_rights": ["CONNECT"]}))[0].startswith("REVOKE ALL ON DATABASE")
     assert script_for(lines(schema={"public_rights": ["USAGE"]}))[0] == '\\connect "mlflow-tracking"'
 
@@ -113,11 +116,13 @@ def test_owner_that_nobody_declares_is_an_error():
         (ROLES * 2, [], "role mlflow: declared twice"),
         ([{"name": "a", "password": "pässword"}], [], "role a: its password is to be made of printable ASCII"),
         ([{"name": "a", "password": ""}], [], "role a: its password"),
+        ([{"name": "postgres", "password": "x"}], [], "role postgres: it is PostgreSQL's own"),
+        ([], [{"name": "a", "owner": "pg_monitor"}], "role pg_monitor: it is PostgreSQL's own"),
     ],
 )
 def test_malformed_document_is_one_line(roles, databases, message):
     with pytest.raises(postgres.PostgresError, match=message) as error:
-        postgres.validate(roles, databases)
+        postgres.validate(roles, databases, "postgres")
     assert "pässword" not in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -1,6 +1,7 @@
 """Each consumer has a database of its own, and no way into another's."""
 
 import contextlib
+import json
 
 import psycopg2
 import pytest
@@ -48,6 +49,37 @@ def test_other_database_is_refused(connect, sql, database, stranger):
     with pytest.raises(psycopg2.OperationalError, match=r"no pg_hba\.conf entry"), connect(stranger, database):
         pass
     assert sql("postgres", f"SELECT has_database_privilege('{stranger}', '{database}', 'CONNECT')") == "f"
+
+
+@pytest.fixture
+def moving(host, sql, play):
+    """Runs with this owner of a database that only this test declares."""
+
+    def run(owner, *options):
+        database = {"name": "moving", "owner": owner, "password": f"password-of-{owner}"}
+        extra = json.dumps({"postgres_databases_extra": [database]})
+        return play("--tags", "postgres_provision", "-e", extra, *options)
+
+    yield run
+    sql("postgres", "DROP DATABASE IF EXISTS moving")
+    sql("postgres", "DROP ROLE IF EXISTS first, second")
+
+
+def test_new_owner_of_a_database_gets_what_is_in_it(moving, sql):
+    assert moving("first")["changed"] == 1
+    sql("moving", "SET ROLE first; CREATE TABLE kept (answer serial); INSERT INTO kept VALUES (42)")
+    sql("postgres", 'ALTER DATABASE "mlflow-auth" OWNER TO first')
+    assert moving("second")["changed"] == 1
+    assert sql("moving", "SET ROLE second; SELECT answer FROM kept") == "42"
+    owners = "SELECT string_agg(datname || '=' || datdba::regrole, ' ' ORDER BY 1) FROM pg_database"
+    assert "moving=second" in sql("postgres", owners) and "mlflow-auth=mlflow_auth" in sql("postgres", owners)
+    assert moving("second", "--check")["changed"] == 0
+
+
+def test_superuser_as_owner_is_refused_before_anything_changes(moving, sql):
+    with pytest.raises(AssertionError, match="owner postgres is PostgreSQL's own"):
+        moving("postgres")
+    assert sql("postgres", "SELECT rolsuper FROM pg_roles WHERE rolname = 'postgres'") == "t"
 
 
 def test_administrator_cannot_come_over_the_network(connect):
