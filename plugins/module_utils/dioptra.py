@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Http, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 PAGE_LENGTH = 50
 GROUP = "public"  # made with the first account; the API makes no others
@@ -233,7 +234,41 @@ def remove_helpers(options: dict, user: dict, someone: Dioptra) -> None:
             api.call("DELETE", "/users/current", {"password": password})
 
 
+def remove(account: Account, someone: Dioptra) -> None:
+    """Has the account delete itself, for the API lets nobody else; an expired password is changed first."""
+    if account.days_left < 0:
+        reopen(account, someone)
+    account.api.call("DELETE", "/users/current", {"password": account.password or account.declared["password"]})
+
+
+def undeclared(declared: list[dict], someone: Dioptra | None) -> list[dict]:
+    """Accounts that nobody declared. No command removes them: who knows the password declares them absent."""
+    names = {user["name"] for user in declared}
+    others = [user["username"] for user in someone.pages("/users/")] if someone else []
+    return [stray("Dioptra account", name) for name in others if name not in names and not name.startswith(HELPER)]
+
+
 def converge_users(options: dict, check_mode: bool) -> dict:
+    """Those that are to be present, then those that are to be absent."""
+    declared = options["users"]
+    present, absent = ([user for user in declared if user["state"] == state] for state in ("present", "absent"))
+    result, someone = provide_users({**options, "users": present}, check_mode)
+    try:
+        leaving = find_accounts(options, absent, someone).values()
+    except NotRunningError:
+        if not check_mode:
+            raise
+        leaving = []
+    for account in leaving if not check_mode else []:
+        remove(account, someone)
+    result["changes"] += [account.object for account in leaving]
+    result["diff"]["before"] |= {account.object: {"email": account.declared["email"]} for account in leaving}
+    others = undeclared(declared, someone)
+    return result | {"changed": bool(result["changes"]), "undeclared": others}
+
+
+def provide_users(options: dict, check_mode: bool) -> tuple[dict, Dioptra | None]:
+    """The result, and a session of one of them where there is one."""
     users, bound = options["users"], options["renew_days"]
     if not 0 <= bound <= MAX_RENEW_DAYS:
         raise HttpError(f"renew_days {bound}: it is to be from 0 to {MAX_RENEW_DAYS}, for a password lasts a year")
@@ -261,7 +296,7 @@ def converge_users(options: dict, check_mode: bool) -> dict:
             for user in missing:
                 if user not in made and not create_user(Dioptra(options), user):
                     raise HttpError(wrong_password(user["name"]))
-            renew_all(options, due, someone or next((one.api for one in found.values() if one.days_left >= 0), None))
+            renew_all(options, due, someone or session(found))
     except HttpError:
         if helper:
             remove_helpers(options, users[0], helper)
@@ -269,7 +304,11 @@ def converge_users(options: dict, check_mode: bool) -> dict:
     after = {account.object: {"password": f"as declared, for {VALID_DAYS} days"} for account in due}
     after |= {f"user {user['name']}": {"email": user["email"], "password": "as declared"} for user in missing}
     result = {"changed": bool(after), "changes": list(after), "diff": {"before": before, "after": after}}
-    return result | ({"warnings": warnings} if warnings else {})
+    return result | ({"warnings": warnings} if warnings else {}), session(found) or (someone if made else None)
+
+
+def session(found: dict[str, Account]) -> Dioptra | None:
+    return next((account.api for account in found.values() if account.days_left >= 0), None)
 
 
 def renew_all(options: dict, due: list[Account], someone: Dioptra | None) -> None:

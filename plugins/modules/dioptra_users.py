@@ -44,6 +44,13 @@ options:
       previous_password:
         description: A former password. An account that still has it gets O(users[].password).
         type: str
+      state:
+        description:
+          - Whether the account is to exist. One that is to be absent deletes itself with its password, for the API lets
+            nobody else do it. What it has made stays.
+        type: str
+        choices: [present, absent]
+        default: present
       renew:
         description:
           - Whether the declared password is renewed before it expires, or when it has.
@@ -88,11 +95,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: The accounts that were registered, or whose password was renewed or changed.
+  description: The accounts that were registered or removed, or whose password was renewed or changed.
   returned: success
   type: list
   elements: str
   sample: [user dioptra-worker]
+undeclared:
+  description: Accounts that are not declared. The API has nobody remove another's, so there is no command to it.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: Dioptra account, name: mallory, remove: ""}]
 """
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import converge_users
@@ -106,6 +119,7 @@ def main() -> None:
         "email": {"type": "str", "required": True},
         "previous_password": {"type": "str", "no_log": True},
         "renew": {"type": "bool", "default": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
     run_module(
         {

@@ -35,6 +35,11 @@ options:
         description: Password.
         type: str
         required: true
+      state:
+        description: Whether the account is to exist. What it has made stays.
+        type: str
+        choices: [present, absent]
+        default: present
       is_admin:
         description: Whether it may do everything.
         type: bool
@@ -71,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: The accounts that were created or got another password.
+  description: The accounts that were created, changed or removed.
   returned: success
   type: list
   elements: str
@@ -94,17 +99,21 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
     NotRunningError,
     run_module,
 )
+from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 API = "/api/2.0/mlflow"
 USERS = f"{API}/users"
 GRANTS = "/api/3.0/mlflow/users/permissions"
 AS_DECLARED = "as declared"
+REMOVAL = ["curl", "--user", "ADMIN", "--request", "DELETE", "--json"]
 PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "DENY")
 NOBODYS = "__user_"  # how the role begins that MLflow keeps for the grants of a single account
 TYPES = {"experiments": "experiment", "models": "registered_model"}  # of resources, by the option
 
 
-def declared_state(user: dict) -> dict:
+def declared_state(user: dict) -> dict | None:
+    if user.get("state") == "absent":
+        return None
     permissions = {option: user[option] for option in TYPES if user.get(option)}
     return {"password": AS_DECLARED, "is_admin": user.get("is_admin") or False, **permissions}
 
@@ -210,22 +219,25 @@ def converge(options: dict, check_mode: bool) -> dict:
             apply(users[name], found[name], declared[name], admin)
     diff = {
         "before": {f"user {name}": found[name] for name in differing if found.get(name)},
-        "after": {f"user {name}": declared[name] for name in differing},
+        "after": {f"user {name}": declared[name] for name in differing if declared[name]},
     }
     undeclared = [
-        {
-            "kind": "MLflow user",
-            "name": name,
-            "remove": f"curl --user ADMIN --request DELETE --json '{json.dumps({'username': name})}' "
-            f"{options['url']}{USERS}/delete",
-        }
+        stray("MLflow user", name, [*REMOVAL, json.dumps({"username": name}), f"{options['url']}{USERS}/delete"])
         for name in others
     ]
-    return {"changed": bool(differing), "changes": list(diff["after"]), "undeclared": undeclared, "diff": diff}
+    return {
+        "changed": bool(differing),
+        "changes": [f"user {name}" for name in differing],
+        "undeclared": undeclared,
+        "diff": diff,
+    }
 
 
-def apply(user: dict, found: dict | None, wanted: dict, admin: Http) -> None:
+def apply(user: dict, found: dict | None, wanted: dict | None, admin: Http) -> None:
     body = {"username": user["name"], "password": user["password"]}
+    if wanted is None:
+        admin.call("DELETE", f"{USERS}/delete", {"username": user["name"]})
+        return
     if found is None:
         admin.call("POST", f"{USERS}/create", body)
     elif found["password"] != AS_DECLARED:
@@ -243,6 +255,7 @@ def main() -> None:
     user_options = {
         "name": {"type": "str", "required": True},
         "password": {"type": "str", "required": True, "no_log": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "is_admin": {"type": "bool", "default": False},
         "experiments": {"type": "dict", "default": {}},
         "models": {"type": "dict", "default": {}},

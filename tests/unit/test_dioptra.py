@@ -12,8 +12,8 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
 from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Answer, HttpError, NotRunningError
 
 OPTIONS = {"url": "http://api:5000", "timeout_seconds": 5, "ca_file": None, "renew_days": 30}
-ADMIN = {"name": "admin", "password": "horse-battery", "email": "admin@example.org", "renew": True}
-WORKER = {"name": "worker", "password": "staple", "email": "worker@example.org", "renew": True}
+ADMIN = {"name": "admin", "password": "horse-battery", "email": "admin@example.org", "renew": True, "state": "present"}
+WORKER = {"name": "worker", "password": "staple", "email": "worker@example.org", "renew": True, "state": "present"}
 YEAR = 365
 
 
@@ -135,6 +135,30 @@ def test_accounts_are_registered_once(monkeypatch):
     assert check["changes"] == ["user admin", "user worker"]
     assert not dioptra.converge_users(options, check_mode=False)["changed"]
     assert ADMIN["password"] not in json.dumps(check)
+
+
+@pytest.mark.parametrize("days", [YEAR, -1])
+def test_account_that_is_to_be_absent_is_removed(monkeypatch, days):
+    api = use(monkeypatch, Api([ADMIN, {**WORKER, "days": days}]))
+    options = {**OPTIONS, "users": [ADMIN, {**WORKER, "state": "absent"}]}
+    check = dioptra.converge_users(options, check_mode=True)
+    assert check["changes"] == ["user worker"] and not api.accounts["worker"]["deleted"]
+    assert dioptra.converge_users(options, check_mode=False)["diff"] == check["diff"]
+    assert api.accounts["worker"]["deleted"] and not api.accounts["admin"]["deleted"]
+    assert not dioptra.converge_users(options, check_mode=False)["changed"]
+
+
+def test_account_with_an_unknown_password_is_not_removed_in_silence(monkeypatch):
+    use(monkeypatch, Api([ADMIN, {**WORKER, "password": "her own"}]))
+    with pytest.raises(HttpError, match="user worker: it exists, but not with the declared password"):
+        dioptra.converge_users({**OPTIONS, "users": [ADMIN, {**WORKER, "state": "absent"}]}, check_mode=True)
+
+
+def test_account_that_nobody_declared_is_told(monkeypatch):
+    use(monkeypatch, Api([ADMIN, WORKER]))
+    told = dioptra.converge_users({**OPTIONS, "users": [ADMIN]}, check_mode=True)
+    assert not told["changed"]
+    assert told["undeclared"] == [{"kind": "Dioptra account", "name": "worker", "remove": ""}]
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
