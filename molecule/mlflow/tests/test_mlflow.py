@@ -94,12 +94,47 @@ def number(ask, name):
 def test_extra_user_is_let_in_as_declared(ask, ada):
     assert ada(f"experiments/get?experiment_id={number(ask, 'closed')}").status_code == 403
     assert ask(f"experiments/get?experiment_id={number(ask, 'closed')}", "worker").status_code == 200
-    # More than the default, by which nobody removes what others have made.
     change = {"experiment_id": number(ask, "hers")}
     assert ask("experiments/delete", "worker", data=change).status_code == 403
     assert ada("experiments/delete", **change).status_code == 200
     assert ask("experiments/restore", "admin", data=change).status_code == 200
     assert ada("registered-models/get?name=hers").status_code == 200
+
+
+def test_job_changes_nothing_of_another_account(ask, ada):
+    made = ada("runs/create", experiment_id=number(ask, "hers"), start_time=1).json()["run"]["info"]
+    metric = {"run_id": made["run_id"], "key": "answer", "value": 42, "timestamp": 1}
+    assert ada("runs/log-metric", **metric).status_code == 200
+    refused = {
+        "runs/log-metric": metric | {"value": 0},
+        "runs/set-tag": {"run_id": made["run_id"], "key": "k", "value": "v"},
+        "runs/update": {"run_id": made["run_id"], "status": "FAILED"},
+        "runs/delete": {"run_id": made["run_id"]},
+        "runs/create": {"experiment_id": made["experiment_id"], "start_time": 1},
+        "registered-models/update": {"name": "hers", "description": "mine"},
+        "model-versions/create": {"name": "hers", "source": made["artifact_uri"], "run_id": made["run_id"]},
+    }
+    for user in ("worker", "restapi"):
+        assert {path: ask(path, user, data=data).status_code for path, data in refused.items()} == dict.fromkeys(
+            refused, 403
+        )
+        read = ask(f"runs/get?run_id={made['run_id']}", user).json()["run"]
+        assert read["data"]["metrics"][0]["value"] == 42 and read["info"]["status"] == "RUNNING"
+
+
+def test_job_logs_registers_and_reads(ask):
+    """As Dioptra's does: a run in the experiment that MLflow has by itself."""
+    made = ask("runs/create", "worker", data={"experiment_id": "0", "start_time": 1}).json()["run"]["info"]
+    metric = {"run_id": made["run_id"], "key": "answer", "value": 42, "timestamp": 1}
+    assert ask("runs/log-metric", "worker", data=metric).status_code == 200
+    model = {"name": f"molecule-{uuid.uuid4()}"}
+    assert ask("registered-models/create", "worker", data=model).status_code == 200
+    version = model | {"source": made["artifact_uri"], "run_id": made["run_id"]}
+    assert ask("model-versions/create", "worker", data=version).status_code == 200
+    assert ask(f"registered-models/get?name={model['name']}", "restapi").status_code == 200
+    assert ask("runs/log-metric", "restapi", data=metric).status_code == 403
+    assert ask("runs/update", "worker", data={"run_id": made["run_id"], "status": "FINISHED"}).status_code == 200
+    assert ask("registered-models/delete", "restapi", data=model).status_code == 403
 
 
 def test_extra_user_whose_permission_was_changed_by_hand_gets_it_back(ask, ada, play):

@@ -63,11 +63,31 @@ def test_user_cannot_touch_other_keys(client, user):
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize(
     "words",
-    ["CONFIG GET dir", "FLUSHALL", "ACL LIST", "SHUTDOWN", "REPLICAOF NO ONE", "KEYS *", "CLIENT KILL TYPE normal"],
+    [
+        *(
+            "CONFIG GET dir",
+            "FLUSHALL",
+            "ACL LIST",
+            "SHUTDOWN",
+            "REPLICAOF NO ONE",
+            "KEYS *",
+            "CLIENT KILL TYPE normal",
+        ),
+        *("SCRIPT FLUSH", "SCRIPT KILL", "FUNCTION FLUSH", "FUNCTION LIST", "FCALL f 0"),
+        *("SELECT 1", "SCAN 0", "RANDOMKEY", "DBSIZE"),
+    ],
 )
 def test_user_cannot_administer(client, user, words):
     with pytest.raises(NoPermissionError):
         client(user).execute_command(*words.split())
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_user_runs_scripts_on_its_keys_as_rq_does(client, user, key):
+    script = client(user).register_script("return redis.call('set', KEYS[1], 'value')")
+    assert script(keys=[key])
+    with pytest.raises(NoPermissionError):
+        script(keys=["other"])
 
 
 def test_writes_survive_a_crash(client, key, host, crash):
