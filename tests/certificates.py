@@ -42,10 +42,11 @@ def make(
     start: datetime = NOW - timedelta(days=1),
     end: datetime = NOW + timedelta(days=100),
     addresses: tuple[str, ...] = (),
+    alternatives: bool = True,
 ) -> Made:
     """A certificate of this name, signed by the issuer or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
-    alternatives = [x509.DNSName(name), *(x509.IPAddress(ipaddress.ip_address(each)) for each in addresses)]
+    names = [x509.DNSName(name), *(x509.IPAddress(ipaddress.ip_address(each)) for each in addresses)]
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     builder = (
         x509.CertificateBuilder()
@@ -56,6 +57,7 @@ def make(
         .not_valid_before(start)
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     )
+    if alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return Made(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)

@@ -16,6 +16,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVari
 from ansible.plugins.action import ActionBase
 from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS
 from ansible_collections.mlfleet.stack.plugins.module_utils import authority, gpu, preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
 
 ROLES_DIR = Path(__file__).parents[2] / "roles"
@@ -91,7 +92,7 @@ class ActionModule(ActionBase):
 
             settings = authority.Settings(get, services)
             directory = Path(task_vars.get("inventory_dir") or Path.cwd())
-            if problem := authority.problem_of_own(settings, inventory):
+            if problem := authority.problem_of_own(settings, inventory, self._decrypted):
                 shared = [problem] if any(map(is_news, settings.names_of_modes)) else []
             else:
                 certificates = list(authority.problems(settings, directory))
@@ -180,6 +181,12 @@ class ActionModule(ActionBase):
                 raise UnresolvableError("does not render" if is_secret else " ".join(str(error).split())) from None
 
         return resolve
+
+    def _decrypted(self, path: str) -> bytes:
+        try:
+            return self._loader.get_text_file_contents(path).encode()
+        except AnsibleError as error:
+            raise CertificateError(f"{path}: {' '.join(str(error).split())}") from None
 
     def _read(self, path: Path) -> Any:
         # unsafe: not copied, since nothing here changes it

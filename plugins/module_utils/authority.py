@@ -176,14 +176,21 @@ class Settings:
         return Path(self.get("topology_tls_authority_dir"))
 
 
-def problem_of_own(settings: Settings, inventory: str) -> str:
+def problem_of_own(settings: Settings, inventory: str, decrypted: Callable[[str], bytes]) -> str:
     """Why the deployment's own authority cannot issue although it has to, or nothing."""
     if "internal" not in settings.modes.values():
         return ""
-    if missing := [str(settings.own / name) for name in (CERTIFICATE, KEY) if not (settings.own / name).is_file()]:
-        return f"the deployment's authority is missing: {', '.join(missing)} – run: mlfleet init {inventory}"  # noqa: RUF001
+    mend = f"run: mlfleet init {inventory}"
+    certificate, key = str(settings.own / CERTIFICATE), str(settings.own / KEY)
+    if missing := [path for path in (certificate, key) if not Path(path).is_file()]:
+        made = Path(inventory).resolve() / "ca"
+        if settings.own.resolve() != made:  # as where several inventories are given, or hosts are in files below one
+            mend += f", and set topology_tls_authority_dir: {made}"
+        return f"the deployment's authority is missing: {', '.join(missing)} – {mend}"  # noqa: RUF001
     try:
-        found = certificates.authority(certificates.read(str(settings.own / CERTIFICATE)))
+        found = certificates.authority(certificates.read(certificate))
+        if certificates.public_key(certificates.text_of(decrypted(key), key, "key")) != found.public_key:
+            return f"{key}: is not the key of {certificate} – {mend}, which says how it is mended"  # noqa: RUF001
     except CertificateError as error:
         return str(error)
     if found.days_left() > 0:

@@ -13,6 +13,7 @@ import os
 import re
 import ssl
 import traceback
+from base64 import b64decode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -30,6 +31,8 @@ except ImportError:
 
 BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----\n?", re.DOTALL)
 SIGN_OF_TEXT = "-----BEGIN "
+# The identifier of prime fields, of which a curve that is only named says nothing.
+FIELD_OF_A_CURVE = bytes.fromhex("06072a8648ce3d0101")
 
 
 class CertificateError(Exception):
@@ -148,6 +151,7 @@ def public_key(pem: Pem) -> bytes:
         raise CertificateError(f"{pem.origin}: is a key with a pass phrase, which a service cannot enter") from None
     except Exception:  # the library's errors of this call share no base class
         raise CertificateError(f"{pem.origin}: is no private key that can be read") from None
+    _refuse_explicit_curve(pem.origin, blocks[0])
     return _comparable(key.public_key())
 
 
@@ -164,10 +168,25 @@ def described(content: bytes) -> str:
 def _parsed(origin: str, block: str) -> Certificate:
     try:
         found = x509.load_pem_x509_certificate(block.encode())
-        constraints = _extension(found, x509.BasicConstraints)
-        alternatives = _extension(found, x509.SubjectAlternativeName) or []
-    except ValueError as error:
+        _refuse_explicit_curve(origin, block)
+        return _said(origin, block, found)
+    except CertificateError:
+        raise
+    except Exception as error:  # the library's errors of these calls share no base class
         raise CertificateError(f"{origin}: is no certificate that can be read: {error}") from error
+
+
+def _refuse_explicit_curve(origin: str, block: str) -> None:
+    """The library of Debian 12 takes curves by their names alone; newer ones, as on the controller, take this too."""
+    if FIELD_OF_A_CURVE in b64decode("".join(line for line in block.splitlines() if "-----" not in line)):
+        raise CertificateError(
+            f"{origin}: has a key on a curve that is spelt out, which hosts cannot read; make one on a named curve"
+        )
+
+
+def _said(origin: str, block: str, found: Any) -> Certificate:
+    constraints = _extension(found, x509.BasicConstraints)
+    alternatives = _extension(found, x509.SubjectAlternativeName) or []
     return Certificate(
         origin=origin,
         pem=block if block.endswith("\n") else f"{block}\n",
@@ -245,6 +264,7 @@ def _require_trust(shown: Pair, authorities: list[Pem], name: str) -> None:
     """Greet the pair as a client would who trusts these authorities."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = bool(name)
+    client.hostname_checks_common_name = False  # as browsers and Python's libraries do
     try:
         client.load_verify_locations(
             cadata="".join(block for pem in authorities for block in pem.blocks("CERTIFICATE"))

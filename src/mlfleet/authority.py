@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from mlfleet.project import MlfleetError, write_atomically
 from mlfleet.secrets import Vault
 
 DIRECTORY = "ca"
+PARTS = ("ca.crt", "ca.key")
 RETIRED = "former.retired"  # not trusted; says that a replacement has not ended
 VALID_DAYS = 3650
 BACKDATED = timedelta(hours=1)
@@ -25,7 +28,7 @@ class Authority:
     """The authority in an inventory's directory `ca`.
 
     `ca.crt` and `ca.key` issue. Hosts trust `next.crt` before it issues, and `former.crt` as long as a certificate of
-    it may be in use.
+    it may be in use; `former.key` is kept as long. Key and certificate are compared before either is replaced.
     """
 
     vault: Vault
@@ -41,77 +44,141 @@ class Authority:
         """Make the authority if there is none; return whether there was none.
 
         Raises:
-            MlfleetError: it has lost its key.
+            MlfleetError: one of its files is missing, or is another's.
         """
-        self._settle()
-        if self.path("ca.crt").exists() and self.path("ca.key").exists():
-            return False
-        if self.path("ca.crt").exists():
-            raise MlfleetError(
-                f"{self.path('ca.key')} is missing: put it back, or make another authority with "
-                f"`mlfleet ca {self.vault.inventory} next`."
-            )
-        self._create("ca")
-        return True
+        with self._settled():
+            if self._existing(*PARTS):
+                return False
+            self._create("ca")
+            return True
 
     def next(self) -> bool:
         """Make the next authority, which hosts then trust; nothing when a replacement is under way."""
-        self._settle()
-        if not self.path("ca.crt").exists():
-            raise MlfleetError(f"{self.path('ca.crt')} does not exist: run `mlfleet init {self.vault.inventory}`.")
-        if any(self.path(name).exists() for name in ("next.crt", "former.crt", RETIRED)):
-            return False
-        self._create("next")
-        return True
+        with self._settled(is_key_wanted=False):
+            if not self._existing("ca.crt"):
+                raise MlfleetError(f"{self.path('ca.crt')} does not exist: run `mlfleet init {self.vault.inventory}`.")
+            if self._existing("next.crt", "former.crt", RETIRED):
+                return False
+            self._create("next")
+            return True
 
     def promote(self) -> bool:
         """Have the next authority issue from now on; the one before it stays trusted."""
-        self._settle()
-        if not self.path("next.crt").exists():
-            return False
-        write_atomically(self.path("former.crt"), self.path("ca.crt").read_bytes())
-        self.path("next.key").replace(self.path("ca.key"))
-        self._settle()
-        return True
+        with self._settled(is_key_wanted=False):
+            if not self._existing("next.crt"):
+                return False
+            self._keep("crt")
+            self._keep("key")
+            self.path("next.key").replace(self.path("ca.key"))
+            self.path("next.crt").replace(self.path("ca.crt"))
+            return True
 
     def retire(self) -> bool:
         """Trust the former authority no longer."""
-        if self.path("next.crt").exists():
-            raise MlfleetError(f"{self.path('next.crt')} does not issue yet: run `mlfleet ca … promote` first.")
-        if not self.path("former.crt").exists():
-            return False
-        self.path("former.crt").replace(self.path(RETIRED))
-        return True
+        with self._settled():
+            if self._existing("next.crt"):
+                raise MlfleetError(f"{self.path('next.crt')} does not issue yet: run `mlfleet ca … promote` first.")
+            if not self._existing("former.crt"):
+                return False
+            self.path("former.crt").replace(self.path(RETIRED))
+            return True
 
     def finish(self) -> bool:
         """End the replacement, when no host trusts the former authority any more."""
-        if self.path("next.crt").exists() or self.path("former.crt").exists():
-            raise MlfleetError(f"hosts trust two authorities still: {self.state()}.")
-        existed = self.path(RETIRED).exists()
-        self.path(RETIRED).unlink(missing_ok=True)
-        return existed
+        with self._settled():
+            if self._existing("next.crt", "former.crt"):
+                raise MlfleetError(f"hosts trust two authorities still: {self.state()}.")
+            existed = bool(self._existing("former.key", RETIRED))
+            for name in ("former.key", RETIRED):  # the certificate last: it says that this has not ended
+                self.path(name).unlink(missing_ok=True)
+            return existed
 
     def state(self) -> str:
         """Say in one line where a replacement stands."""
-        if self.path("next.crt").exists():
+        if self._existing("next.crt"):
             return "ca.crt issues; next.crt is trusted as well, once site.yml has run"
-        if self.path("former.crt").exists():
+        if self._existing("former.crt"):
             return "ca.crt issues; former.crt is trusted until it is retired"
-        if self.path(RETIRED).exists():
+        if self._existing(RETIRED):
             return "ca.crt issues and is trusted alone, once site.yml has run"
-        return "ca.crt issues and is trusted alone" if self.path("ca.crt").exists() else "there is none"
+        return "ca.crt issues and is trusted alone" if self._existing("ca.crt") else "there is none"
+
+    def _existing(self, *names: str) -> list[str]:
+        return [name for name in names if self.path(name).exists()]
+
+    @contextmanager
+    def _settled(self, is_key_wanted: bool = True) -> Iterator[None]:
+        """Alone, with what a killed step left completed, and each certificate beside its key."""
+        with self.vault.locked():
+            self._settle()
+            self._require_whole(is_key_wanted)
+            yield
 
     def _settle(self) -> None:
-        """Complete what a killed promotion left: its key was moved, and its certificate not yet."""
-        if self.path("next.crt").exists() and not self.path("next.key").exists():
+        for name in ("ca", "next"):
+            made = self._staged(name)
+            if made.exists() and not self._existing(f"{name}.crt") and self._fits(f"{name}.key", made):
+                made.replace(self.path(f"{name}.crt"))
+        promoted = self._existing("next.crt", "former.crt") == ["next.crt", "former.crt"]
+        if promoted and not self._existing("next.key") and self._fits("ca.key", self.path("next.crt")):
             self.path("next.crt").replace(self.path("ca.crt"))
 
+    def _require_whole(self, is_key_wanted: bool) -> None:
+        """Raise unless the files are an authority, and perhaps the next one, or there are none."""
+        command = f"mlfleet ca {self.vault.inventory}"
+        another = f"another authority is made with `{command} next` and then `{command} promote`"
+        rest = self._existing("ca.key", "next.crt", "next.key", "former.crt", "former.key", RETIRED)
+        if not self._existing("ca.crt") and rest:
+            raise MlfleetError(
+                f"{self.path('ca.crt')} is missing beside {', '.join(rest)}: put it back, "
+                "or remove those as well if no host has a certificate of it."
+            )
+        if self._existing("ca.crt") and not self._existing("ca.key") and is_key_wanted:
+            raise MlfleetError(f"{self.path('ca.key')} is missing: put it back; where it is lost, {another}.")
+        if self._existing(*PARTS) == list(PARTS) and not self._fits("ca.key", self.path("ca.crt")):
+            raise MlfleetError(
+                f"{self.path('ca.key')} is not the key of ca.crt: put the right one of the two back; "
+                f"where the key is lost, remove ca.key, and {another}."
+            )
+        halves = self._existing("next.crt", "next.key")
+        if len(halves) == 1 or (halves and not self._fits("next.key", self.path("next.crt"))):
+            raise MlfleetError(
+                f"{self.path('next.crt')} and next.key are not a pair: put the other half back, "
+                f"or remove {' and '.join(halves)} and run `{command} next`."
+            )
+
+    def _fits(self, key: str, certificate: Path) -> bool:
+        if not self._existing(key):
+            return False
+        try:
+            private = serialization.load_pem_private_key(self.vault.decrypt(self.path(key)), password=None)
+            wanted = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+        except MlfleetError:
+            raise
+        except Exception:  # the library's errors of these calls share no base class
+            unread = f"{self.path(key)} and {certificate.name} cannot be read as key and certificate"
+            raise MlfleetError(f"{unread}: put the right ones back.") from None
+        return bool(private.public_key() == wanted)
+
+    def _keep(self, part: str) -> None:
+        """Copy what is about to be replaced; what a former replacement has kept is not lost to this one."""
+        if not self._existing(f"ca.{part}"):
+            return
+        content, kept = self.path(f"ca.{part}").read_bytes(), self.path(f"former.{part}")
+        if kept.exists() and kept.read_bytes() != content:
+            raise MlfleetError(f"{kept} is of a replacement that has not ended: move it elsewhere if it is of no use.")
+        write_atomically(kept, content, mode=self.path(f"ca.{part}").stat().st_mode & 0o777)
+
+    def _staged(self, name: str) -> Path:
+        return self.path(f".{name}.crt.made")
+
     def _create(self, name: str) -> None:
-        """Write key and certificate; the certificate last, since it alone says that there is an authority."""
+        """Write key and certificate; a certificate that is made and whose key is there, is put in place by the next."""
         certificate, key = _self_signed(f"mlfleet {self.vault.inventory.resolve().name}")
         self.directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._staged(name), certificate)
         write_atomically(self.path(f"{name}.key"), self.vault.encrypt(key), mode=0o600)
-        write_atomically(self.path(f"{name}.crt"), certificate)
+        self._staged(name).replace(self.path(f"{name}.crt"))
 
 
 def _self_signed(name: str) -> tuple[bytes, bytes]:

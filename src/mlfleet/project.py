@@ -34,7 +34,9 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Replace *path* with *content* so that a reader, or the next run after a crash, sees the old file or the new one.
 
     The temporary name is hidden, so Ansible never reads it, and fixed, so an interrupted run leaves no trail.
+    What a link leads to is replaced, not the link.
     """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -43,3 +45,8 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

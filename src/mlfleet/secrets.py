@@ -6,8 +6,9 @@ import fcntl
 import os
 import secrets
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.parsing.dataloader import DataLoader  # type: ignore[import-untyped]
-from ansible.parsing.vault import VaultLib, VaultSecret, get_file_vault_secret  # type: ignore[import-untyped]
+from ansible.parsing.vault import (  # type: ignore[import-untyped]
+    VaultLib,
+    VaultSecret,
+    get_file_vault_secret,
+    is_encrypted,
+    parse_vaulttext_envelope,
+)
 
 from mlfleet.project import MlfleetError, write_atomically
 
@@ -23,6 +30,7 @@ PREFIX = "topology_secret_"
 SPECIFICATION = "roles/topology/meta/shared_settings.yml"
 VAULT = "group_vars/all/vault.yml"
 PASSWORD = ".vault_password"
+DEFAULT_ID = "default"
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 32  # characters; MinIO accepts 8 to 40
 LENGTHS = range(16, 41)  # characters; anything shorter is taken for a mistake
@@ -53,7 +61,8 @@ class Vault:
         Raises:
             MlfleetError: the file cannot be opened, or a value in it is malformed; then nothing was written.
         """
-        with _locked(self.root):
+        with self.locked():
+            self._require_sight()
             text = self._read() if self.path.exists() else "---\n"
             present = self._parse(text)
             names = declared(self.root)
@@ -85,25 +94,71 @@ class Vault:
         return str(values[full])
 
     def encrypt(self, content: bytes) -> bytes:
-        """Return *content* as a file that Ansible opens with the same password."""
-        return bytes(self._library().encrypt(content))
+        """Return *content* as a file that Ansible opens as it opens the secrets: same password, same vault id."""
+        library = self._library()
+        label, secret = None, library.secrets[0][1]
+        if self.path.exists():
+            former = self.path.read_bytes()
+            label = parse_vaulttext_envelope(former)[3]
+            secret = library.decrypt_and_get_vault_id(former)[2]
+        return bytes(library.encrypt(content, secret=secret, vault_id=None if label == DEFAULT_ID else label))
 
-    def _password(self) -> bytes:
+    def decrypt(self, path: Path) -> bytes:
+        """Return what *path* holds, encrypted or not.
+
+        Raises:
+            MlfleetError: it cannot be opened.
+        """
+        content = path.read_bytes()
+        if not is_encrypted(content):
+            return content
+        library = self._library()
+        try:
+            return bytes(library.decrypt(content))
+        except AnsibleError as error:
+            source = os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE") or self.password_path
+            raise MlfleetError(f"{path} cannot be opened: put the password it was made with into {source}.") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep two commands in one repository from making or replacing the same files."""
+        descriptor = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _require_sight(self) -> None:
+        """Raise where Ansible reads the directory of the secrets, and for its sake no other file."""
+        directory = self.path.parent
+        for suffix in ("", ".yml", ".yaml", ".json"):
+            path = directory.with_name(f"{directory.name}{suffix}")
+            if path.exists() and not path.is_dir():
+                raise MlfleetError(
+                    f"{path} is not read beside {self.path}: move it to {directory / 'main.yml'} first"
+                    + (" (by another name in between)." if path == directory else ".")
+                )
+
+    def _passwords(self) -> list[tuple[str, Any]]:
+        """Return what Ansible would open files with, by vault id."""
+        listed = os.environ.get("ANSIBLE_VAULT_IDENTITY_LIST", "").split(",")
+        pairs = [item.strip().rpartition("@")[::2] for item in listed if item.strip()]
+        found = [(label or DEFAULT_ID, _secret_of(file, "ANSIBLE_VAULT_IDENTITY_LIST")) for label, file in pairs]
         given = os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE", "")
-        # The project's own script only reads the file below, or answers with a placeholder that must not lock a vault.
+        # The project's own script only reads the file below, and refuses where there is none.
         if given and Path(given).resolve() != self.root / "scripts/vault-password":
-            try:
-                secret = get_file_vault_secret(filename=given, loader=DataLoader())
-                secret.load()
-            except AnsibleError as error:
-                raise MlfleetError(f"ANSIBLE_VAULT_PASSWORD_FILE ({given}) gives no password: {error}") from error
-            return bytes(secret.bytes)
+            return [*found, (DEFAULT_ID, _secret_of(given, "ANSIBLE_VAULT_PASSWORD_FILE"))]
+        if found and not self.password_path.exists():
+            return found
+        return [*found, (DEFAULT_ID, VaultSecret(self._own_password()))]
+
+    def _own_password(self) -> bytes:
         if not self.password_path.exists():
-            if self.path.exists():
-                raise MlfleetError(f"{self.path} exists: put the password it was made with into {self.password_path}.")
             others = sorted(self.root.glob("inventories/*/group_vars/all/vault.yml"))
-            if others:
-                raise MlfleetError(f"{others[0]} exists: put the password it was made with into {self.password_path}.")
+            for path in (self.path, *others):
+                if path.exists():
+                    raise MlfleetError(f"{path} exists: put the password it was made with into {self.password_path}.")
             _create_password(self.password_path)
         password = self.password_path.read_bytes().strip()
         if not password:
@@ -111,20 +166,15 @@ class Vault:
         return password
 
     def _library(self) -> Any:
-        return VaultLib([("default", VaultSecret(self._password()))])
+        return VaultLib(self._passwords())
 
     def _read(self) -> str:
-        encrypted = self.path.read_bytes()
-        library = self._library()
-        if not library.is_encrypted(encrypted):
+        if not is_encrypted(self.path.read_bytes()):
             raise MlfleetError(f"{self.path} is not encrypted: run `ansible-vault encrypt {self.path}`.")
         try:
-            return bytes(library.decrypt(encrypted)).decode()
-        except (AnsibleError, UnicodeDecodeError) as error:
-            source = os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE") or self.password_path
-            raise MlfleetError(
-                f"{self.path} cannot be opened: put the password it was made with into {source}."
-            ) from error
+            return self.decrypt(self.path).decode()
+        except UnicodeDecodeError as error:
+            raise MlfleetError(f"{self.path} is not UTF-8: mend it with `ansible-vault edit {self.path}`.") from error
 
     def _write(self, text: str) -> None:
         encrypted = self.encrypt(text.encode())
@@ -133,8 +183,8 @@ class Vault:
 
     def _parse(self, text: str) -> dict[str, object]:
         try:
-            values = yaml.safe_load(text) or {}
-        except yaml.YAMLError:
+            values = _load(text, lambda encrypted: self._library().decrypt(encrypted)) or {}
+        except (yaml.YAMLError, AnsibleError, UnicodeDecodeError):
             values = None  # the parser's own message would quote the secrets around the error
         if not isinstance(values, dict):
             raise MlfleetError(f"{self.path} is not a YAML mapping: mend it with `ansible-vault edit {self.path}`.")
@@ -184,12 +234,28 @@ def _create_password(path: Path) -> None:
         temporary.unlink()
 
 
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Keep two runs in one repository from making the same secrets twice."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def _secret_of(file: str, setting: str) -> Any:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        secret = get_file_vault_secret(filename=file, loader=DataLoader())
+        secret.load()
+    except AnsibleError as error:
+        raise MlfleetError(f"{setting} ({file}) gives no password: {error}") from error
+    return secret
+
+
+def _load(text: str, decrypt: Callable[[str], bytes]) -> Any:
+    """Read YAML with the tags that Ansible knows."""
+
+    class Loader(yaml.SafeLoader):
+        def unsafe(self, node: Any) -> Any:
+            untagged = copy(node)
+            untagged.tag = self.resolve(type(node), node.value, (True, False))  # type: ignore[no-untyped-call]
+            return self.construct_object(untagged, deep=True)
+
+        def vault(self, node: Any) -> str:
+            return decrypt(str(self.construct_scalar(node))).decode()
+
+    Loader.add_constructor("!unsafe", Loader.unsafe)
+    for tag in ("!vault", "!vault-encrypted"):
+        Loader.add_constructor(tag, Loader.vault)
+    return yaml.load(text, Loader)  # it is a safe one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import 
 from cryptography.hazmat.primitives import serialization
 
 from tests.certificates import DER, NOW, PEM, PKCS8, Made, make
+
+FILES = Path(__file__).parent / "certificates"
 
 
 def pem(made: Made) -> Pem:
@@ -91,6 +94,33 @@ def test_wrong_time_is_named(root: Made, start: datetime, end: datetime, line: s
     leaf = make("www", root, start=start, end=end)
     with pytest.raises(CertificateError, match=line):
         pair(leaf.certificate, leaf.private, root)
+
+
+def test_name_in_the_subject_alone_is_none(root: Made) -> None:
+    """Browsers and Python's libraries look at the alternative names only."""
+    leaf = make("www", root, alternatives=False)
+    with pytest.raises(CertificateError, match=r"^www\.crt: is not valid for www, only for no name$"):
+        pair(leaf.certificate, leaf.private, root)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("sm2.crt", "is no certificate that can be read: .+"),
+        ("explicit_curve.crt", "has a key on a curve that is spelt out, which hosts cannot read; .*"),
+    ],
+)
+def test_certificate_that_a_library_cannot_take_is_named(name: str, line: str) -> None:
+    path = str(FILES / name)
+    with pytest.raises(CertificateError, match=f"^{path}: {line}$"):
+        certificates.certificate(certificates.read(path))
+
+
+def test_key_on_a_curve_that_is_spelt_out_is_refused() -> None:
+    words = ["openssl", "ecparam", "-name", "prime256v1", "-param_enc", "explicit", "-genkey", "-noout"]
+    key = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    with pytest.raises(CertificateError, match=r"^www\.key: has a key on a curve that is spelt out"):
+        certificates.public_key(Pem("www.key", key))
 
 
 def test_der_is_named_with_its_mend(leaf: Made) -> None:
@@ -212,7 +242,8 @@ def problems(tmp_path: Path, *arguments: tuple[str, ...], **settings: object) ->
 
 
 def problem_of_own(tmp_path: Path, **settings: object) -> str:
-    return authority.problem_of_own(declared(tmp_path, **settings), "inventories/prod")
+    settings = declared(tmp_path, **settings)
+    return authority.problem_of_own(settings, str(tmp_path), lambda path: Path(path).read_bytes())
 
 
 def write_authority(tmp_path: Path, made: Made) -> None:
@@ -223,16 +254,37 @@ def write_authority(tmp_path: Path, made: Made) -> None:
 
 def test_authority_that_cannot_issue_names_the_mend(root: Made, tmp_path: Path) -> None:
     line = problem_of_own(tmp_path)
-    assert "ca/ca.crt" in line and line.endswith("run: mlfleet init inventories/prod")
+    assert "ca/ca.crt" in line and line.endswith(f"run: mlfleet init {tmp_path}")
     assert problem_of_own(tmp_path, tls_mode="off", nginx_tls_mode=False) == ""
     write_authority(
         tmp_path, make("old", is_authority=True, start=NOW - timedelta(days=9), end=NOW - timedelta(days=1))
     )
     line = problem_of_own(tmp_path)
     assert "ca/ca.crt: expired on" in line
-    assert line.endswith(f"remove {tmp_path}/ca and run: mlfleet init inventories/prod")
+    assert line.endswith(f"remove {tmp_path}/ca and run: mlfleet init {tmp_path}")
     write_authority(tmp_path, root)
     assert problem_of_own(tmp_path) == ""
+
+
+@pytest.mark.parametrize("name", ["ca.key", "ca.crt"])
+def test_key_that_is_another_authoritys_is_named_with_the_mend(root: Made, tmp_path: Path, name: str) -> None:
+    write_authority(tmp_path, root)
+    other = make("other", is_authority=True)
+    (tmp_path / "ca" / name).write_text(other.private if name == "ca.key" else other.certificate)
+    line = problem_of_own(tmp_path)
+    assert f"{tmp_path}/ca/ca.key: is not the key of {tmp_path}/ca/ca.crt" in line and "mlfleet init" in line
+    (tmp_path / "ca" / name).unlink()
+    assert f"authority is missing: {tmp_path}/ca/{name} " in problem_of_own(tmp_path)
+    (tmp_path / "ca" / name).write_text("-----BEGIN PRIVATE KEY-----\nnothing\n-----END PRIVATE KEY-----\n")
+    assert problem_of_own(tmp_path).startswith(f"{tmp_path}/ca/{name}: ")
+
+
+def test_authority_that_is_missed_elsewhere_is_named(root: Made, tmp_path: Path) -> None:
+    """Of several inventories, and where the hosts are in a file below, the last word is its directory."""
+    elsewhere = str(tmp_path / "hosts.d/ca")
+    line = problem_of_own(tmp_path, tls_authority_dir=elsewhere)
+    assert f"{elsewhere}/ca.crt" in line
+    assert line.endswith(f"run: mlfleet init {tmp_path}, and set topology_tls_authority_dir: {tmp_path}/ca")
 
 
 def test_what_ends_soon_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,7 +35,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def run(*words: str, code: int = 0) -> str:
     result = CliRunner().invoke(app, list(words))
     assert result.exit_code == code, result.output
-    return result.output
+    return result.output if code == 0 else result.stderr
 
 
 def ca(*words: str, code: int = 0) -> str:
@@ -40,7 +43,7 @@ def ca(*words: str, code: int = 0) -> str:
 
 
 def names() -> list[str]:
-    return sorted(path.name for path in CA.iterdir())
+    return sorted(path.name for path in CA.iterdir() if not path.name.startswith("."))
 
 
 def certificate(name: str) -> x509.Certificate:
@@ -79,13 +82,13 @@ def test_replacement_takes_steps_each_of_which_may_be_repeated() -> None:
     second = certificate("next.crt")
     for _time in range(2):
         ca("promote")
-        assert names() == ["ca.crt", "ca.key", "former.crt"]
+        assert names() == ["ca.crt", "ca.key", "former.crt", "former.key"]
         assert (certificate("ca.crt"), certificate("former.crt")) == (second, first)
         assert key_fits("ca")
     assert "nothing changed" in ca("next"), "a replacement is under way"
     for _time in range(2):
         ca("retire")
-        assert names() == ["ca.crt", "ca.key", "former.retired"]
+        assert names() == ["ca.crt", "ca.key", "former.key", "former.retired"]
     assert "nothing changed" in ca("next"), "a replacement is under way"
     for _time in range(2):
         ca("finish")
@@ -117,6 +120,75 @@ def test_lost_key_names_the_mend() -> None:
     ca("next")
     ca("promote")
     assert key_fits("ca")
+
+
+def contents() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in CA.iterdir() if not path.name.startswith(".")}
+
+
+@pytest.mark.parametrize("change", ["deleted", "exchanged"])
+@pytest.mark.parametrize("name", ["ca.key", "ca.crt", "next.key", "next.crt"])
+@pytest.mark.parametrize("words", [("init",), ("ca", "promote"), ("ca", "next"), ("ca", "retire"), ("ca", "finish")])
+def test_file_that_is_lost_or_another_is_one_line_and_nothing_is_overwritten(
+    name: str, change: str, words: tuple[str, ...]
+) -> None:
+    run("init", "inventories/prod")
+    ca("next")
+    if change == "deleted":
+        (CA / name).unlink()
+    else:
+        Path("inventories/other").mkdir()
+        run("init", "inventories/other")
+        (CA / name).write_bytes(Path("inventories/other/ca", name.replace("next", "ca")).read_bytes())
+    before = contents()
+    if name == "ca.key" and change == "deleted" and words[-1] in ("promote", "next"):
+        return  # what is to be done then: test_lost_key_names_the_mend
+    message = run(words[0], "inventories/prod", *words[1:], code=1)
+    assert message.count("\n") == 1 and "inventories/prod/ca/" in message and name in message and "back" in message
+    assert contents() == before
+
+
+def test_two_at_once_make_one_authority() -> None:
+    program = "from mlfleet.cli import app; app(['init', 'inventories/prod'])"
+    both = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _time in range(2)]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("created the certificate authority" in output for output in outputs) == 1
+    assert key_fits("ca")
+
+
+@pytest.mark.parametrize("step", ["init", "next", "promote", "retire", "finish"])
+@pytest.mark.parametrize("moment", range(1, 8))
+def test_step_that_is_killed_anywhere_is_completed(monkeypatch: pytest.MonkeyPatch, step: str, moment: int) -> None:
+    steps = ["init", "next", "promote", "retire", "finish"]
+
+    def take(step: str) -> None:
+        run("init", "inventories/prod") if step == "init" else ca(step)
+
+    for former in steps[: steps.index(step)]:
+        take(former)
+    trusted = {name: content for name, content in contents().items() if name.endswith(".crt")} if CA.exists() else {}
+    calls = 0
+
+    def killed(call: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*arguments: object, **options: object) -> object:
+            nonlocal calls
+            if isinstance(arguments[0], Path) and CA.resolve() in arguments[0].resolve().parents:
+                calls += 1
+                if calls == moment:
+                    raise KeyboardInterrupt
+            return call(*arguments, **options)
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed(Path.replace))
+        patch.setattr(Path, "unlink", killed(Path.unlink))
+        CliRunner().invoke(app, ["init", "inventories/prod"] if step == "init" else ["ca", "inventories/prod", step])
+    assert trusted.get("ca.crt") in (None, *contents().values()), "the one that issued is nowhere"
+    for later in steps[steps.index(step) :]:
+        take(later)
+    assert names() == ["ca.crt", "ca.key"] and key_fits("ca")
 
 
 def test_nothing_is_replaced_before_there_is_one() -> None:

@@ -217,3 +217,99 @@ def test_script_names_the_vault_that_does_not_open(repository: Path, password: s
     done = run_vault_password(repository)
     assert done.returncode == code
     assert str(vault_path()) in done.stderr and ".vault_password" in done.stderr
+
+
+def run_as_ansible_vault(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """As in a fresh clone, whose ansible.cfg names the script."""
+    (repository / "ansible.cfg").write_text("[defaults]\nvault_password_file = scripts/vault-password\n")
+    script = repository / "scripts/vault-password"
+    script.parent.mkdir()
+    script.write_bytes(VAULT_PASSWORD.read_bytes())
+    script.chmod(0o755)
+    program = [sys.executable, Path(sys.executable).with_name("ansible-vault"), *words]
+    return subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_nothing_is_encrypted_before_there_is_a_password(repository: Path) -> None:
+    Path("mine.yml").write_text("a: 1\n")
+    done = run_as_ansible_vault(repository, "encrypt", "mine.yml")
+    assert done.returncode != 0 and "mlfleet init" in done.stderr
+    assert Path("mine.yml").read_text() == "a: 1\n"
+
+
+def test_with_a_password_files_are_encrypted(repository: Path) -> None:
+    init()
+    Path("mine.yml").write_text("a: 1\n")
+    assert run_as_ansible_vault(repository, "encrypt", "mine.yml").returncode == 0
+    password = Path(".vault_password").read_bytes().strip()
+    assert VaultLib([("default", VaultSecret(password))]).decrypt(Path("mine.yml").read_bytes()) == b"a: 1\n"
+
+
+def test_placeholder_is_another_one_each_time(repository: Path) -> None:
+    first = run_vault_password(repository).stdout
+    script = repository / "scripts/vault-password"
+    again = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=30, check=True).stdout
+    assert len(first.strip()) >= 32 and first != again
+
+
+@pytest.mark.parametrize("end", [b"\xc2\xa0", b"\x1c", b""])
+def test_script_and_init_read_the_same_password(repository: Path, end: bytes) -> None:
+    Path(".vault_password").write_bytes(b"correct horse" + end + b" \n")
+    init()
+    done = run_vault_password(repository)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["all.yml", "all.yaml", "all.json", "all"])
+def test_settings_that_would_no_longer_be_read_are_named_and_nothing_is_written(name: str) -> None:
+    settings = Path("inventories/prod/group_vars", name)
+    settings.parent.mkdir()
+    settings.write_text("redis_maxmemory_mb: 777\n")
+    message = init(code=1)
+    assert f"{settings}" in message and "all/main.yml" in message and message.count("\n") == 1
+    assert [path.name for path in Path("inventories/prod").rglob("*")] == ["group_vars", name]
+    assert not Path(".vault_password").exists()
+
+
+def sealed(value: str, password: bytes = b"correct horse") -> str:
+    """As `ansible-vault encrypt_string` gives it."""
+    text = VaultLib([("default", VaultSecret(password))]).encrypt(value.encode()).decode()
+    return "!vault |\n" + "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def test_what_ansible_reads_is_read_and_kept() -> None:
+    text = f'hook: !unsafe "{{%a{{{{b"\nlist: !unsafe [1, a]\n{REDIS}: {sealed(KEPT)}'
+    write_vault(text)
+    assert POSTGRES in init()
+    assert read_vault().startswith(text)
+    assert init("--show", REDIS) == f"{KEPT}\n"
+
+
+def test_malformed_value_in_a_value_of_its_own_is_not_quoted() -> None:
+    write_vault(f"{REDIS}: {sealed('brief')}")
+    message = init(code=1)
+    assert REDIS in message and "brief" not in message
+
+
+def test_vault_id_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("prod.password").write_text("of prod\n")
+    secret = VaultSecret(b"of prod")
+    vault_path().parent.mkdir(parents=True)
+    vault_path().write_bytes(VaultLib([("prod", secret)]).encrypt(f"{REDIS}: {KEPT}\n", secret=secret, vault_id="prod"))
+    monkeypatch.setenv("ANSIBLE_VAULT_IDENTITY_LIST", "dev@dev.password, prod@prod.password")
+    Path("dev.password").write_text("of dev\n")
+    init()
+    for path in (vault_path(), Path("inventories/prod/ca/ca.key")):
+        assert path.read_bytes().startswith(b"$ANSIBLE_VAULT;1.2;AES256;prod\n")
+        assert VaultLib([("prod", secret)]).decrypt(path.read_bytes())
+    assert POSTGRES in read_vault(b"of prod")
+    assert not Path(".vault_password").exists()
+
+
+def test_linked_vault_stays_a_link() -> None:
+    write_vault(f"{REDIS}: {KEPT}\n")
+    shared = Path("shared.yml")
+    vault_path().rename(shared)
+    vault_path().symlink_to(shared.resolve())
+    init()
+    assert vault_path().is_symlink() and POSTGRES in read_vault()

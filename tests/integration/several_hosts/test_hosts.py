@@ -241,3 +241,37 @@ def test_authority_is_replaced_without_a_failed_request(stores: Lab) -> None:
         assert after.strip() in bundle and before.strip() not in bundle
     stores.verify()
     assert stores.converge("--check").count("changed") == 0
+
+
+READ_ONLY = "mount --bind {0} {0} && mount -o remount,bind,ro {0}"
+TRUSTED, TLS = "/usr/local/share/ca-certificates", "/etc/mlfleet/tls"
+# What fails where, which leaves what in the directory of the authority.
+FAILING_STEPS = [
+    (DATABASE, TRUSTED, "promote", ["ca.crt", "ca.key", "next.crt", "next.key"]),
+    (SERVERS[0], TLS, "retire", ["ca.crt", "ca.key", "former.crt", "former.key"]),
+    (SERVERS[1], TRUSTED, "finish", ["ca.crt", "ca.key", "former.key", "former.retired"]),
+]
+
+
+@pytest.mark.fleet
+def test_replacement_waits_for_the_host_that_fails(stores: Lab) -> None:
+    """One host of four fails at each step in turn."""
+    before = (stores.inventory / "ca/ca.crt").read_text()
+
+    def names() -> list[str]:
+        return sorted(path.name for path in (stores.inventory / "ca").iterdir())
+
+    with callers(stores, stores.address(APPLICATION)):
+        for host, directory, step, left in FAILING_STEPS:
+            stores.ssh(f"sudo sh -c {shlex.quote(READ_ONLY.format(directory))}", host=host)
+            run = stores.playbook(playbook="playbooks/rotate_ca.yml")
+            stores.ssh(f"sudo umount {directory}", host=host)
+            message = re.search(rf"{host} did not come through, so .*? again", " ".join(run.output.split()))
+            print(f"{step}: {message.group() if message else run.output[-6000:]}\nca/: {names()}")
+            assert run.code != 0 and message and f"{step}` is not done" in message.group()
+            assert names() == left
+        run = stores.playbook(playbook="playbooks/rotate_ca.yml")
+    assert run.code == 0, run.output[-6000:]
+    assert names() == ["ca.crt", "ca.key"]
+    assert (stores.inventory / "ca/ca.crt").read_text() != before
+    assert stores.converge("--check").count("changed") == 0
