@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
@@ -13,8 +14,19 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import IO
 
+from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem
+
+MAX_BYTES = 512 * 1024 * 1024  # unpacked, for all is held in memory
+MAX_FILES = 50_000
+MAGIC: dict[bytes, Callable[..., IO[bytes]]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,  # type: ignore[dict-item]
+    b"\xfd7zXZ\x00": lzma.open,  # type: ignore[dict-item]
+}
 COMPRESSION_ERRORS = (EOFError, lzma.LZMAError, zlib.error)
 Files = dict[str, bytes]  # contents by path, which is relative, with slashes
 
@@ -23,10 +35,19 @@ class ArchiveError(Exception):
     """One line for the user about an archive that cannot be used."""
 
 
-def read(path: Path) -> Files:
-    """The files of a tar, compressed or not, or of a zip."""
+class _TooLargeError(Exception):
+    """What is unpacked passes the bound."""
+
+
+def read(path: Path, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Files:
+    """The files of a tar, compressed or not, or of a zip. Past the bounds nothing is unpacked."""
     try:
-        return _read_zip(path) if zipfile.is_zipfile(path) else _read_tar(path)
+        unpack = _read_zip if zipfile.is_zipfile(path) else _read_tar
+        return unpack(path, max_bytes, max_files)
+    except _TooLargeError:
+        raise ArchiveError(
+            f"{path} has more than {max_files} files or {max_bytes >> 20} MiB unpacked: pack only what is needed"
+        ) from None
     except FileNotFoundError:
         raise ArchiveError(f"there is no {path}") from None
     except (tarfile.TarError, zipfile.BadZipFile, *COMPRESSION_ERRORS, OSError, RuntimeError, ValueError) as error:
@@ -55,25 +76,52 @@ def write(path: Path, files: Files) -> None:
 def save(path: Path, content: bytes) -> None:
     """A file of its owner's own that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.touch(mode=0o600)
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    filesystem.save(path, content)
 
 
-def _read_tar(path: Path) -> Files:
-    with tarfile.open(path) as archive:
-        members = [member for member in archive if not member.isdir()]
-        for member in members:
+class _Bounded:
+    """A stream that ends in an error where it has given too much, whatever its headers say."""
+
+    def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
+        self.stream, self.left = stream, max_bytes
+
+    def read(self, size: int) -> bytes:
+        found = self.stream.read(size)
+        self.left -= len(found)
+        if self.left < 0:
+            raise _TooLargeError
+        return found
+
+
+def _read_tar(path: Path, max_bytes: int, max_files: int) -> Files:
+    files: Files = {}
+    # As a stream, in which tarfile reads each block once.
+    with _opened(path) as stream, tarfile.open(fileobj=_Bounded(stream, max_bytes), mode="r|") as archive:  # type: ignore[call-overload]
+        for member in archive:
             _require_inside(member.name, path)
+            if member.isdir():
+                continue
             if not member.isfile():
                 raise _no_file(member.name, path)
-        return {_normal(member.name): archive.extractfile(member).read() for member in members}  # type: ignore[union-attr]
+            files[_normal(member.name)] = archive.extractfile(member).read()
+            if len(files) > max_files:
+                raise _TooLargeError
+    return files
 
 
-def _read_zip(path: Path) -> Files:
+def _opened(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        start = file.read(max(map(len, MAGIC)))
+    open_it = next((opener for magic, opener in MAGIC.items() if start.startswith(magic)), open)
+    return open_it(path, "rb")  # type: ignore[no-any-return]
+
+
+def _read_zip(path: Path, max_bytes: int, max_files: int) -> Files:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
+        # zipfile reads no more of a file than its entry says.
+        if len(members) > max_files or sum(member.file_size for member in members) > max_bytes:
+            raise _TooLargeError
         for member in members:
             _require_inside(member.filename, path)
             if stat.S_ISLNK(member.external_attr >> 16):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import archives
+from ansible_collections.mlfleet.stack.plugins.module_utils import archives, filesystem
 
 CURRENT = "current"
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
@@ -76,8 +76,9 @@ def _leftovers(path: Path) -> list[str]:
 def _exchange(path: Path, files: archives.Files, is_new: bool) -> None:
     if is_new:
         path.mkdir(exist_ok=True)
-        os.chown(path, 0, 0)
-        path.chmod(DIRECTORY_MODE)
+        with filesystem.directory(str(path)) as descriptor:
+            os.fchown(descriptor, 0, 0)
+            os.fchmod(descriptor, DIRECTORY_MODE)
         made = Path(tempfile.mkdtemp(dir=path, prefix="files-"))
         for name, content in files.items():
             file = made / name
@@ -86,12 +87,13 @@ def _exchange(path: Path, files: archives.Files, is_new: bool) -> None:
             file.chmod(FILE_MODE)
         for directory in [made, *filter(Path.is_dir, made.rglob("*"))]:
             directory.chmod(DIRECTORY_MODE)
+        filesystem.sync_below(made)
         # At once, so that who asks meanwhile finds the one or the other.
         link = path / f"{made.name}.link"
         link.symlink_to(made.name)
         if not (path / CURRENT).is_symlink():
             _remove(path / CURRENT)
-        link.replace(path / CURRENT)
+        filesystem.put_in_place(str(link), str(path / CURRENT))
     for name in _leftovers(path):
         _remove(path / name)
 

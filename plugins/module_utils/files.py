@@ -9,7 +9,7 @@ Check mode is the same plan without the writing, so it cannot tell another story
 """
 
 # Who follows a link and who does not matters here: system calls by their own names.
-# ruff: noqa: PTH102, PTH104, PTH105, PTH108, PTH112, PTH114, PTH115, PTH116, PTH118, PTH119, PTH120, PTH123
+# ruff: noqa: PTH102, PTH114, PTH115, PTH118, PTH119, PTH120, PTH123
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem, host_lock
 from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 VALIDATION_SECONDS = 60
+_TEMPORARY = r"[0-9a-f]{16}\.mlfleet"
 _ORDER = {"directory": 0, "file": 1, "absent": 2}
 
 
@@ -242,9 +245,9 @@ def apply(changes: list[Change], confirm: Callable[[], None] = lambda: None) -> 
         for temporary, change in written:
             if change.before.kind != "absent":
                 former.append(_keep(change.path, undo))
-            os.replace(temporary, change.path)
+            filesystem.rename(temporary, change.path)
             if change.before.kind == "absent":
-                undo.callback(os.unlink, change.path)
+                undo.callback(_unlink, change.path)
         for change in changes:
             if change.after.kind == "file" and not change.rewrites:
                 undo.callback(_set_attributes, change.path, change.before)
@@ -252,6 +255,7 @@ def apply(changes: list[Change], confirm: Callable[[], None] = lambda: None) -> 
         for change in changes:
             if change.after.kind == "absent":
                 former.append(_set_aside(change.path, undo))
+        filesystem.sync_directories(change.path for change in changes)
         confirm()
         undo.pop_all()
     for path in former:
@@ -309,21 +313,30 @@ def _missing_parents(items: list[Item]) -> list[Item]:
 
 
 def _strays(items: list[Item]) -> list[Item]:
-    """What nobody lists: files in a purged directory, and what a killed run left beside its targets."""
+    """What nobody lists: files in a purged directory, and what a killed run left beside its targets.
+
+    What a run has beside them that is going on is none of these.
+    """
+    with host_lock.others_are_idle() as are_idle:
+        found = _found_beside_and_inside(items)
+    return [item for item in found if are_idle or not re.search(_TEMPORARY + "$", item.path)]
+
+
+def _found_beside_and_inside(items: list[Item]) -> list[Item]:
     listed = {item.path for item in items}
     strays: dict[str, Item] = {}
     for item in items:
-        pattern = re.compile(re.escape(f".{os.path.basename(item.path)}.") + r"[0-9a-f]{16}\.mlfleet")
-        beside = [entry.path for entry in _entries(os.path.dirname(item.path)) if pattern.fullmatch(entry.name)]
-        inside = [entry.path for entry in _entries(item.path) if not entry.is_dir(follow_symlinks=False)]
-        strays |= {path: Item(path, "absent") for path in beside + inside * item.purge if path not in listed}
+        pattern = re.compile(re.escape(f".{os.path.basename(item.path)}.") + _TEMPORARY)
+        beside = [path for path in _entries(os.path.dirname(item.path)) if pattern.fullmatch(os.path.basename(path))]
+        inside = _entries(item.path) if item.purge else []
+        strays |= {path: Item(path, "absent") for path in beside + inside if path not in listed}
     return list(strays.values())
 
 
 def _undeclared(items: list[Item]) -> list[dict[str, str]]:
     """Files of others in the directories that tell."""
     listed = {item.path for item in items}
-    paths = [entry.path for item in items if item.tell for entry in _entries(item.path) if entry.is_file()]
+    paths = [path for item in items if item.tell for path in _entries(item.path) if Path(path).is_file()]
     strays = [path for path in paths if path not in listed and OURS not in _content(path)]
     return [stray("file", path, ["rm", path]) for path in strays]
 
@@ -333,16 +346,19 @@ def _content(path: str) -> bytes:
         return file.read()
 
 
-def _entries(directory: str) -> list[os.DirEntry[str]]:
-    return sorted(os.scandir(directory), key=lambda entry: entry.name) if os.path.isdir(directory) else []
+def _entries(directory: str) -> list[str]:
+    """Paths of what is in it and no directory."""
+    try:
+        with filesystem.directory(directory) as descriptor, os.scandir(descriptor) as entries:
+            names = sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [os.path.join(directory, name) for name in names]
 
 
 def _observe(item: Item) -> State:
     try:
-        found = os.lstat(item.path)
-        # A directory may live elsewhere, behind a link that nobody but root (or we) can have made.
-        if item.state == "directory" and stat.S_ISLNK(found.st_mode) and found.st_uid in (0, os.geteuid()):
-            found = os.stat(item.path)
+        found = _status(item)
     except FileNotFoundError:
         if os.path.islink(item.path):
             raise FilesError(f"{item.path} is a link that leads nowhere") from None
@@ -351,8 +367,7 @@ def _observe(item: Item) -> State:
     if stat.S_ISREG(found.st_mode):
         kind = "file"
         if item.state == "file" or item.only_ours:
-            with open(item.path, "rb") as file:
-                content = file.read()
+            content = filesystem.read(item.path)
     elif stat.S_ISDIR(found.st_mode):
         kind = "directory"
     elif stat.S_ISLNK(found.st_mode):
@@ -365,6 +380,16 @@ def _observe(item: Item) -> State:
     if item.state != "absent" and not replaceable:
         raise FilesError(f"{item.path} is a {kind}, where a {item.state} is wanted")
     return State(kind, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), content)
+
+
+def _status(item: Item) -> os.stat_result:
+    """A directory may live elsewhere, behind a link that nobody but root (or we) can have made."""
+    with filesystem.parent(item.path) as (around, name):
+        found = os.lstat(name, dir_fd=around)
+    if item.state == "directory" and stat.S_ISLNK(found.st_mode) and found.st_uid in (0, os.geteuid()):
+        with filesystem.directory(item.path) as descriptor:
+            return os.fstat(descriptor)
+    return found
 
 
 def _wanted(item: Item) -> State:
@@ -436,8 +461,8 @@ def _beside(path: str) -> str:
 
 
 def _write(path: str, state: State, strict: bool = True) -> None:
-    """A new file, closed to everybody else until it has its owner and mode."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    """A new file on the disk, closed to everybody else until it has its owner and mode."""
+    descriptor = filesystem.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with open(descriptor, "wb") as file:
         file.write(state.content)
         file.flush()
@@ -446,6 +471,7 @@ def _write(path: str, state: State, strict: bool = True) -> None:
         except (PermissionError, TypeError):
             if strict:
                 raise
+        os.fsync(descriptor)
 
 
 def _attributes(descriptor: int, state: State) -> None:
@@ -455,8 +481,11 @@ def _attributes(descriptor: int, state: State) -> None:
 
 
 def _set_attributes(path: str, state: State) -> None:
-    nofollow = os.O_DIRECTORY if state.kind == "directory" else os.O_NOFOLLOW
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | nofollow)
+    if state.kind == "directory":
+        with filesystem.directory(path) as descriptor:
+            _attributes(descriptor, state)
+        return
+    descriptor = filesystem.open_file(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         _attributes(descriptor, state)
     finally:
@@ -465,11 +494,17 @@ def _set_attributes(path: str, state: State) -> None:
 
 def _apply_directory(change: Change, undo: ExitStack) -> None:
     if change.before.kind == "absent":
-        os.mkdir(change.path, 0o700)
-        undo.callback(os.rmdir, change.path)
+        with filesystem.parent(change.path) as (around, name):
+            os.mkdir(name, 0o700, dir_fd=around)
+        undo.callback(_remove_directory, change.path)
     else:
         undo.callback(_set_attributes, change.path, change.before)
     _set_attributes(change.path, change.after)
+
+
+def _remove_directory(path: str) -> None:
+    with filesystem.parent(path) as (around, name):
+        os.rmdir(name, dir_fd=around)
 
 
 def _write_beside(change: Change, undo: ExitStack) -> str:
@@ -482,34 +517,36 @@ def _write_beside(change: Change, undo: ExitStack) -> str:
 def _keep(path: str, undo: ExitStack) -> str:
     """A second name for what is about to be replaced."""
     kept = _beside(path)
-    os.link(path, kept, follow_symlinks=False)
+    with filesystem.parent(path) as (around, name):
+        os.link(name, os.path.basename(kept), src_dir_fd=around, dst_dir_fd=around, follow_symlinks=False)
     undo.callback(_put_back, kept, path)
     return kept
 
 
 def _put_back(kept: str, path: str) -> None:
-    os.replace(kept, path)
+    filesystem.rename(kept, path)
     # Renaming to another name of the same file does nothing.
     _unlink(kept)
 
 
 def _set_aside(path: str, undo: ExitStack) -> str:
     aside = _beside(path)
-    os.rename(path, aside)
-    undo.callback(os.rename, aside, path)
+    filesystem.rename(path, aside)
+    undo.callback(filesystem.rename, aside, path)
     return aside
 
 
 def _unlink(path: str) -> None:
-    if os.path.lexists(path):
-        os.unlink(path)
+    with filesystem.parent(path) as (around, name), suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=around)
 
 
 def _remove(path: str) -> None:
     try:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+        with filesystem.parent(path) as (around, name):
+            if stat.S_ISDIR(os.lstat(name, dir_fd=around).st_mode):
+                shutil.rmtree(name, dir_fd=around)
+            else:
+                os.unlink(name, dir_fd=around)
     except OSError as error:
-        raise FilesError(f"all is installed, but {error.filename} remains: {error.strerror}") from error
+        raise FilesError(f"all is installed, but {path} remains: {error.strerror}") from error

@@ -105,7 +105,7 @@ def provide(source: Source, cache: Path, download: Callable[[str, Path], None], 
             kept = {"inputs": found.inputs, "version": version}
             inputs.unlink(missing_ok=True)  # so that it never speaks of another archive
             archives.write(archive, served)
-            inputs.write_text(json.dumps(kept))
+            archives.save(inputs, json.dumps(kept).encode())
     return {"changed": not is_kept, "archive": str(archive), "version": kept["version"]}
 
 

@@ -11,20 +11,18 @@ checked by itself, then against what the server has; both happen before the firs
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import string
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem, minio_policy
 from ansible_collections.mlfleet.stack.plugins.module_utils import minio_accounts as accounts
 from ansible_collections.mlfleet.stack.plugins.module_utils import minio_buckets as buckets
-from ansible_collections.mlfleet.stack.plugins.module_utils import minio_policy
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
     BUILT_IN_POLICIES,
     CONNECTION_OPTIONS,
@@ -461,11 +459,7 @@ def keep_credentials(item: Item) -> Item:
     name = item["name"] if item["name"] != GENERATED else _random(KEY_LENGTH)
     secret, file = _random(SECRET_LENGTH), Path(item["credentials_file"])
     try:
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:  # mode 0600
-            json.dump({"access_key": name, "secret_key": secret}, new)
-            new.flush()
-            os.fsync(new.fileno())
-        Path(new.name).replace(file)
+        filesystem.save(file, json.dumps({"access_key": name, "secret_key": secret}).encode())
     except OSError as error:
         raise MinioError(f"credentials_file {file}: {error.strerror}") from None
     return item | {"name": name, "secret": secret}

@@ -61,6 +61,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.mlfleet.stack.plugins.module_utils import certificates, files
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError, Pem
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 
 STORE = Path("/etc/ssl/certs")
 BUNDLE = STORE / "ca-certificates.crt"
@@ -114,6 +115,7 @@ def main() -> None:
         if module.check_mode:  # of a host that is to get the library in this run
             module.exit_json(changed=True, bundle=str(BUNDLE))
         module.fail_json(msg=missing_required_lib("cryptography"), exception=certificates.IMPORT_ERROR)
+    hold(module)
     try:
         wanted = [certificates.authority(Pem("sources", text)) for text in module.params["sources"]]
         items = [files.Item(str(OURS), "directory", mode="0755", purge=True)]

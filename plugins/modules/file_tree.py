@@ -58,6 +58,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import converge
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 
 
 def main() -> None:
@@ -70,6 +71,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold(module)
     archive = Path(module.params["archive"]) if module.params["is_sent"] else None
     result = converge(Path(module.params["path"]), module.params["manifest"], archive, module.check_mode)
     module.exit_json(**result)

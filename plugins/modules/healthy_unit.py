@@ -166,11 +166,13 @@ undeclared:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.healthy_unit import ARGUMENT_SPEC, keep
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    hold(module)
     try:
         result = keep(module.params, module.check_mode)
     except UnitError as error:

@@ -12,6 +12,7 @@ description:
   - The facts of M(ansible.builtin.setup) that the roles read; and which TCP ports are listened at and which units run,
     by which M(mlfleet.stack.preflight) knows of a port that another program has.
   - It is one module, so that this is one round trip. Name it in C(ansible_facts_modules) of a play that gathers facts.
+  - Waits a while for a run of another controller that is changing the host, and then refuses.
   - Needs no rights; changes nothing.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
@@ -54,6 +55,7 @@ import pwd
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.facts import ansible_collector, default_collectors
 from ansible.module_utils.facts.namespace import PrefixFactNamespace
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import BusyError, require_idle
 from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import listeners, running_units
 
 SUBSET = ("distribution", "platform", "python", "service_mgr", "ssh_pub_keys", "user")
@@ -68,6 +70,10 @@ def name_of(uid: int) -> str:
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    try:
+        require_idle()
+    except BusyError as error:
+        module.fail_json(msg=str(error))
     collector = ansible_collector.get_ansible_collector(
         all_collector_classes=default_collectors.collectors,
         namespace=PrefixFactNamespace(namespace_name="ansible", prefix="ansible_"),

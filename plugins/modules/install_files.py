@@ -58,6 +58,7 @@ undeclared:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, install, unpack
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 
 
 def main():
@@ -65,6 +66,7 @@ def main():
         argument_spec={"payload": {"type": "str", "required": True, "no_log": True}},
         supports_check_mode=True,
     )
+    hold(module, "config_files")
     try:
         items, _options = unpack(module.params["payload"])
         result = install(items, module.check_mode, module._diff)

@@ -68,6 +68,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils import files
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command, units
 
 UPSTREAM = re.compile(r"upstream\s+\S+\s*\{[^}]*\}")
@@ -116,6 +117,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold(module)
     options = module.params
     is_drained = options["state"] == "drained"
     path = Path(options["path"])

@@ -61,6 +61,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import held, missing, states
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
@@ -98,6 +99,7 @@ def main() -> None:
     found = states(module.params["name"])
     names = missing(module.params["name"], found)
     if names and not module.check_mode:
+        hold(module)
         try:
             install(names, module.params["lock_timeout_seconds"])
         except RuntimeError as error:

@@ -61,6 +61,7 @@ undeclared:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, unpack
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls import ToggleError
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import converge
@@ -71,8 +72,10 @@ def main() -> None:
         argument_spec={"payload": {"type": "str", "required": True, "no_log": True}},
         supports_check_mode=True,
     )
+    items, options = unpack(module.params["payload"])
+    hold(module, f"unit {', '.join(options['run']['names'])}".strip())
     try:
-        result = converge(*unpack(module.params["payload"]), module.check_mode, module._diff)
+        result = converge(items, options, module.check_mode, module._diff)
     except (FilesError, ToggleError, UnitError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

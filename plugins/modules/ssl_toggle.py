@@ -165,12 +165,14 @@ action:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.ssl_toggle import ARGUMENT_SPEC, CONDITIONS, switch
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls import ToggleError
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True, **CONDITIONS)
+    hold(module)
     try:
         result = switch(module.params, module.check_mode)
     except ToggleError as error:

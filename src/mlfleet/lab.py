@@ -91,7 +91,11 @@ def archives() -> Path:
 @contextmanager
 def one_lab_at_a_time() -> Iterator[None]:
     """Hold what labs share: two made at once would build the same image, and take the same range of addresses."""
-    with Path(tempfile.gettempdir(), f"mlfleet-lab-{os.getuid()}.lock").open("w") as lock:
+    path = Path(tempfile.gettempdir(), f"mlfleet-lab-{os.getuid()}.lock")
+    # Anyone may have put something there: a link is not followed, nor is a pipe waited for.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)) as lock:
+        if os.fstat(lock.fileno()).st_uid != os.getuid():
+            raise MlfleetError(f"{path} belongs to somebody else: have it removed.")
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

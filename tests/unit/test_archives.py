@@ -4,7 +4,9 @@ import gzip
 import io
 import stat
 import tarfile
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,37 @@ def test_link_in_a_zip_is_refused(tmp_path: Path) -> None:
         archive.writestr(info, "/etc/passwd")
     with pytest.raises(ArchiveError, match="a is a link or a device"):
         read(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_number_of_files_is_bounded(tmp_path: Path, make: Callable[..., Path]) -> None:
+    names = [str(number) for number in range(4)]
+    path = make(tmp_path / "a", *(names if make is zipped else map(member, names)))
+    assert len(read(path, max_files=4)) == 4
+    with pytest.raises(ArchiveError, match="has more than 3 files or 512 MiB unpacked: pack only what is needed"):
+        read(path, max_files=3)
+
+
+def test_little_that_unpacks_to_much_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    zeros, size = b"\0" * (1 << 20), 300 << 20
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a", "w") as file:
+        for _ in range(300):
+            file.write(zeros)
+    header = tarfile.TarInfo("a")
+    header.size = size
+    long_name = tarfile.TarInfo("././@LongLink")  # read by tarfile itself, before any member is told
+    long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, size
+    for name, info in (("a.tgz", header), ("b.tgz", long_name)):
+        with gzip.open(tmp_path / name, "wb") as stream:
+            stream.write(info.tobuf(tarfile.GNU_FORMAT))
+            for _ in range(300):
+                stream.write(zeros)
+    tracemalloc.start()
+    for name in ("a.zip", "a.tgz", "b.tgz"):
+        with pytest.raises(ArchiveError, match=f"{name} has more than 50000 files or 8 MiB"):
+            read(tmp_path / name, max_bytes=8 << 20)
+    assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    tracemalloc.stop()
 
 
 def test_what_is_no_archive_says_so(tmp_path: Path) -> None:

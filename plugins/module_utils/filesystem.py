@@ -1,0 +1,129 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How files are reached and put into place: past no link of a stranger's, and on the disk before they have their name.
+
+A service may own a directory in which we work as root, and exchange what is in it for a link at any moment. So a path
+is opened part by part, and what is done is done in the directory that was opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MAXIMUM_LINKS = 40  # as the kernel has it
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+@contextmanager
+def directory(path: str) -> Iterator[int]:
+    """A descriptor of the directory. Links on the way there are root's or our own, or else refused."""
+    descriptor = _open_directory(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def parent(path: str) -> Iterator[tuple[int, str]]:
+    """The directory around the path as a descriptor, and the name in it."""
+    above, name = os.path.split(path)
+    with directory(above) as descriptor:
+        yield descriptor, name
+
+
+def open_file(path: str, flags: int, mode: int = 0o600) -> int:
+    with parent(path) as (around, name):
+        return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=around)
+
+
+def read(path: str) -> bytes:
+    """What a plain file holds; nothing else is opened in earnest, for a pipe would never end."""
+    with open(open_file(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        return file.read()
+
+
+def rename(source: str, target: str) -> None:
+    """In one directory, replacing what is there; for good once C(sync_directories) has been."""
+    with parent(target) as (around, name):
+        os.replace(Path(source).name, name, src_dir_fd=around, dst_dir_fd=around)
+
+
+def sync_directories(paths: Iterable[str]) -> None:
+    """Have the names of these paths outlast a power cut."""
+    for above in dict.fromkeys(str(Path(path).parent) for path in paths):
+        with directory(above) as descriptor:
+            os.fsync(descriptor)
+
+
+def sync_below(path: Path) -> None:
+    """Have all that is in the directory on the disk, in one call, however many files that is."""
+    done = subprocess.run(["sync", "--file-system", str(path)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise OSError(errno.EIO, done.stderr.strip(), str(path))
+
+
+def save(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """A file of our own that is there whole or not at all, also after a power cut; the same hidden name each time."""
+    unfinished = path.absolute().with_name(f".{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    with open(open_file(str(unfinished), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), mode)
+        file.flush()
+        os.fsync(file.fileno())
+    put_in_place(str(unfinished), str(path.absolute()))
+
+
+def put_in_place(source: str, target: str) -> None:
+    """What has been synced, or a link, gets its name for good."""
+    rename(source, target)
+    sync_directories([target])
+
+
+def _open_directory(path: str) -> int:
+    names = [name for name in path.split("/") if name][::-1]
+    current, links = os.open("/", _DIRECTORY), 0
+    try:
+        while names:
+            name = names.pop()
+            try:
+                following = os.open(name, _DIRECTORY, dir_fd=current)
+            except OSError as error:
+                # Of a link some kernels say the one, some the other.
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                    raise OSError(error.errno, error.strerror, path) from None
+                target = _target_of_ours(name, current, path)
+                links += 1
+                if links > MAXIMUM_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
+                names += [part for part in target.split("/") if part][::-1]
+                following = os.open("/", _DIRECTORY) if target.startswith("/") else os.dup(current)
+            os.close(current)
+            current = following
+    except BaseException:
+        os.close(current)
+        raise
+    return current
+
+
+def _target_of_ours(name: str, around: int, path: str) -> str:
+    """Where the link leads, if nobody but root (or we) can have made it. One and the same is looked at and read."""
+    link = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=around)
+    try:
+        found = os.fstat(link)
+        if not stat.S_ISLNK(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, f"{name} is no directory", path)
+        if found.st_uid not in (0, os.geteuid()):
+            raise OSError(errno.ELOOP, f"{name} is a link of user {found.st_uid}, which is not followed", path)
+        return os.readlink("", dir_fd=link)
+    finally:
+        os.close(link)
