@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from ansible.module_utils.urls import open_url
-from ansible_collections.mlfleet.stack.plugins.module_utils import redis_live
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, redis_live
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
 from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
@@ -338,6 +338,9 @@ def keep(options: dict, check_mode: bool) -> dict:
         )
         if failed:
             raise UnitError("\n".join(failed))
+        for stamp in map(Path, options["files"] if actions else []):
+            if stamp.name == environments.STAMP:  # of which the former was in use until now
+                environments.clear(stamp.parent)
 
     states = {unit.id: unit.state for unit in current + wanted}
     diff = [

@@ -12,13 +12,18 @@ description:
   - Makes a virtual environment that holds the given pinned packages and no others, with C(uv).
   - Installs C(uv) itself first when it is missing or of another version.
   - A no-op compares what is installed with the pins and asks no package index.
-  - An environment whose last installation was interrupted, or whose Python is gone, is built anew.
+  - A change makes another environment beside the one in use, in a tree of its own, and then O(path) is a link to it.
+    Until then the former one stays as it is, whatever happens.
+  - Its files are hard links to those of C(uv)'s cache where that is on the same file system, so a second takes little
+    room.
+  - A former environment is removed when no process uses it any more, which is no change.
+  - An environment that is not whole, or whose Python is gone, is built anew.
   - Bytecode is compiled at installation, since services may not write into their environment.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   path:
-    description: Directory of the virtual environment.
+    description: Path of the virtual environment, a link to a directory beside it.
     type: path
     required: true
   requirements:
@@ -49,9 +54,9 @@ options:
     default: []
   stop_units:
     description:
-      - Units that are stopped before packages change, as names or patterns, such as workers whose jobs import them.
-      - They are left running when the pins cannot be resolved, which is looked at for an environment that is whole.
-      - Whoever installs starts them again.
+      - Units that are stopped before the environment is exchanged, as names or patterns, such as workers whose jobs
+        import from it.
+      - They are left running until the new one is whole. Whoever installs starts them again.
     type: list
     elements: str
     default: []
@@ -59,6 +64,13 @@ options:
     description: How long these units may take to stop.
     type: int
     default: 90
+  check:
+    description:
+      - Arguments for the Python of the new environment, which judges it before it is taken into use.
+      - When that fails the former environment stays in use, and the task fails with the last line of its output.
+    type: list
+    elements: str
+    default: []
 notes:
   - Certificates and cache are read from the environment, as C(uv) and C(pip) do; set it with the task keyword
     C(environment).
@@ -91,23 +103,22 @@ stamp:
   sample: /opt/mlfleet/tools/.installed
 """
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments
+from ansible_collections.mlfleet.stack.plugins.module_utils.filesystem import sync_below
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command
 
 PAUSE_SECONDS = 5  # in which systemd ends what has not stopped in time
-LOCK_TIMEOUT_SECONDS = 1800
-Result = TypeVar("Result")
+CHECK_SECONDS = 600
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
 
@@ -145,10 +156,10 @@ class Uv:
 class Venv:
     def __init__(self, path: Path, requirements: Path, python: Path, uv: Uv) -> None:
         self.path, self.requirements, self.python, self.uv = path, requirements, python, uv
-        self.stamp = path / ".installed"
+        self.stamp = path / environments.STAMP
 
     def is_whole(self) -> bool:
-        """Whether the last installation ended, with the Python that is there now."""
+        """Whether there is one that was finished, with the Python that is there now."""
         if not self.stamp.exists():
             return False
         try:
@@ -157,15 +168,15 @@ class Venv:
         except (CommandFailedError, OSError):
             return False
 
-    def sync(self, *options: str) -> list[tuple[str, str]]:
+    def sync(self, tree: Path, *options: str) -> list[tuple[str, str]]:
         """Brings the packages to their pins; the changes as (sign, package) with the signs -, + and ~."""
-        target = ("--python", self.path / "bin" / "python")
+        target = ("--python", tree / "bin" / "python")
         return CHANGE.findall(run(self.uv.program, "pip", "sync", *target, *options, self.requirements))
 
     def pending(self) -> list[tuple[str, str]]:
         if not self.is_whole():
             return [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
-        return self.sync("--dry-run") if self.uv.is_ready() else [("~", self.uv.requirement)]
+        return self.sync(self.path, "--dry-run") if self.uv.is_ready() else [("~", self.uv.requirement)]
 
     def prepare(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """Has uv at its pin; that change, and those that are pending."""
@@ -174,25 +185,49 @@ class Venv:
             self.uv.install()
         return replaced, self.pending()
 
-    def install(self) -> list[tuple[str, str]]:
-        if not self.is_whole():
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            run(self.uv.program, "venv", "--quiet", "--python", self.python, self.path)
-        self.stamp.unlink(missing_ok=True)
-        changes = self.sync("--compile-bytecode", "--link-mode=copy")
-        (self.path / ".lock").chmod(0o644)  # uv leaves it writable for everyone
-        self.stamp.touch()
-        return changes
+    def build(self, check: list[str]) -> Path:
+        """One at its pins, beside the one in use and on the disk; or nothing is left of it."""
+        tree = environments.new_tree(self.path)
+        try:
+            tree.parent.mkdir(parents=True, exist_ok=True)
+            run(self.uv.program, "venv", "--quiet", "--python", self.python, tree)
+            self.sync(tree, "--compile-bytecode", "--link-mode=hardlink")
+            (tree / ".lock").chmod(0o644)  # uv leaves it writable for everyone
+            if check:
+                judge(tree, check)
+            (tree / environments.STAMP).touch()
+            sync_below(tree)
+        except BaseException:
+            shutil.rmtree(tree, ignore_errors=True)
+            raise
+        return tree
+
+    def take(self, tree: Path) -> None:
+        (tree / environments.STAMP).touch()  # now, for what was started before is to be restarted
+        environments.exchange(self.path, tree)
 
 
-def installed(venv: Venv, lock_file: Path, stop: Callable[[], None]) -> list[tuple[str, str]]:
-    """Brings the environment to its pins; the changes. What uses it takes its time to stop, and so without the lock."""
-    replaced, pending = alone(venv.prepare, lock_file)
-    if not pending:
-        return replaced
-    stop()
-    return replaced + alone(venv.install, lock_file)
+def judge(tree: Path, check: list[str]) -> None:
+    """Has the new environment say whether it will do."""
+    words = [str(tree / "bin" / "python"), *check]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/", timeout=CHECK_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise CommandFailedError(f"its check did not end within {CHECK_SECONDS} s; nothing was exchanged") from None
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines() or [f"its check ended with {done.returncode}"]
+        raise CommandFailedError(f"{said[-1]}; nothing was exchanged")
+
+
+def installed(venv: Venv, check: list[str], stop: Callable[[], None]) -> list[tuple[str, str]]:
+    """Brings the environment to its pins; the changes."""
+    replaced, pending = venv.prepare()
+    if pending:
+        tree = venv.build(check)
+        stop()
+        venv.take(tree)
+    environments.clear(venv.path)
+    return replaced + pending
 
 
 def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dict[str, str]:
@@ -202,24 +237,6 @@ def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dic
     # By default uv takes a package from the first index that knows its name, with the pinned version or without.
     named["UV_INDEX_STRATEGY"] = "unsafe-first-match" if extra else None
     return {name: value for name, value in named.items() if value}
-
-
-def alone(action: Callable[[], Result], lock_file: Path) -> Result:
-    """Waits for an installation that goes on after its run was killed on the controller."""
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-    with lock_file.open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return action()
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise CommandFailedError(
-                        f"{lock_file}: another installation has held it for {LOCK_TIMEOUT_SECONDS} s; "
-                        "see with fuser which process it is"
-                    ) from None
-                time.sleep(1)
 
 
 def main() -> None:
@@ -234,9 +251,11 @@ def main() -> None:
             "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "stop_units": {"type": "list", "elements": "str", "default": []},
             "stop_timeout_seconds": {"type": "int", "default": 90},
+            "check": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
+    hold(module, f"python_venv {module.params['path']}")
     os.umask(0o022)
     os.environ.update(index_environment(module.params["index_url"], module.params["extra_index_urls"]))
     path, python = Path(module.params["path"]), Path(module.params["python"])
@@ -254,7 +273,7 @@ def main() -> None:
         pins.flush()
         venv = Venv(path, Path(pins.name), python, uv)
         try:
-            changes = venv.pending() if module.check_mode else installed(venv, uv.path.with_suffix(".lock"), stop)
+            changes = venv.pending() if module.check_mode else installed(venv, module.params["check"], stop)
             usable = venv.is_whole()
         except (CommandFailedError, UnitError, OSError) as error:
             until = f"\nUntil a run succeeds these stay stopped: {', '.join(stopped)}" if stopped else ""

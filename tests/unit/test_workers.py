@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -349,42 +348,31 @@ def test_queues_are_named_for_all_kinds_or_none():
     assert "worker_pytorch_cpu" in error
 
 
-def test_units_stop_before_their_packages_change_and_keep_no_other_installation_waiting(tmp_path, monkeypatch):
+def test_units_stop_when_the_new_packages_are_there(tmp_path, monkeypatch):
     done = []
-    lock = tmp_path / "lock"
-
-    def stop():
-        with lock.open() as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        done.append("stop")
-
-    venv = python_venv.Venv(tmp_path, tmp_path / "pins", tmp_path / "python", None)
-    venv.uv = type("Uv", (), {"is_ready": lambda self: True})()
-    monkeypatch.setattr(venv, "is_whole", lambda: True)
-
-    def sync(*options):
-        done.append("look" if "--dry-run" in options else "change")
-        return pending
-
-    monkeypatch.setattr(venv, "sync", sync)
-    (tmp_path / ".lock").touch()
+    venv = python_venv.Venv(tmp_path / "app", tmp_path / "pins", tmp_path / "python", None)
+    monkeypatch.setattr(venv, "build", lambda check: done.append("build"))
+    monkeypatch.setattr(venv, "take", lambda tree: done.append("exchange"))
     pending = [("+", "certifi==2026.1.4")]
-    assert python_venv.installed(venv, lock, stop) == pending
-    assert done == ["look", "stop", "change"]
+    monkeypatch.setattr(venv, "prepare", lambda: ([], pending))
+    assert python_venv.installed(venv, [], lambda: done.append("stop")) == pending
+    assert done == ["build", "stop", "exchange"]
     pending = []
     done.clear()
-    assert python_venv.installed(venv, lock, stop) == [] and done == ["look"]
+    assert python_venv.installed(venv, [], lambda: done.append("stop")) == [] and not done
 
 
-def test_units_are_left_running_when_pins_do_not_resolve(tmp_path, monkeypatch):
-    venv = python_venv.Venv(tmp_path, tmp_path / "pins", tmp_path / "python", None)
+@pytest.mark.parametrize("step", ["prepare", "build"])
+def test_units_are_left_running_when_pins_do_not_resolve_or_install(tmp_path, monkeypatch, step):
+    venv = python_venv.Venv(tmp_path / "app", tmp_path / "pins", tmp_path / "python", None)
 
-    def prepare():
+    def fail(*_arguments):
         raise python_venv.CommandFailedError
 
-    monkeypatch.setattr(venv, "prepare", prepare)
+    monkeypatch.setattr(venv, "prepare", lambda: ([], [("+", "certifi==2026.1.4")]))
+    monkeypatch.setattr(venv, step, fail)
     with pytest.raises(python_venv.CommandFailedError):
-        python_venv.installed(venv, tmp_path / "lock", lambda: pytest.fail("stopped"))
+        python_venv.installed(venv, [], lambda: pytest.fail("stopped"))
 
 
 def test_requirements_of_a_kind_are_there(tmp_path):

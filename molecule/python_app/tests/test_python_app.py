@@ -50,6 +50,19 @@ def test_package_removed_by_hand_is_installed(host, installed, pins, play):
     assert installed() == pins
 
 
+def test_change_that_fails_leaves_the_former_one_in_use(host, installed, pins, play):
+    former = host.check_output(f"readlink {VENV}")
+    host.check_output(f"{UV} uninstall --python={VENV}/bin/python minio")
+    check = ["-c", "import minio; raise SystemExit('the new environment will not do')"]
+    with pytest.raises(AssertionError, match="the new environment will not do; nothing was exchanged"):
+        play("-e", json.dumps({"python_app_check": check}))
+    assert host.check_output(f"readlink {VENV}") == former
+    assert host.check_output(f"ls -d {VENV}*") == f"{VENV}\n{VENV.rpartition('/')[0]}/{former}"
+    assert play()["changed"] == 1
+    assert host.check_output(f"readlink {VENV}") != former
+    assert installed() == pins
+
+
 def test_others_cannot_change_it(host):
     # uv's own lock file is open to all on purpose, and empty.
-    assert host.check_output(rf"find {VENV} ! -type l ! -name .lock \( -perm /022 -o ! -user root \)") == ""
+    assert host.check_output(rf"find {VENV}/ ! -type l ! -name .lock \( -perm /022 -o ! -user root \)") == ""

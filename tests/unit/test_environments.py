@@ -1,0 +1,113 @@
+"""Virtual environments are exchanged whole: until then, and when that fails, the former one stays in use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments
+from ansible_collections.mlfleet.stack.plugins.modules import python_venv
+
+UV = r"""#!/bin/sh
+for last; do :; done
+case $1 in
+    venv) mkdir -p "$last/bin" && ln -s /bin/sh "$last/bin/python" ;;
+    pip)
+        echo " + certifi==2026.1.4" >&2
+        case $* in *--dry-run*) exit ;; esac
+        tree=${4%/bin/python} && touch "$tree/.lock" && cp "$last" "$tree/pins"
+        test ! -e "$0.full" || { echo "No space left on device" >&2; exit 2; } ;;
+esac
+"""
+
+
+class Uv(python_venv.Uv):
+    requirement = "uv==1"
+
+    def is_ready(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def venv(tmp_path, monkeypatch):
+    monkeypatch.setattr(environments, "PROCESSES", tmp_path / "proc")
+    uv = Uv(tmp_path / "uv", "uv==1", Path("/bin/sh"))
+    uv.program.parent.mkdir(parents=True)
+    uv.program.write_text(UV)
+    uv.program.chmod(0o755)
+    (tmp_path / "pins").write_text("certifi==2026.1.4\n")
+    found = python_venv.Venv(tmp_path / "app", tmp_path / "pins", Path("/bin/sh"), uv)
+    monkeypatch.setattr(found, "is_whole", found.stamp.exists)
+    return found
+
+
+def install(venv, check=(), stop=lambda: None):
+    return python_venv.installed(venv, list(check), stop)
+
+
+def trees(venv) -> list[str]:
+    return sorted(path.name for path in venv.path.parent.glob("app*"))
+
+
+def test_new_one_takes_the_place_of_the_former_at_once(venv):
+    install(venv)
+    first = venv.path.resolve()
+    assert re.fullmatch(r"app\.[0-9a-f]{8}", first.name) and venv.path.is_symlink()
+    seen = []
+    install(venv, stop=lambda: seen.append((venv.path.resolve(), len(trees(venv)))))
+    assert seen == [(first, 3)]
+    assert trees(venv) == ["app", venv.path.resolve().name]
+    assert venv.stamp.exists() and venv.path.resolve() != first
+
+
+def test_full_disk_leaves_the_former_in_use_and_its_users_running(venv):
+    install(venv)
+    before = trees(venv)
+    venv.uv.program.with_name("uv.full").touch()
+    with pytest.raises(python_venv.CommandFailedError, match="No space left"):
+        install(venv, stop=lambda: pytest.fail("stopped"))
+    assert trees(venv) == before and venv.stamp.exists()
+
+
+def test_check_that_fails_leaves_the_former_in_use_and_says_its_last_line(venv):
+    install(venv, ["-c", "test -e /dev/null"])
+    before = trees(venv)
+    with pytest.raises(python_venv.CommandFailedError, match=r"^the database is newer; nothing was exchanged$"):
+        install(venv, ["-c", "echo looking; echo the database is newer; exit 1"], lambda: pytest.fail("stopped"))
+    assert trees(venv) == before
+    with pytest.raises(python_venv.CommandFailedError, match=r"^its check ended with 3; nothing was exchanged$"):
+        install(venv, ["-c", "exit 3"])
+
+
+def test_directory_of_a_former_release_becomes_a_link(venv):
+    venv.path.mkdir()
+    (venv.path / "old").touch()
+    install(venv)
+    assert venv.path.is_symlink() and not (venv.path / "old").exists()
+    assert len(trees(venv)) == 2
+
+
+@pytest.mark.parametrize("trace", ["cmdline", "maps"])
+def test_former_one_stays_as_long_as_a_process_uses_it(venv, trace):
+    install(venv)
+    first = venv.path.resolve()
+    process = environments.PROCESSES / "42"
+    process.mkdir(parents=True)
+    (process / trace).write_text(f"7f00-7f01 r-xp {first}/lib/numpy.so\n")
+    install(venv)
+    assert first.is_dir() and venv.path.resolve() != first
+    environments.clear(venv.path)
+    assert first.is_dir()
+    (process / trace).unlink()
+    environments.clear(venv.path)
+    assert not first.exists()
+
+
+def test_what_a_killed_run_left_goes_and_others_environments_stay(venv):
+    install(venv)
+    for name in ("app.0123abcd", "app.tools", "app-2.0123abcd"):
+        venv.path.with_name(name).mkdir()
+    venv.path.with_name("app.0123abcd.link").symlink_to("app.0123abcd")
+    environments.clear(venv.path)
+    assert trees(venv) == sorted(["app", venv.path.resolve().name, "app.tools", "app-2.0123abcd"])
