@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -108,19 +109,36 @@ class Lab:
         print(done.stdout[-4000:])
         assert done.returncode == 0
 
-    def kill_at(self, task: str, delay_seconds: float) -> None:
-        """Starts a converge and kills it with all of its processes, some time after it comes to the task."""
+    def start_until(self, task: str, delay_seconds: float) -> subprocess.Popen[str]:
+        """Starts a converge; it goes on when this returns, some time after it comes to the task."""
         command = ["ansible-playbook", "site.yml", "-i", self.name]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("TASK [") and task in line:
                 time.sleep(delay_seconds)
-                break
-        else:
-            pytest.fail(f"the converge never came to {task!r}")
+                return process
+        pytest.fail(f"the converge never came to {task!r}")
+
+    def kill_at(self, task: str, delay_seconds: float) -> None:
+        """Starts a converge and kills it with all of its processes, some time after it comes to the task."""
+        process = self.start_until(task, delay_seconds)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
+
+    def kill_host_at(self, task: str, delay_seconds: float, host: str = "testbed") -> None:
+        """Starts a converge and kills the host under it, which then boots again."""
+        process = self.start_until(task, delay_seconds)
+        self.command("docker", "kill", f"mlfleet-{self.inventory.name}-{host}")
+        process.communicate(timeout=600)
+        assert process.returncode != 0
+        self.up()
+
+    def of_another_controller(self, directory: Path) -> tuple[Lab, dict[str, str]]:
+        """The same hosts as somebody else has them, with the environment that gives him connections of his own."""
+        other = Lab(directory / "inventory")
+        shutil.copytree(self.inventory, other.inventory)
+        return other, {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp")}
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,67 @@
-"""A fresh converge killed at ten different moments, each on a new host; the next run completes it and a job passes."""
+"""What ends in the middle, and what comes at the same time: the next run completes it, and one run has a host alone.
+
+A fresh converge is killed at ten different moments, each on a new host, and so is the host under it.
+"""
 
 from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
 
 import pytest
 
 from .conftest import MOMENTS, Lab
 
+pytestmark = pytest.mark.kill
 
-@pytest.mark.kill
-@pytest.mark.parametrize(("task", "delay_seconds"), MOMENTS)
-def test_killed_converge_is_completed_by_the_next(lab: Lab, task: str, delay_seconds: float) -> None:
+BUSY = re.compile(r"this host is busy since [0-9-]+ [0-9:]+ UTC by a run of root from [0-9.]+ \([^)]+\)")
+# Empty files of ours, and environments that do not end as they should.
+HALF = r"""
+find /etc/mlfleet /etc/systemd/system /opt/mlfleet -xdev -type f -empty \
+    \( -path '/etc/*' -o -name '*.sh' \) 2>/dev/null
+find /etc/mlfleet -name '*.env' 2>/dev/null | while read -r file; do
+    [ "$(tail -n 1 "$file")" = '# End.' ] || echo "$file is cut off"
+done
+true
+"""
+
+
+@pytest.fixture
+def fresh(lab: Lab) -> Lab:
     lab.down()
     lab.up()
     lab.init()
-    lab.kill_at(task, delay_seconds)
-    lab.converge()
-    lab.verify()
+    return lab
+
+
+@pytest.mark.parametrize(("task", "delay_seconds"), MOMENTS)
+def test_killed_converge_is_completed_by_the_next(fresh: Lab, task: str, delay_seconds: float) -> None:
+    fresh.kill_at(task, delay_seconds)
+    fresh.converge()
+    fresh.verify()
+
+
+@pytest.mark.parametrize(("task", "delay_seconds"), MOMENTS)
+def test_host_killed_under_a_converge_has_whole_files_and_is_completed(
+    fresh: Lab, task: str, delay_seconds: float
+) -> None:
+    fresh.kill_host_at(task, delay_seconds)
+    assert fresh.ssh(HALF) == ""
+    fresh.converge()
+    fresh.verify()
+    assert fresh.converge().count("changed") == 0
+
+
+def test_another_controller_and_its_drift_check_are_told_who_is_there(fresh: Lab, tmp_path: Path) -> None:
+    other, connections = fresh.of_another_controller(tmp_path)
+    first = fresh.start_until("Install the packages of postgres", 1)
+    second = other.playbook(environment=connections)
+    assert second.code != 0 and BUSY.search(second.output), second.output[-3000:]
+    assert second.count("changed") == 0
+    drift = other.command("mlfleet", "drift", "-i", other.name, check=False, env={**os.environ, **connections})
+    assert drift.returncode == 1 and BUSY.search(" ".join(drift.stdout.split())), drift.stdout + drift.stderr
+    assert ".mlfleet" not in drift.stdout
+    output, _ = first.communicate(timeout=1800)
+    assert first.returncode == 0, output[-6000:]
+    assert fresh.converge().count("changed") == 0

@@ -262,7 +262,9 @@ def message(result: Mapping[str, Any]) -> str:
     for broken in (*(result.get("failed_modules") or {}).values(), result):
         if lines := (broken.get("module_stderr") or "").strip().splitlines():
             return one_line(f"the module broke down: {lines[-1]}")
-    return one_line(str(result.get("msg") or result.get("censored") or "no message")).removeprefix("Task failed: ")
+    said = next((module["msg"] for module in (result.get("failed_modules") or {}).values() if module.get("msg")), None)
+    text = said or result.get("msg") or result.get("censored") or "no message"
+    return one_line(str(text)).removeprefix("Task failed: ")
 
 
 def one_line(text: str) -> str:

@@ -206,3 +206,12 @@ def test_module_that_broke_down_is_told_by_its_last_line(module: str | None) -> 
     broken = {"msg": "no start of json", "module_stderr": "Traceback:\n  ...\nOSError: No space left on device\n"}
     result = {"msg": "modules failed", "failed_modules": {module: broken}} if module else broken
     assert message(result) == "the module broke down: OSError: No space left on device"
+
+
+def test_facts_that_are_refused_say_why() -> None:
+    busy = "this host is busy since 2026-11-27 06:41:10 UTC by a run of anna from 192.0.2.1 (unit minio)"
+    result = {
+        "msg": "The following modules failed to execute: mlfleet.stack.host_facts.",
+        "failed_modules": {"mlfleet.stack.host_facts": {"failed": True, "msg": busy}},
+    }
+    assert message(result) == busy
