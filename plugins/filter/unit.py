@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -96,6 +97,24 @@ def in_docker(path: str, runtime: str, **file: Any) -> dict[str, Any]:
     return {"path": path, **file} if runtime == "docker" else absent(path)
 
 
+def checker(script: str, runtime: str, image_file: str) -> str:
+    """A validator of config_files: a shell script with the file as $1, which runs in the image of a container."""
+    if runtime != "docker":
+        return f"{shlex.join(['sh', '-c', script, 'check'])} %s"
+    # An image that a check finds missing is built in the run, before this.
+    docker = "docker run --rm --network none --user 0 --cap-drop ALL --cap-add DAC_OVERRIDE"
+    mounts = '--mount type=bind,source=/etc,target=/etc,readonly --mount "type=bind,source=$1,target=$1,readonly"'
+    image = shlex.quote(image_file)
+    inside = shlex.join(["-c", script, "check"])
+    run = f'[ ! -e {image} ] || {docker} {mounts} --entrypoint /bin/sh "$(cat {image})" {inside} "$1"'
+    return f"{shlex.join(['sh', '-c', run, 'check'])} %s"
+
+
+def overridden(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a service that does not tell upper case from lower case in their names, each once."""
+    return {**ours, **{name.lower(): value for name, value in theirs.items()}}
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
@@ -103,11 +122,13 @@ class FilterModule:
             "device_files": device_files,
             "absent": absent,
             "bind_mounts": bind_mounts,
+            "checker": checker,
             "container_name": container_name,
             "in_docker": in_docker,
             "mount_files": mount_files,
             "mount_directories": mount_directories,
             "mount_units": mount_units,
+            "overridden": overridden,
             "systemd_word": systemd_word,
             "writable_paths": writable_paths,
         }

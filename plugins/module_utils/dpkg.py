@@ -6,7 +6,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
+from pathlib import Path
+
+LISTS = Path("/var/lib/apt/lists")
 
 States = dict[str, tuple[str, str]]
 
@@ -19,8 +24,27 @@ def states(names: list[str]) -> States:
 
 
 def missing(names: list[str], found: States) -> list[str]:
-    """Those of the packages that dpkg does not list as installed."""
-    return [name for name in names if found.get(name, ("", ""))[1] != "installed"]
+    """Those of the packages that dpkg does not list as installed, and that none that is stands for, as mawk for awk."""
+    absent = [name for name in names if found.get(name, ("", ""))[1] != "installed"]
+    stood_for = provided() if absent else set()
+    return [name for name in absent if name not in stood_for]
+
+
+def provided() -> set[str]:
+    """Names that installed packages stand for."""
+    shown = "--showformat=${db:Status-Status} ${Provides}\n"
+    listed = subprocess.run(["dpkg-query", "--show", shown], capture_output=True, text=True, check=False).stdout
+    lines = [line.removeprefix("installed ") for line in listed.splitlines() if line.startswith("installed ")]
+    return {entry.split()[0].partition(":")[0] for line in lines for entry in line.split(",") if entry.strip()}
+
+
+def unknown(names: list[str]) -> list[str]:
+    """Those that are in none of the host's package lists; none where it has no lists yet."""
+    if not any(LISTS.glob("*_Packages*")):
+        return []
+    asked = ["apt-cache", "policy", "--", *names]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}).stdout
+    return [name for name in names if not re.search(rf"^{re.escape(name)}:\n.*\n  Candidate: [^(]", told, re.MULTILINE)]
 
 
 def held(found: States) -> list[str]:

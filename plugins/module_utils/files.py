@@ -188,26 +188,33 @@ def unpack(payload: str) -> tuple[list[Item], dict[str, Any]]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def install(items: list[Item], check_mode: bool = False, with_diff: bool = True) -> dict[str, Any]:
-    """Bring the host to the items' state, or in check mode tell what that would change."""
+def install(
+    items: list[Item],
+    check_mode: bool = False,
+    with_diff: bool = True,
+    confirm: Callable[[dict[str, Any]], None] = lambda result: None,
+) -> dict[str, Any]:
+    """Bring the host to the items' state, or in check mode tell what that would change.
+
+    C(confirm) comes last and is told the result so far: what it raises has all as it was.
+    """
     try:
         changes = plan(items)
         if not check_mode:
             _require_accounts(changes)
         needed = [change for change in changes if change.needed]
         validate(needed, check_mode)
-        if not check_mode:
-            apply(needed)
+        result = {
+            "changed": bool(needed),
+            "changed_paths": [change.path for change in needed],
+            "paths": [item.path for item in items if item.state == "file"],
+            "diff": diff(needed) if with_diff else [],
+        }
+        apply([] if check_mode else needed, lambda: confirm(result))
+        return result | {"undeclared": _undeclared(items)}
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise FilesError(f"{where}{error.strerror or error}; nothing was changed") from error
-    return {
-        "changed": bool(needed),
-        "changed_paths": [change.path for change in needed],
-        "paths": [item.path for item in items if item.state == "file"],
-        "undeclared": _undeclared(items),
-        "diff": diff(needed) if with_diff else [],
-    }
 
 
 def plan(items: list[Item]) -> list[Change]:
@@ -448,7 +455,7 @@ def _run_validator(change: Change, copy: str, check_mode: bool) -> None:
         output = result.stdout.decode(errors="replace").replace(copy, change.path).strip()
         if change.item.sensitive:
             output = "its output is not shown, since the file is sensitive"
-        raise FilesError(f"{change.path} is not valid; nothing was changed. {command[0]} says: {output}")
+        raise FilesError(f"{change.path} is not valid; nothing was changed. Its checker says: {output}")
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ ARGUMENT_SPEC = {
             "client_certificate": {"type": "path"},
             "client_key": {"type": "path", "no_log": False},
             "log": {"type": "str"},
+            "reloaded": {"type": "str"},
         },
     },
     "redis": {
@@ -72,6 +73,7 @@ ARGUMENT_SPEC = {
 PROBE_SECONDS = 5
 DROP_INS = (UNITS, Path("/run/systemd/system"))  # an administrator's
 PAUSE_SECONDS = 0.5
+RELOAD_SECONDS = 10
 LOG_LINES = 25
 
 
@@ -202,18 +204,33 @@ def log(unit: str, since: float, lines: int = 1000) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: int) -> None:
-    """Asks until the unit is healthy; UnitError when it stopped or the time is over."""
+def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: int, can_go_back: bool = False) -> None:
+    """Asks until the unit is healthy; UnitError when it stopped or the time is over.
+
+    One that can go back to what it ran with is not left to try this one again and again.
+    """
     deadline = time.monotonic() + timeout_seconds
     while True:
-        state = units([unit])[0].state
+        found = units([unit])[0]
+        state = found.state
         if state in ("failed", "inactive"):
             raise UnitError("it stopped")
+        if can_go_back and found.has_ended_again:
+            raise UnitError("it ended twice")
         wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
         if not wrong:
             return
         if time.monotonic() > deadline:
             raise UnitError(f"not healthy within {timeout_seconds} s: {wrong}")
+        time.sleep(PAUSE_SECONDS)
+
+
+def wait_for_reload(unit: str, probe: dict, since: float) -> None:
+    """Some keep their former settings when they refuse new ones, and say so in their log alone."""
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while probe.get("reloaded") and not re.search(probe["reloaded"], log(unit, since)):
+        if time.monotonic() > deadline:
+            raise UnitError("it has not taken up its new files")
         time.sleep(PAUSE_SECONDS)
 
 
@@ -226,11 +243,13 @@ def start(unit: Unit, timeout_seconds: int) -> None:
         raise UnitError(f"did not start: {error}") from None
 
 
-def reload(unit: Unit, options: dict) -> None:
-    """systemd keeps no trace of a reload that failed, so the next run would not try again."""
+def reload(unit: Unit, options: dict, can_go_back: bool) -> None:
+    """systemd keeps no trace of a reload that failed, so the next run would not try again, unless the files go back."""
     try:
         command("systemctl", "reload", unit.id, timeout=options["timeout_seconds"])
-    except UnitError:
+    except UnitError as error:
+        if can_go_back:
+            raise UnitError(f"did not reload: {error}") from None
         start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
 
 
@@ -264,24 +283,26 @@ def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
     return failed
 
 
-def run(unit: Unit, action: str, since: float, options: dict) -> str:
+def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool) -> str:
     """Does with a unit what was planned, and waits until it is healthy; what is wrong, or an empty text."""
     started = action.startswith(("started", "restarted"))
     try:
         if started:
             start(unit, options["timeout_seconds"] + options["stop_timeout_seconds"])
         elif action.startswith("reloaded"):
-            reload(unit, options)
-        wait(unit.id, options["probe"], started, since, options["timeout_seconds"])
+            reload(unit, options, can_go_back)
+            wait_for_reload(unit.id, options["probe"], since)
+        wait(unit.id, options["probe"], started, since, options["timeout_seconds"], can_go_back)
     except UnitError as error:
         return failure(unit.id, error, since)
     return ""
 
 
-def run_all(current: list[Unit], planned: dict[str, str], since: float, options: dict) -> list[str]:
+def run_all(current: list[Unit], planned: dict[str, str], since: float, options: dict, can_go_back: bool) -> list[str]:
     """At once, for each may take its time to end what it does; what is wrong with them."""
     with ThreadPoolExecutor(max_workers=len(current) or 1) as pool:
-        return [wrong for wrong in pool.map(lambda unit: run(unit, planned[unit.id], since, options), current) if wrong]
+        found = pool.map(lambda unit: run(unit, planned[unit.id], since, options, can_go_back), current)
+        return [wrong for wrong in found if wrong]
 
 
 def prepare(current: list[Unit], others: list[Unit], surplus: list[str], options: dict) -> None:
@@ -301,8 +322,10 @@ def prepare(current: list[Unit], others: list[Unit], surplus: list[str], options
         command("systemctl", "enable", "--quiet", *disabled)
 
 
-def keep(options: dict, check_mode: bool) -> dict:
+def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
     """Has the units run with what is on disk now, or tells what that would take; the module's result.
+
+    C(can_go_back) says that who calls has the former files put back when this fails, so that it had better fail soon.
 
     Raises:
         UnitError: a unit does not do as it is told, or does not answer; with its last log lines.
@@ -333,7 +356,7 @@ def keep(options: dict, check_mode: bool) -> dict:
         # wanted until then is gone again.
         failed = (
             run_wanted(names, since, options)
-            or run_all(current, planned, since, options)
+            or run_all(current, planned, since, options, can_go_back)
             or run_wanted(names, since, options)
         )
         if failed:

@@ -65,6 +65,38 @@ EMAIL = re.compile(
     r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@([^\W_]([\w-]*[^\W_])?\.)+[^\W\d_][\w-]*[^\W\d_]"
 )
 RESERVED_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion", "test")
+# As dpkg lists one; apt takes architectures, versions and more in its place, and then it is never there.
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*([a-z0-9]|\+\+)")
+# Settings of a service's own that the project decides, and what is to be set in their place.
+NOBODYS = "is the deployment's own; leave it out"
+DECIDED = {
+    "postgres_settings": {
+        "port": "topology_postgres_port",
+        "listen_addresses": "postgres_listen_address",
+        "ssl(_.*)?": "topology_postgres_tls_mode",
+        "data_directory|(config|hba|ident|external_pid)_file|unix_socket_directories|include.*": "",
+    },
+    "redis_settings": {
+        "port": "topology_redis_port",
+        "bind": "redis_listen_address",
+        "tls-.*": "topology_redis_tls_mode",
+        "user|requirepass": "redis_users_extra",
+        "dir|aclfile|include|daemonize|supervised|pidfile": "",
+    },
+    "restapi_gunicorn_settings": {
+        "bind": "restapi_listen_address, topology_restapi_port",
+        "certfile|keyfile|ca_certs|ciphers|ssl_version": "topology_restapi_tls_mode",
+        "daemon|pidfile|chdir|user|group|wsgi_app|config": "",
+    },
+    "minio_environment": {
+        "MINIO_ROOT_USER": "topology_minio_root_user",
+        "MINIO_ROOT_PASSWORD": "topology_secret_minio_root",
+        "MINIO_VOLUMES": "minio_pools",
+        "MINIO_ADDRESS": "minio_listen_address, topology_minio_port",
+        "MINIO_CONSOLE_ADDRESS": "topology_minio_console_port",
+        "MINIO_OPTS|MINIO_CONFIG_ENV_FILE": "",
+    },
+}
 # Lists of the wiring and of the user that make one, and what its entries are known by.
 IDENTITIES = (
     ("topology_mlflow_users", "mlflow_users_extra", "name"),
@@ -374,6 +406,21 @@ def pgadmin_account(values: Values) -> Iterator[str]:
         )
 
 
+def packages(values: Values) -> Iterator[str]:
+    for name in values.get("host_packages_extra") or []:
+        if not PACKAGE.fullmatch(name):
+            yield f"host_packages_extra: {name!r} is no plain name of a package; leave out its version and architecture"
+
+
+def decided_settings(values: Values) -> Iterator[str]:
+    """Settings of services that would contradict what the rest of the deployment is told."""
+    for option, decided in DECIDED.items():
+        for name in values.get(option) or {}:
+            for pattern, instead in decided.items():
+                if re.fullmatch(pattern, str(name), re.IGNORECASE):
+                    yield f"{option}: {name} {f'is set by {instead}' if instead else NOBODYS}"
+
+
 def password_renewal(values: Values) -> Iterator[str]:
     days = values.get("restapi_password_renew_days")  # nothing where its type is wrong
     if days is not None and not 0 <= days <= MAX_RENEW_DAYS:
@@ -417,9 +464,11 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     containers,
     custom_kinds,
     database_names,
+    decided_settings,
     frontend_hosts,
     identities,
     mounts,
+    packages,
     password_renewal,
     pgadmin_account,
     pools,

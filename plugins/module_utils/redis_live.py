@@ -16,6 +16,8 @@ SAME = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all", "nocommand
 IMPLIED = {"resetchannels", "resetkeys", "resetpass", "sanitize-payload", "clearselectors", "reset"}
 # Values that Redis tells as they stand in its file; of auto it tells what that came to.
 COMPARABLE = re.compile(r"([a-z][a-z0-9-]+) ((?!auto$)[a-z][a-z-]*|[0-9]+(?:[kmg]b?)?)", re.IGNORECASE)
+# It tells these in other words than it was given, lowers one to what its limits allow, and the last are secrets.
+NOT_COMPARED = re.compile("notify-keyspace-events|oom-score-adj|maxclients|masterauth|requirepass|.*-pass")
 UNITS = {"k": 10**3, "kb": 2**10, "m": 10**6, "mb": 2**20, "g": 10**9, "gb": 2**30}
 
 
@@ -39,7 +41,7 @@ def difference(stream: BinaryIO, options: dict) -> str:
             return f"its users are others than in its file: {', '.join(names)}"
         for name, value in settings(Path(options["config_file"]).read_text()):
             told = ask(stream, "CONFIG", "GET", name)
-            if told and told[1] != value:
+            if told and told[1].lower() != value:
                 return f"its setting {name} is {told[1]}, not {value}"
     except RedisReplyError as error:
         # Another password than in the file; or else an account that may not ask.
@@ -79,6 +81,8 @@ def settings(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
         if match := COMPARABLE.fullmatch(line.strip()):
             name, value = match[1].lower(), match[2].lower()
+            if NOT_COMPARED.fullmatch(name):
+                continue
             unit = value.lstrip("0123456789")
             is_size = value[0].isdigit() and unit in UNITS
             yield name, str(int(value.removesuffix(unit)) * UNITS[unit]) if is_size else value

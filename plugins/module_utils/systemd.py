@@ -13,7 +13,7 @@ from pathlib import Path
 
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,"
-    "FragmentPath,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic"
+    "FragmentPath,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic,NRestarts"
 )
 UNITS = Path("/etc/systemd/system")
 UNIT_LABEL = "mlfleet.unit"  # of a container; its value is the systemd unit that runs it
@@ -51,13 +51,21 @@ class Unit:
         ours = UNITS / self.id
         is_hidden = ours.exists() and str(ours) != properties["FragmentPath"]
         self.needs_daemon_reload = properties["NeedDaemonReload"] == "yes" or (self.is_known and is_hidden)
-        self.started_at = since_epoch(properties["InactiveExitTimestampMonotonic"])
+        self.start = properties["InactiveExitTimestampMonotonic"]
+        self.started_at = since_epoch(self.start)
+        # Waits for systemd to start it, which did so already since somebody else has; timers have no number.
+        is_waiting = properties["SubState"].startswith("auto-restart")
+        self.has_ended_again = is_waiting and properties.get("NRestarts", "0") != "0"
         # A running unit changes its state only to reload.
         self.loaded_at = since_epoch(properties["StateChangeTimestampMonotonic"])
 
     @property
     def is_running(self) -> bool:
         return self.state in ("active", "reloading")
+
+    def is_same_process(self, other: Unit | None) -> bool:
+        """Whether it has not ended since it was looked at."""
+        return other is not None and self.start == other.start
 
 
 def units(names: list[str]) -> list[Unit]:

@@ -11,27 +11,52 @@ import pwd
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import files, healthy_unit
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import command
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
+    UNITS,
+    Unit,
+    UnitError,
+    command,
+    remove_containers,
+    units,
+)
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import ToggleError
+
+Result = dict[str, Any]
 
 
-def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool, with_diff: bool) -> dict[str, Any]:
+def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool, with_diff: bool) -> Result:
     """Brings user, files, TLS and state to what is declared, or tells what that would take; the module's result.
+
+    What ran with the former files gets them back when it does not run with these. Where nothing ran, these stay.
 
     Raises:
         FilesError: the files cannot be installed; they are as they were.
-        ToggleError: TLS is no good, or not taken up; the files are there, and TLS is as it was.
+        ToggleError: TLS is no good, or not taken up; TLS is as it was.
         UnitError: the user cannot be made, or the unit does not answer, with its last log lines.
     """
-    results = {}
+    results: dict[str, Result] = {}
+    running: list[Unit] = []
+    failures: list[Exception] = []
     if options["user"]:
         results["user"] = account(options["user"], options["shell"], check_mode)
-    installed = results["files"] = files.install(items, check_mode, with_diff)
-    if options["tls"]:
-        # Here, because it loads a library that takes its time.
-        from ansible_collections.mlfleet.stack.plugins.module_utils import ssl_toggle
 
-        results["tls"] = ssl_toggle.switch(options["tls"], check_mode)
-    results["run"] = healthy_unit.keep(told_of(options["run"], installed, options["reloads"]), check_mode)
+    def take_up(installed: Result) -> None:
+        results["files"] = installed
+        try:
+            if installed["changed"] and not check_mode and options["run"]["names"]:
+                running.extend(unit for unit in units(options["run"]["names"]) if unit.is_running)
+            results.update(taken_up(options, installed, bool(running), check_mode))
+        except (ToggleError, UnitError) as error:
+            if running:
+                raise
+            failures.append(error)
+
+    try:
+        installed = results["files"] = files.install(items, check_mode, with_diff, take_up)
+    except (ToggleError, UnitError) as error:
+        raise UnitError(f"{error}\n{go_back(running, options['run'], results['files']['changed_paths'])}") from error
+    if failures:
+        raise failures[0]
     return {
         "changed": any(result["changed"] for result in results.values()),
         "changed_paths": installed["changed_paths"],
@@ -40,6 +65,46 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
         "undeclared": [entry for result in results.values() for entry in result.get("undeclared", [])],
         "diff": [entry for result in results.values() for entry in result.get("diff", [])] if with_diff else [],
     }
+
+
+def taken_up(options: dict[str, Any], installed: Result, can_go_back: bool, check_mode: bool) -> dict[str, Result]:
+    """TLS and state, once the files are there."""
+    results = {}
+    if options["tls"]:
+        # Here, because it loads a library that takes its time.
+        from ansible_collections.mlfleet.stack.plugins.module_utils import ssl_toggle
+
+        results["tls"] = ssl_toggle.switch(options["tls"], check_mode)
+    told = told_of(options["run"], installed, options["reloads"])
+    return results | {"run": healthy_unit.keep(told, check_mode, can_go_back)}
+
+
+def go_back(running: list[Unit], run: dict[str, Any], changed: list[str]) -> str:
+    """Has the units run with their former files, which are back; what came of that.
+
+    systemd does not see that a unit's file is an older one again, and the probe asks for what is refused.
+    """
+    before = {unit.id: unit for unit in running}
+    names = ", ".join(before)
+    timeout = run["timeout_seconds"] + run["stop_timeout_seconds"]
+    try:
+        now = units(run["names"])
+        # Those that were only told to reload have run on.
+        kept = [unit.id for unit in now if unit.is_running and unit.is_same_process(before.get(unit.id))]
+        if ended := [unit.id for unit in now if unit.id not in kept]:
+            mounts = [name for name in run["wants"] if str(UNITS / name) in changed]
+            command("systemctl", "stop", "--", *ended, *mounts, timeout=timeout)
+            remove_containers(ended)
+            command("systemctl", "daemon-reload")
+        for name in before:
+            if name in kept:
+                command("systemctl", "reload", "--", name, timeout=timeout)
+            else:
+                healthy_unit.start(before[name], timeout)
+                healthy_unit.wait(name, {}, True, 0, run["timeout_seconds"])
+    except UnitError as error:
+        return f"The former files are back, but {names} does not run with them either: {error}"
+    return f"The former files are back, and {names} runs with them."
 
 
 def account(name: str, shell: str | None, check_mode: bool) -> dict[str, Any]:

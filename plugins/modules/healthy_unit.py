@@ -96,6 +96,11 @@ options:
       log:
         description: Regular expression that the unit's log has to match after a start that this module made.
         type: str
+      reloaded:
+        description:
+          - Regular expression that the unit's log has to match after a reload that this module made.
+          - For programs that keep their former settings when they refuse new ones.
+        type: str
   redis:
     description:
       - For Redis, the account that may ask it, and the files that its users and settings in memory have to agree with.

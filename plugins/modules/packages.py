@@ -12,6 +12,8 @@ description:
   - Asks dpkg which packages are missing and installs these with C(apt-get), without recommended ones.
   - Unlike M(ansible.builtin.apt) it needs no C(python3-apt) on the host and no package lists to answer in check mode,
     so that a check of a fresh host ends with a prediction instead of an error.
+  - A name that an installed package stands for, as mawk for awk, is not missing.
+  - A check warns of names that are in none of the host's package lists.
   - A C(dpkg) run that was interrupted is completed first; locks held by another C(apt) are waited for.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
@@ -60,7 +62,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import held, missing, states
+from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import held, missing, states, unknown
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
@@ -104,6 +106,8 @@ def main() -> None:
             install(names, module.params["lock_timeout_seconds"])
         except RuntimeError as error:
             module.fail_json(msg=f"Packages {', '.join(names)} could not be installed: {error}")
+    for name in unknown(names) if names and module.check_mode else []:
+        module.warn(f"no package list of this host has {name}; the run fails unless a newer one does")
     diff = {"before": {}, "after": {f"package {name}": "installed" for name in names}}
     undeclared = [stray("held package", name, ["apt-mark", "unhold", name]) for name in held(found)]
     module.exit_json(changed=bool(names), installed=names, undeclared=undeclared, diff=diff if names else {})

@@ -12,6 +12,8 @@ description:
     M(mlfleet.stack.ssl_toggle), and runs it until it is healthy as M(mlfleet.stack.healthy_unit), in this order.
   - Before that it installs the NFS client with M(mlfleet.stack.packages) where there are such mounts.
   - The first step that fails ends it. The next run goes on from there, for a unit is restarted by its files' times.
+  - When a unit that ran does not run with new O(files), the former ones are put back and it runs with them again. Where
+    none ran there is nothing to go back to, and the new files stay.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:

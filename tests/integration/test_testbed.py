@@ -166,17 +166,6 @@ def test_wrong_vault_password_names_the_mend(lab: Lab, tmp_path: Path) -> None:
     assert "TASK" not in run.output
 
 
-def test_unhealthy_service_fails_with_its_log(lab: Lab) -> None:
-    run = lab.playbook(
-        "--tags", "redis", "-e", '{"redis_settings": {"nonsense": "1"}, "redis_start_timeout_seconds": 10}'
-    )
-    assert run.code != 0
-    assert "Its last log lines" in run.output
-    assert "nonsense" in run.output
-    assert lab.converge("--tags", "redis").count("changed") > 0
-    lab.verify()
-
-
 def test_change_by_hand_is_found_and_undone(lab: Lab) -> None:
     lab.ssh("sudo sed -i 's/appendonly yes/appendonly no/' /etc/redis/redis.conf && sudo systemctl stop nginx")
     predicted = lab.converge("--check", "--diff")

@@ -117,7 +117,7 @@ def test_unknown_owner_is_predicted_in_check_mode_and_refused_in_a_run(tmp_path)
 @pytest.mark.parametrize("check_mode", [True, False])
 def test_one_invalid_file_stops_all(tmp_path, check_mode):
     (tmp_path / "good").write_text("old")
-    with pytest.raises(FilesError, match=r"bad is not valid; nothing was changed\. sh says: line 7 is wrong"):
+    with pytest.raises(FilesError, match=r"bad is not valid; nothing was changed\. Its checker says: line 7 is wrong"):
         put(
             entry(tmp_path / "good", content="new", validate="test -s %s"),
             entry(tmp_path / "dir/bad", content="x", validate="sh -c 'echo line 7 is wrong; exit 1' %s"),
