@@ -29,7 +29,7 @@ try:
 except ImportError:
     pass  # certificates.IMPORT_ERROR has it
 
-SHARED_SERVICES = ("minio", "mlflow", "restapi")  # which several hosts may run
+BEHIND_NGINX = ("minio", "mlflow", "restapi", "pgadmin")
 CERTIFICATE, KEY = "ca.crt", "ca.key"
 SUFFIXES = (".crt", ".pem")
 COMMON_NAME_LENGTH = 64
@@ -257,13 +257,13 @@ def _mixtures(modes: Mapping[str, Any], get: Callable[[str], Any]) -> Iterator[s
 
 
 def _names(service: str, get: Callable[[str], Any]) -> list[str]:
-    """By which names the clients of a service know it; nginx is a client of three."""
+    """By which names the clients of a service know it; nginx is a client of four."""
     if service == "host":
         return []
     if service == "nginx":
         balancer = [get("topology_balancer")] if get("topology_balancer_clients") else []
         return [*get("topology_nginx_server_names"), *balancer]
-    if service not in SHARED_SERVICES:
+    if service not in BEHIND_NGINX:
         return [get(f"topology_{service}_host")]
     # Of several hosts each asks itself.
     names = [get("topology_address") if len(get(f"topology_{service}_hosts")) > 1 else get(f"topology_{service}_host")]

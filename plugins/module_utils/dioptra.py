@@ -29,7 +29,13 @@ class Dioptra(Http):
     """The REST API under at most one account."""
 
     def __init__(self, options: dict) -> None:
-        super().__init__(f"{options['url'].rstrip('/')}/api/v1", options["timeout_seconds"], options["ca_file"])
+        secret = options.get("deployment_secret")
+        super().__init__(
+            f"{options['url'].rstrip('/')}/api/v1",
+            options["timeout_seconds"],
+            options["ca_file"],
+            headers={"X-Mlfleet-Deployment": secret} if secret else {},
+        )
 
     def signs_in(self, username: str, password: str) -> bool:
         """Whether the API lets this account in; from then on it is used."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import ssl
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.cookiejar import CookieJar
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
@@ -79,13 +80,14 @@ class Http:
         ca_file: str | None = None,
         username: str | None = None,
         password: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise HttpError(f"url {url!r}: it is to begin with http:// or https:// and a host")
         self.url = url.rstrip("/")
         self._request = Request(
-            headers={"Accept": "application/json"},
+            headers={"Accept": "application/json", **headers},
             use_proxy=False,  # the services of a deployment are not behind one
             use_netrc=False,
             timeout=timeout_seconds,

@@ -116,8 +116,6 @@ def _nginx_listener(wanted: Wanted, address: str) -> str:
         f"ssl_ciphers {wanted.ciphers};\n"
         "ssl_session_cache shared:mlfleet:10m;\n"
         "ssl_session_tickets off;\n"
-        # Who speaks plain HTTP to this port is sent to the same place with HTTPS, method and body kept.
-        "error_page 497 =308 https://$http_host$request_uri;\n"
     ) + (hsts if wanted.hsts_max_age_seconds else "")
 
 

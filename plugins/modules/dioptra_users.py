@@ -57,6 +57,11 @@ options:
           - Otherwise an account that expires soon is a warning, and one that has expired a failure.
         type: bool
         default: true
+  deployment_secret:
+    description:
+      - What the role C(restapi) has the API ask of who makes accounts, as the header C(X-Mlfleet-Deployment).
+      - An API that lets anyone register needs none.
+    type: str
   renew_days:
     description: A password with no more days than these left is renewed, or warned of. At most 363.
     type: int
@@ -81,6 +86,7 @@ EXAMPLES = r"""
       - name: dioptra-worker
         password: "{{ topology_secret_dioptra_worker }}"
         email: dioptra-worker@example.org
+    deployment_secret: "{{ topology_secret_restapi_deployment }}"
 
 - name: Change somebody's password, and leave it to her to renew it
   mlfleet.stack.dioptra_users:
@@ -125,6 +131,7 @@ def main() -> None:
         {
             "users": {"type": "list", "elements": "dict", "required": True, "options": user_options},
             "renew_days": {"type": "int", "default": 30},
+            "deployment_secret": {"type": "str", "no_log": True},
         },
         converge_users,
     )

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from . import walk
 from .conftest import MOMENTS, Lab
 
 MAXIMUM_TASKS = 33
+PAGES = {"dioptra": 30443, "mlflow": 35000, "pgadmin": 35050, "minio": 39000, "minio-console": 39001}
 
 
 def test_check_of_a_fresh_host_predicts_and_changes_nothing(lab: Lab) -> None:
@@ -174,6 +176,13 @@ def test_change_by_hand_is_found_and_undone(lab: Lab) -> None:
     assert done.count("changed") == predicted.count("changed") == 2
     for action in ("restarted, for a file it reads has changed", "started, for it did not run"):
         assert f"+{action}" in predicted.output and f"+{action}" in done.output
+
+
+def test_no_door_lets_a_stranger_in(lab: Lab) -> None:
+    configuration = lab.ssh("sudo cat /etc/nginx/nginx.conf")
+    tried = walk.walk(configuration, lab.address("testbed"), PAGES)
+    assert all(walk.is_closed(lab.address("testbed"), port) for port in walk.SERVICES)
+    print(f"{tried} requests and {len(walk.SERVICES)} ports tried")
 
 
 # Last, for sudo writes the secrets of their commands to the journal.

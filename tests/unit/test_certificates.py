@@ -354,6 +354,19 @@ def test_what_does_not_go_together_is_named(root: Made, tmp_path: Path, settings
     assert any(line in each for each in found), found
 
 
+def test_pgadmin_behind_nginx_needs_a_name(root: Made, leaf: Made, tmp_path: Path) -> None:
+    values = {
+        "tls_mode": "provided",
+        "pgadmin_tls_mode": "provided",
+        "tls_pairs": {"host": {"certificate": leaf.certificate, "key": leaf.private}},
+        "ca_sources": [root.certificate],
+        "pgadmin_hosts": ["pages"],
+    }
+    (line,) = problems(tmp_path, ("pgadmin",), **values, pgadmin_host="192.0.2.71", pgadmin_tls_name="192.0.2.71")
+    assert line.startswith("topology_pgadmin_tls_name: nginx cannot verify the address 192.0.2.71")
+    assert problems(tmp_path, ("pgadmin",), **values, pgadmin_host="www", pgadmin_tls_name="www") == []
+
+
 def test_minio_behind_nginx_needs_a_name(root: Made, leaf: Made, tmp_path: Path) -> None:
     pairs = {"host": {"certificate": leaf.certificate, "key": leaf.private}}
     values = {

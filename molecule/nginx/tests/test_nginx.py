@@ -1,11 +1,27 @@
 """nginx hands each declared route on, asks for a sign-in where one is declared, and is open nowhere else."""
 
+import socket
+import ssl
+
 import pytest
 import requests
 
 PORT = 8080
 BACKEND = 8081
 PAGES = "/run/molecule-backend"
+# Files, and at /told/ what it heard.
+SERVE = """
+import http.server, pathlib, sys
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/told/":
+            pathlib.Path("heard").write_text(str(self.headers))
+            self.path = "/"
+        super().do_GET()
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Server).serve_forever()
+"""
 SIGN_OF_DEPLOYMENT = "test -e /etc/nginx/mlfleet-tls/example.conf"
 
 
@@ -13,8 +29,9 @@ SIGN_OF_DEPLOYMENT = "test -e /etc/nginx/mlfleet-tls/example.conf"
 def _backend(host):
     """A program for the routes to lead to."""
     host.check_output("mkdir --parents %s && echo 'I am the backend' > %s/index.html", PAGES, PAGES)
-    serve = f"python3 -m http.server --bind 127.0.0.1 --directory {PAGES}"
-    host.check_output(f"systemd-run --collect --unit=molecule-backend {serve} {BACKEND}")
+    host.check_output("printf %s > %s/serve.py", SERVE, PAGES)
+    run = f"systemd-run --collect --unit=molecule-backend --working-directory={PAGES}"
+    host.check_output(f"{run} python3 serve.py {BACKEND}")
     host.run("for i in $(seq 50); do ss -Hltn sport = :%s | grep -q . && break; sleep 0.1; done", str(BACKEND))
     yield
     host.check_output("systemctl stop molecule-backend")
@@ -77,10 +94,27 @@ def test_larger_body_than_declared_is_refused(ask):
     assert ask("/open/", "POST", data=b"x" * (2**20 + 1)).status_code == 413
 
 
-def test_plain_request_is_sent_to_the_host_that_it_asked_for(ask):
-    answer = ask("/open/?a=b", scheme="http", headers={"Host": f"testbed.example.org:{PORT}"})
+def test_plain_request_stays_on_the_port_that_it_came_by(ask):
+    answer = ask("/open/?a=b", scheme="http", headers={"Host": "localhost:4321"})
     assert answer.status_code == 308
-    assert answer.headers["Location"] == f"https://testbed.example.org:{PORT}/open/?a=b"
+    assert answer.headers["Location"] == "https://localhost:4321/open/?a=b"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("name", ["elsewhere.example.org", f"127.0.0.2:{PORT}", "testbed.elsewhere"])
+def test_name_that_is_not_served_gets_no_answer(ask, scheme, name):
+    with pytest.raises(requests.exceptions.ConnectionError):
+        ask("/open/", scheme=scheme, headers={"Host": name})
+
+
+def test_service_hears_of_the_client_from_nginx_alone(host, ask):
+    names = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Prefix", "X-Real-IP", "Forwarded")
+    told = dict.fromkeys(names, "6.6.6.6")
+    assert ask("/told/", headers=told).status_code == 200
+    heard = host.check_output("cat %s/heard", PAGES)
+    assert "X-Forwarded-For: 127.0.0.1\n" in heard
+    assert "X-Forwarded-Host: 127.0.0.1:" in heard
+    assert "6.6.6.6" not in heard
 
 
 def test_browsers_are_told_to_stay(ask):
@@ -90,9 +124,30 @@ def test_browsers_are_told_to_stay(ask):
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize("path", ["/fixed/", "/FIXED/x", "/open/../fixed/", "/open//fixed/", "/%66ixed/%20"])
+def test_guarded_path_is_read_only_on_every_route(ask, path):
+    assert ask(path, "POST").status_code == 403
+    assert ask(path).status_code in (200, 404)
+
+
+def test_few_large_bodies_are_kept_at_once(forward):
+    """Each says that it carries a megabyte, and sends nothing of it."""
+    sockets = []
+    for _number in range(9):
+        door = ssl._create_unverified_context().wrap_socket(socket.create_connection(("127.0.0.1", forward(PORT))))
+        door.sendall(b"POST /open/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+        sockets.append(door)
+    sockets[-1].settimeout(10)
+    assert b" 429 " in sockets[-1].recv(100)
+    for door in sockets:
+        door.close()
+
+
 def test_sign_in_is_limited(ask):
-    answers = {ask("/limited/").status_code for _number in range(40)}
-    assert answers == {200, 429}
+    paths = ["/limited/", "/open/limited/", "/open/../limited/x", "/LIMITED/"] * 12
+    answers = [ask(path).status_code for path in paths]
+    assert set(answers) == {200, 404, 429}
+    assert answers[-8:] == [429] * 8
 
 
 def test_pages_stay_when_tls_is_switched(request, ask):

@@ -63,6 +63,30 @@ def test_wrong_password_is_refused(sign_in, username):
     assert sign_in(username, "wrong-password").status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/api/v1/users/", "/api/v1/users/?x", "/api/v1//users/", "/api/v1/%75sers/"])
+@pytest.mark.parametrize("shown", [{}, {"X-Mlfleet-Deployment": "guessed"}, {"X-Mlfleet-Deployment": ""}])
+def test_nobody_registers_himself(url, path, shown):
+    account = {
+        "username": "eve",
+        "email": "eve@example.org",
+        "password": "eves-pass-word",
+        "confirmPassword": "eves-pass-word",
+    }
+    assert requests.post(url + path, json=account, headers=shown).status_code in (403, 405)
+
+
+def test_nobody_has_registered(dioptra):
+    names = {account["username"] for account in dioptra("/users/").json()["data"]}
+    assert ACCOUNTS.keys() <= names and "eve" not in names
+
+
+def test_passwords_cannot_be_guessed_for_long(sign_in, secret):
+    """Each process counts for itself; another account is let in all the while, and so is the right one for others."""
+    answers = [sign_in("eve", "wrong-password").status_code for _try in range(200)]
+    assert set(answers) == {401, 429} and answers[-1] == 429
+    assert sign_in("admin", secret("dioptra_admin")).status_code == 200
+
+
 def test_nobody_notices_a_restart_of_postgres(host, sign_in, secret):
     def statuses():
         return {sign_in("admin", secret("dioptra_admin")).status_code for _request in range(8)}

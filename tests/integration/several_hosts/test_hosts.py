@@ -20,7 +20,8 @@ import docker
 import pytest
 import yaml
 
-from ..clients import DIOPTRA, MLFLOW, callers, shown
+from .. import walk
+from ..clients import DIOPTRA, MLFLOW, Person, callers, shown
 from ..conftest import Lab
 from .conftest import APPLICATION, DATABASE, SERVERS, STORES
 
@@ -185,6 +186,20 @@ def test_every_port_speaks_modern_tls_only(stores: Lab, tmp_path: Path) -> None:
         assert is_verified, rows[-1]
         assert hsts == 31536000 or target not in pages, rows[-1]
     print("\n".join(["", *rows]))
+
+
+def test_no_door_lets_a_stranger_in(stores: Lab) -> None:
+    """The machine of the test is in no inventory."""
+    configuration = stores.ssh("sudo cat /etc/nginx/nginx.conf", host=APPLICATION)
+    tried = walk.walk(configuration, stores.address(APPLICATION), {name: port for port, name in PAGES.items()})
+    for host, ports in PORTS.items():
+        services = {port: stores.address(host) for port in ports if port in walk.SERVICES}
+        closed = [port for port in walk.SERVICES if port not in ports]
+        assert all(walk.is_closed(stores.address(host), port) for port in closed)
+        tried += walk.ask_services(services) + len(closed)
+    print(f"{tried} requests tried")
+    person = Person(stores, stores.address(APPLICATION))  # who has an account is let in
+    person.ask_api()
 
 
 @pytest.mark.parametrize("host", STORES)

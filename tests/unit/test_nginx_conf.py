@@ -1,0 +1,64 @@
+"""nginx' configuration, as every inventory and scenario has it, under a static analyser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ..nginx_conf import ROOT, rendered
+
+# What is left, and why; by the check's name and the inventory, or all of them.
+LEFT = {
+    ("proxy_pass_normalized", "molecule/nginx/inventory"): "its routes take a prefix away, which is what it tests",
+    ("try_files_is_evil_too", ""): "a cache of open files would show the former front end after an exchange",
+}
+
+
+def has_nginx(hosts: Path) -> bool:
+    return bool((yaml.safe_load(hosts.read_text())["all"].get("children", {}).get("nginx") or {}).get("hosts"))
+
+
+INVENTORIES = [
+    path.parent
+    for pattern in ("inventories/*/hosts.yml", "molecule/*/inventory/hosts.yml")
+    for path in sorted(ROOT.glob(pattern))
+    if has_nginx(path) and not path.parents[1].is_symlink()
+]
+NAMES = [str(path.relative_to(ROOT)) for path in INVENTORIES]
+
+
+@pytest.fixture(scope="module")
+def configurations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return dict(zip(NAMES, rendered(tmp_path_factory.mktemp("nginx"), *INVENTORIES), strict=True))
+
+
+@pytest.mark.parametrize("inventory", NAMES)
+def test_analyser_finds_nothing_but_what_is_left(configurations: dict[str, Path], inventory: str) -> None:
+    done = subprocess.run(
+        ["gixy", "--format", "json", str(configurations[inventory])], capture_output=True, text=True, check=False
+    )
+    found = json.loads(done.stdout)
+    assert [one for one in found if not LEFT.keys() & {(one["plugin"], inventory), (one["plugin"], "")}] == []
+
+
+def test_analyser_finds_the_hole_of_a_prefix(configurations: dict[str, Path], tmp_path: Path) -> None:
+    text = configurations["inventories/single"].read_text()
+    assert "location = /api-docs/ {" in text
+    (tmp_path / "nginx.conf").write_text(text.replace("location = /api-docs/ {", "location /api-docs/ {"))
+    done = subprocess.run(["gixy", "--format", "json", str(tmp_path / "nginx.conf")], capture_output=True, text=True)
+    assert "proxy_pass_normalized" in done.stdout
+
+
+@pytest.mark.parametrize("inventory", NAMES)
+def test_only_the_scenario_takes_prefixes_away(configurations: dict[str, Path], inventory: str) -> None:
+    """A location that is no exact one hands on the path as it is, so that the guards see what the service will."""
+    lines = [line.strip() for line in configurations[inventory].read_text().splitlines()]
+    location = ""
+    for line in lines:
+        location = line if line.startswith("location ") else location
+        if line.startswith("proxy_pass ") and line.count("/") > 2 and inventory != "molecule/nginx/inventory":
+            assert location.startswith("location = "), location
