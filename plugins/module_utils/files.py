@@ -510,7 +510,8 @@ def _apply_directory(change: Change, undo: ExitStack) -> None:
 
 
 def _remove_directory(path: str) -> None:
-    with filesystem.parent(path) as (around, name):
+    """One that we made, unless a program has put something into it meanwhile."""
+    with filesystem.parent(path) as (around, name), suppress(OSError):
         os.rmdir(name, dir_fd=around)
 
 

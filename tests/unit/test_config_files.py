@@ -364,3 +364,25 @@ def test_an_undefined_variable_stops_before_anything_is_sent(play, tmp_path):
         f"{tmp_path}/target/d/a: template a.j2 does not render:" in output and "'name_of_part' is undefined" in output
     )
     assert not (tmp_path / "target").exists()
+
+
+def test_what_confirms_may_have_all_undone_save_what_others_put_there(tmp_path):
+    (tmp_path / "x").write_text("former")
+    told = []
+
+    def refuse(result):
+        told.append(result["changed_paths"])
+        (tmp_path / "a/log").write_text("of a program that began")
+        raise RuntimeError
+
+    entries = [
+        entry(tmp_path / "x", content="new"),
+        entry(tmp_path / "a", state="directory"),
+        entry(tmp_path / "b", state="directory"),
+        entry(tmp_path / "a/y", content="y"),
+    ]
+    with pytest.raises(RuntimeError):
+        put(*entries, confirm=refuse)
+    assert told == [[f"{tmp_path}/{name}" for name in ("a", "b", "x", "a/y")]]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "log", "x"]
+    assert (tmp_path / "x").read_text() == "former"
