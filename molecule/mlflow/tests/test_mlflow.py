@@ -111,7 +111,8 @@ def test_job_changes_nothing_of_another_account(ask, ada):
         "runs/update": {"run_id": made["run_id"], "status": "FAILED"},
         "runs/delete": {"run_id": made["run_id"]},
         "runs/create": {"experiment_id": made["experiment_id"], "start_time": 1},
-        "registered-models/update": {"name": "hers", "description": "mine"},
+        "experiments/update": {"experiment_id": made["experiment_id"], "new_name": "mine"},
+        "registered-models/rename": {"name": "hers", "new_name": "mine"},
         "model-versions/create": {"name": "hers", "source": made["artifact_uri"], "run_id": made["run_id"]},
     }
     for user in ("worker", "restapi"):
@@ -134,7 +135,7 @@ def test_job_logs_registers_and_reads(ask):
     assert ask(f"registered-models/get?name={model['name']}", "restapi").status_code == 200
     assert ask("runs/log-metric", "restapi", data=metric).status_code == 403
     assert ask("runs/update", "worker", data={"run_id": made["run_id"], "status": "FINISHED"}).status_code == 200
-    assert ask("registered-models/delete", "restapi", data=model).status_code == 403
+    assert ask("registered-models/rename", "restapi", data=model | {"new_name": "mine"}).status_code == 403
 
 
 def test_extra_user_whose_permission_was_changed_by_hand_gets_it_back(ask, ada, play):
