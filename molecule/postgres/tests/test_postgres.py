@@ -56,7 +56,7 @@ def moving(host, sql, play):
     """Runs with this owner of a database that only this test declares."""
 
     def run(owner, *options):
-        database = {"name": "moving", "owner": owner, "password": f"password-of-{owner}"}
+        database = {"name": "moving", "owner": owner, "password": f"password-of-{owner}", "clients": ["testbed"]}
         extra = json.dumps({"postgres_databases_extra": [database]})
         return play("--tags", "postgres_provision", "-e", extra, *options)
 
