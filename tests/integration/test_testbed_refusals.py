@@ -95,7 +95,7 @@ UNCHECKED = [
         ({"MINIO_DOMAIN": "a..b"}, "a..b"),
         ({"MINIO_SERVER_URL": "nowhere"}, "nowhere"),
     ),
-    *cases("mlflow", "mlflow_environment", ({"MLFLOW_AUTH_CONFIG_PATH": "/none"}, "none")),
+    *cases("mlflow", "mlflow_environment", ({"PYTHONHOME": "/none"}, "encodings")),
     # Another program's port, of which nginx says nothing but in its log.
     *cases("nginx", "nginx_sites_extra", ([{**SITE, "port": 22}], "22")),
 ]
