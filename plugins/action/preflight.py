@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import ChainMap
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS
 from ansible_collections.mlfleet.stack.plugins.module_utils import authority, gpu, preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock
 
 ROLES_DIR = Path(__file__).parents[2] / "roles"
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
@@ -44,13 +46,24 @@ class ActionModule(ActionBase):
         result |= {"changed": False, "roles": names}
         if arguments["gpus"] is not None:
             return result | self._placed(roles, arguments["gpus"], task_vars)
-        lines = self._facts_lines(roles, task_vars) if arguments["facts"] else self._lines(roles, task_vars)
+        lines = self._facts_lines(roles, task_vars) if arguments["facts"] else self._first_lines(roles, task_vars)
         if not arguments["facts"] and task_vars["inventory_hostname"] == task_vars["ansible_play_hosts"][0]:
             lines += preflight.unknown_workers(arguments["roles"], task_vars["groups"])
         result["failed"] = bool(lines)
         if lines:
             result["msg"] = "\n".join(lines)
         return result
+
+    def _first_lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
+        """Nothing is said of the inventory while another run is under way; the first host speaks for all."""
+        is_first = task_vars["inventory_hostname"] == task_vars["ansible_play_hosts"][0]
+        inventory = Path(task_vars["hostvars"][task_vars["groups"]["all"][0]].get("inventory_dir") or Path.cwd())
+        try:
+            # This is a process of the task, and its parent the run.
+            run_lock.claim(run_lock.path_of(inventory), os.getppid(), self._task.check_mode or not is_first)
+        except (run_lock.RunningError, OSError) as error:
+            return [f"{inventory.name}: {error}"] if is_first else []
+        return self._lines(roles, task_vars)
 
     def _lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
         host, first = task_vars["inventory_hostname"], task_vars["ansible_play_hosts"][0]
@@ -78,6 +91,7 @@ class ActionModule(ActionBase):
             if next(filter(task_vars["ansible_play_hosts"].__contains__, hosts), "") == host
         }
         scattered = preflight.scattered(host, groups, functools.cache(task_vars["hostvars"].raw_get))
+        scattered = [*scattered, *preflight.unreachable(host, groups, task_vars["hostvars"])]
         strangers = preflight.strangers(task_vars["hostvars"][host], groups)
         wishes = preflight.flattened(declared("gpu_wishes")) if found.is_faultless else []
         required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}

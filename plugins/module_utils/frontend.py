@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,12 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.archives import Arch
 
 ARCHIVE, INPUTS = "frontend.tar.gz", "inputs"
 INDEX, PACKAGE, LOCK = "index.html", "package.json", "package-lock.json"
+# What a build is given of the environment.
+GIVEN = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|XDG_\w+|(https?|all|no)_proxy|npm_config_\w+"
+    r"|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR)",
+    re.IGNORECASE,
+)
 MINIMUM_NODE = 20
 GIT_PREFIX = "git+"
 UNVERSIONED = "0.0.0"  # of a package that is never published
@@ -270,7 +277,8 @@ def _run(
     words: list[str], failure: str, directory: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> str:
     """What the program prints."""
-    variables = {**os.environ, **(environment or {})}
+    # Its packages' programs are others' and run beside the deployment's passwords.
+    variables = {name: value for name, value in os.environ.items() if GIVEN.fullmatch(name)} | {**(environment or {})}
     try:
         done = subprocess.run(
             words,

@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import archives
+from ansible_collections.mlfleet.stack.plugins.module_utils import archives, frontend
 from ansible_collections.mlfleet.stack.plugins.module_utils.frontend import (
     BuildError,
     Source,
@@ -115,3 +115,13 @@ def test_release_is_the_packages_or_that_of_dioptra_around_it(tmp_path: Path) ->
     assert release(tree) == "1.2.2"
     (tree / "package.json").write_text('{"version": "2.0.0"}')
     assert release(tree) == "2.0.0"
+
+
+def test_build_is_given_what_it_needs_of_the_environment_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANSIBLE_VAULT_PASSWORD_FILE", "MY_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "GIT_DIR"):
+        monkeypatch.setenv(name, "secret")
+    for name in ("https_proxy", "NO_PROXY", "NPM_CONFIG_REGISTRY", "npm_config_cafile", "NODE_EXTRA_CA_CERTS"):
+        monkeypatch.setenv(name, "needed")
+    given = dict(line.split("=", 1) for line in frontend._run(["env"], "env fails").splitlines())
+    assert "secret" not in given.values() and list(given.values()).count("needed") == 5
+    assert {"PATH", "HOME"} <= given.keys()

@@ -17,6 +17,7 @@ from ansible_collections.mlfleet.stack.plugins.action.preflight import ARGUMENT_
 from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
 from ansible_collections.mlfleet.stack.plugins.modules.preflight import DOCUMENTATION
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock
 
 ROOT = Path(__file__).parents[2]
 SECRET = "Tr0ub4dor-and-three"
@@ -460,11 +461,12 @@ def play(tmp_path):
     site = [{"hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": tasks}]
     (tmp_path / "site.yml").write_text(yaml.safe_dump(site))
 
-    def run(**variables):
-        command = [Path(sys.executable).with_name("ansible-playbook"), "site.yml", "-i", "inventories/test"]
+    def run(*words, **variables):
+        command = [Path(sys.executable).with_name("ansible-playbook"), "site.yml", "-i", "inventories/test", *words]
         command += ["-vvv", "-e", json.dumps(variables)]
         environment = {
             **os.environ,
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
             "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
@@ -472,7 +474,7 @@ def play(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
-    run.inventory = inventory
+    run.inventory, run.cache = inventory, tmp_path / "cache"
     return run
 
 
@@ -518,3 +520,44 @@ def test_only_containers_are_refused_a_port_of_roots() -> None:
     }
     line = "nginx site a: port 443 is for root alone; use one from 1024, or topology_nginx_runtime: bare"
     assert told == {"bare": [], "docker": [line]}
+
+
+def test_second_run_ends_before_anything_else(play, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(play.cache))
+    path = run_lock.path_of(play.inventory)
+    run_lock.claim(path, os.getpid())
+    for words in ((), ("--check",)):
+        code, output = play(*words)
+        assert code != 0 and output.count("fatal:") == 1
+        assert "test: another run is under way since 20" in output and f"(process {os.getpid()} of " in output
+        assert "secrets are missing" not in output
+    path.unlink()
+    play("--check")
+    assert not path.exists()
+    play()
+    assert json.loads(path.read_text())["process"] != os.getpid(), "of the run, which has ended"
+    play()
+
+
+DB = {"ansible_host": "127.0.0.1", "ansible_port": 2222}
+
+
+@pytest.mark.parametrize(
+    ("db", "app", "line"),
+    [
+        (DB, {"ansible_host": "127.0.0.1"}, "topology_address: app would look for postgres at 127.0.0.1; set"),
+        ({"ansible_host": "localhost"}, {}, "topology_address: app would look for postgres at localhost; set"),
+        (
+            {"ansible_host": "192.0.2.10"},
+            {"ansible_host": "192.0.2.10"},
+            "topology_address: 192.0.2.10 is that of app, too",
+        ),
+        (DB | {"topology_address": "10.0.0.1"}, {"ansible_host": "127.0.0.1"}, ""),
+        (DB | {"topology_postgres_host": "db.example.org"}, {}, ""),
+        ({}, {}, ""),
+    ],
+)
+def test_service_that_its_clients_would_look_for_on_themselves_is_refused(db, app, line):
+    lines = list(preflight.unreachable("db", {"postgres": ["db"], "mlflow": ["app"]}, {"db": db, "app": app}))
+    assert len(lines) == bool(line) and all(line in each for each in lines)
+    assert list(preflight.unreachable("db", {"postgres": ["db"], "mlflow": ["db"]}, {"db": DB})) == []
