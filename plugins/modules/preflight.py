@@ -12,6 +12,7 @@ description:
     inventory alone, and reports all errors at once, one line each.
   - Checks that required groups have hosts, that no secret is missing or malformed, that names and ports make sense, and
     that operating system, Python and service manager are supported.
+  - Ends a run of the same inventory that begins while another one is under way on the controller.
   - Runs on the controller only and never shows a secret.
 version_added: 0.1.0
 author:
@@ -42,7 +43,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Changes nothing, so it does the same.
+    description: Changes nothing, so it does the same; it only looks whether another run is under way.
   diff_mode:
     support: none
     description: Changes nothing.
