@@ -18,7 +18,7 @@ import os
 import pwd
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 LOCK = Path("/run/mlfleet.lock")  # root's alone: who may open it could hold it
 MARK = Path("/run/mlfleet.json")
 PROCESSES = Path("/proc")
-FRESH_SECONDS = 120  # how long a run may leave a host alone and still have it
-WAIT_FOR_OTHERS_SECONDS = 150  # a run that has just ended is over by then
+FRESH_SECONDS = 60  # how long a run may leave a host alone and still have it
+WAIT_FOR_OTHERS_SECONDS = 90  # a run that has just ended is over by then
 WAIT_FOR_MODULE_SECONDS = 1800  # such as an installation that goes on after its run was killed
 PAUSE_SECONDS = 0.2
 _held: IO[str] | None = None
@@ -156,11 +156,12 @@ def _is_alive(identity: str) -> bool:
 def _connection() -> tuple[str, str]:
     """The SSH connection that this process came by, and who that is."""
     process, below = str(os.getpid()), ""
-    while process not in ("0", "1"):
-        name, fields = _status(process)
-        if name.startswith("sshd"):
-            return _identity(process), _who(below)
-        process, below = fields[1], process
+    with suppress(OSError):  # processes of others may be hidden
+        while process not in ("0", "1"):
+            name, fields = _status(process)
+            if name.startswith("sshd"):
+                return _identity(process), _who(below)
+            process, below = fields[1], process
     return "", f"{_name(os.getuid())} on this host"
 
 

@@ -5,20 +5,27 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.mlfleet.stack.plugins.action.config_files import ARGUMENT_SPEC
-from ansible_collections.mlfleet.stack.plugins.module_utils import files
+from ansible_collections.mlfleet.stack.plugins.module_utils import files, host_lock
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, install, pack, parse, unpack
 from ansible_collections.mlfleet.stack.plugins.modules.config_files import DOCUMENTATION
 
 ME = {"owner": str(os.geteuid()), "group": str(os.getegid())}
 SECRET = "correct-horse-battery-staple"
+
+
+@pytest.fixture(autouse=True)
+def nobody_else(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(host_lock, "LOCK", tmp_path_factory.getbasetemp() / "no lock")
 
 
 def entry(path, **keys):
@@ -203,6 +210,26 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     leftover.write_text("half")
     assert put(entry(tmp_path / "x", content="x"))["changed_paths"] == [str(tmp_path / "x"), str(leftover)]
     assert set(tree(tmp_path)) == {"x"}
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_killed_at_any_moment_leaves_whole_files_and_is_completed_by_the_next(tmp_path, moment):
+    texts = [f"{letter * 60_000}\n# End.\n" for letter in "ab"]
+    wanted = [[entry(tmp_path / f"d/{name}.env", content=text) for name in range(8)] for text in texts]
+    put(*wanted[0])
+    child = os.fork()
+    if child == 0:
+        while True:
+            put(*wanted[1])
+            put(*wanted[0])
+    time.sleep(0.03 + moment / 211)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert {path.read_text() for path in (tmp_path / "d").glob("*.env") if path.name[0] != "."} <= set(texts)
+    put(*wanted[1])
+    assert {path.name: path.read_text() for path in (tmp_path / "d").iterdir()} == dict.fromkeys(
+        (f"{name}.env" for name in range(8)), texts[1]
+    )
 
 
 def test_purge_keeps_directories_and_listed_files(tmp_path):

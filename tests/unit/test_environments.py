@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -111,3 +114,18 @@ def test_what_a_killed_run_left_goes_and_others_environments_stay(venv):
     venv.path.with_name("app.0123abcd.link").symlink_to("app.0123abcd")
     environments.clear(venv.path)
     assert trees(venv) == sorted(["app", venv.path.resolve().name, "app.tools", "app-2.0123abcd"])
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_kill_at_any_moment_leaves_a_whole_one_in_use(venv, moment):
+    install(venv)
+    child = os.fork()
+    if child == 0:
+        while True:
+            install(venv)
+    time.sleep(0.05 + moment / 97)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert venv.stamp.exists() and (venv.path / "pins").read_text() == "certifi==2026.1.4\n"
+    install(venv)
+    assert trees(venv) == ["app", venv.path.resolve().name]
