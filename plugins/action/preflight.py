@@ -16,7 +16,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.plugins.action import ActionBase
 from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS
-from ansible_collections.mlfleet.stack.plugins.module_utils import authority, gpu, preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils import authority, gpu, preflight, stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock
@@ -46,9 +46,12 @@ class ActionModule(ActionBase):
         result |= {"changed": False, "roles": names}
         if arguments["gpus"] is not None:
             return result | self._placed(roles, arguments["gpus"], task_vars)
-        lines = self._facts_lines(roles, task_vars) if arguments["facts"] else self._first_lines(roles, task_vars)
-        if not arguments["facts"] and task_vars["inventory_hostname"] == task_vars["ansible_play_hosts"][0]:
-            lines += preflight.unknown_workers(arguments["roles"], task_vars["groups"])
+        if arguments["facts"]:
+            lines, result["ansible_facts"] = self._about_facts(roles, task_vars)
+        else:
+            lines = self._first_lines(roles, task_vars)
+            if task_vars["inventory_hostname"] == task_vars["ansible_play_hosts"][0]:
+                lines += preflight.unknown_workers(arguments["roles"], task_vars["groups"])
         result["failed"] = bool(lines)
         if lines:
             result["msg"] = "\n".join(lines)
@@ -123,13 +126,15 @@ class ActionModule(ActionBase):
             ),
         ]
 
-    def _facts_lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
+    def _about_facts(self, roles: list[Role], task_vars: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        """What is wrong with the host, and the marks of the stores that it uses."""
         resolve = self._resolver(roles, task_vars)
         versions = self._declared("python_versions", roles, resolve)
         host, facts = task_vars["inventory_hostname"], task_vars["ansible_facts"]
         problems = list(preflight.host_problems(host, facts, versions))
         mine = {role.name for role in roles}
         units = {service: unit for service, unit in UNITS.items() if service in mine}
+        units |= self._declared("unit_name", roles, resolve)
         # Most runs find none, and need not render what says where they listen.
         if preflight.idle_services(units, facts):
             options = {name: role for role in roles for name in role.options if preflight.PORT_OPTIONS.fullmatch(name)}
@@ -138,7 +143,29 @@ class ActionModule(ActionBase):
                 for name, role in options.items()
             }
             problems += preflight.taken_ports(values, units, facts)
-        return [f"{host}: {line}" for line in problems]
+        marks, lines = self._stores(roles, resolve, task_vars)
+        return [*(f"{host}: {line}" for line in problems), *lines], {"store_marks": marks}
+
+    def _stores(
+        self, roles: list[Role], resolve: Callable[[Role, str], Any], task_vars: dict[str, Any]
+    ) -> tuple[dict[str, str], list[str]]:
+        """The marks of the stores that this host uses, and why it must not use what is there."""
+        host, groups, asked = task_vars["inventory_hostname"], task_vars["groups"], task_vars["ansible_play_hosts"]
+        mine = [store for store, users in stores.USERS.items() if not set(users).isdisjoint(task_vars["group_names"])]
+        if not mine:
+            return {}, []
+        topology = next(role for role in roles if "topology_empty_store_accepted" in role.options)
+        name = "topology_empty_store_accepted"
+        accepted = preflight.validated(name, topology.options[name], resolve(topology, name))[0]
+        facts = functools.cache(lambda host: task_vars["hostvars"].raw_get(host).get("ansible_facts", {}))
+        marks, lines = {}, []
+        for store in mine:
+            found = stores.Store.of(store, groups, asked, facts)
+            if found.mark:
+                marks[store] = str(found.mark)
+            if store not in accepted:
+                lines += [f"{host}: {problem}" for problem in found.problems(host)]
+        return marks, lines
 
     def _placed(self, roles: list[Role], found: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """The fact that says which instance of which worker gets which of the GPUs found."""

@@ -21,6 +21,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "tls": {"type": "dict", "options": ssl_toggle.ARGUMENT_SPEC, **ssl_toggle.CONDITIONS},
     "run": {"type": "dict", "required": True, "options": healthy_unit.ARGUMENT_SPEC},
     "reloads": {"type": "bool", "default": False},
+    "marks": {"type": "list", "elements": "dict", "default": []},
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount
+from ansible_collections.mlfleet.stack.plugins.module_utils.stores import MARKS, USED
 
 UNITS = "/etc/systemd/system"
 HEADER = "# Made by mlfleet; changes are undone by the next run.\n"
@@ -115,6 +116,21 @@ def overridden(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, 
     return {**ours, **{name.lower(): value for name, value in theirs.items()}}
 
 
+def mark_files(
+    marks: Mapping[str, str], stores: Iterable[str], paths: Iterable[str], owner: str
+) -> list[dict[str, Any]]:
+    """The marks of these stores on a host that uses them, and in the data of the one that is there."""
+    known = [store for store in stores if store in marks]
+    return [
+        *({"path": str(USED / store), "content": f"{marks[store]}\n"} for store in known),
+        *(
+            {"path": f"{path}/{MARKS[store]}", "content": f"{marks[store]}\n", "owner": owner, "group": owner}
+            for store in known
+            for path in paths
+        ),
+    ]
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
@@ -125,6 +141,7 @@ class FilterModule:
             "checker": checker,
             "container_name": container_name,
             "in_docker": in_docker,
+            "mark_files": mark_files,
             "mount_files": mount_files,
             "mount_directories": mount_directories,
             "mount_units": mount_units,

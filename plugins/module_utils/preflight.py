@@ -545,15 +545,15 @@ def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[
 
 
 def idle_services(units: Mapping[str, str], facts: Mapping[str, Any]) -> set[str]:
-    """Services whose unit does not run; C(units) has the unit of each, of which that of a template ends with C(@)."""
+    """Services whose unit does not run; C(units) has the unit of each."""
     if ALWAYS_RUNNING not in facts.get("running_units", {}):
         return set()  # the host shows nobody others' processes, so that who has a port cannot be said
     return {service for service, users in _users(units, facts).items() if not users}
 
 
 def _users(units: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, list[int]]:
-    running = {name.partition("@")[0]: users for name, users in facts.get("running_units", {}).items()}
-    return {service: running.get(unit.removesuffix("@"), []) for service, unit in units.items()}
+    running = facts.get("running_units", {})
+    return {service: running.get(unit, []) for service, unit in units.items()}
 
 
 def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, Any]) -> Iterator[str]:
@@ -569,12 +569,23 @@ def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, An
     ours = {user for users in _users(units, facts).values() for user in users if user}
     for service, name, port, address in _wanted_ports(values, units):
         for found in facts.get("listeners", []) if service in idle else []:
+            if found["port"] != port or not _overlap(address, found["address"]):
+                continue
+            is_same_user = units[service].startswith(found["user"])
+            other = _other_instance(units[service], facts) if is_same_user else None
             # A container goes on when its unit does not, and is mended in this run.
-            is_ours = found["uid"] in ours or units[service].startswith(found["user"])
-            if found["port"] == port and _overlap(address, found["address"]) and not is_ours:
-                taken = f"port {port}, which {name} wants, is taken by a program of user {found['user']}"
-                yield f"{taken}: stop that one, or set another port"
+            if other or not (is_same_user or found["uid"] in ours):
+                taken = f"port {port}, which {name} wants, is taken by {other or 'a program of user ' + found['user']}"
+                stop = f" with systemctl disable --now {other}" if other else ""
+                yield f"{taken}: stop that one{stop}, or set another port"
                 break
+
+
+def _other_instance(unit: str, facts: Mapping[str, Any]) -> str | None:
+    """The unit of another version, which runs as the same user."""
+    template, is_instance, _name = unit.partition("@")
+    running = facts.get("running_units", {})
+    return next((name for name in sorted(running) if is_instance and name.startswith(f"{template}@")), None)
 
 
 def _overlap(*addresses: str) -> bool:

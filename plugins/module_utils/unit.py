@@ -57,6 +57,8 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
         raise UnitError(f"{error}\n{go_back(running, options['run'], results['files']['changed_paths'])}") from error
     if failures:
         raise failures[0]
+    # Last, for they say that it has run with its data.
+    results["marks"] = files.install(files.parse(options["marks"]), check_mode, with_diff)
     return {
         "changed": any(result["changed"] for result in results.values()),
         "changed_paths": installed["changed_paths"],

@@ -10,7 +10,7 @@ module: host_facts
 short_description: Gathers the facts that the roles need, with the ports that are taken
 description:
   - The facts of M(ansible.builtin.setup) that the roles read; and which TCP ports are listened at and which units run,
-    by which M(mlfleet.stack.preflight) knows of a port that another program has.
+    by which M(mlfleet.stack.preflight) knows of a port that another program has; and which stores the host has used.
   - It is one module, so that this is one round trip. Name it in C(ansible_facts_modules) of a play that gathers facts.
   - Waits a while for a run of another controller that is changing the host, and then refuses.
   - Needs no rights; changes nothing.
@@ -35,7 +35,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: Those of the system, and two of its services.
+  description: Those of the system, and three of its services.
   returned: always
   type: dict
   contains:
@@ -48,6 +48,10 @@ ansible_facts:
       description: Users of each unit that has processes, by number.
       type: dict
       sample: {pgadmin: [997]}
+    used_stores:
+      description: The mark of each store that the host has used, empty where it was before there were marks.
+      type: dict
+      sample: {postgres: 5d1c0a7b2e9f4c36 db1}
 """
 
 import pwd
@@ -57,6 +61,7 @@ from ansible.module_utils.facts import ansible_collector, default_collectors
 from ansible.module_utils.facts.namespace import PrefixFactNamespace
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import BusyError, require_idle
 from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import listeners, running_units
+from ansible_collections.mlfleet.stack.plugins.module_utils.stores import used
 
 SUBSET = ("distribution", "platform", "python", "service_mgr", "ssh_pub_keys", "user")
 
@@ -85,7 +90,8 @@ def main() -> None:
         for listener in listeners()
     ]
     units = {name: sorted(uids) for name, uids in running_units().items()}
-    facts = collector.collect(module=module) | {"ansible_listeners": taken, "ansible_running_units": units}
+    own = {"ansible_listeners": taken, "ansible_running_units": units, "ansible_used_stores": used()}
+    facts = collector.collect(module=module) | own
     module.exit_json(ansible_facts=facts)
 
 

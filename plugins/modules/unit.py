@@ -32,6 +32,11 @@ options:
     description: Whether the unit takes up O(files) by a reload in place of a restart.
     type: bool
     default: false
+  marks:
+    description: Files that are installed once the unit is healthy, with path, content, owner and group.
+    type: list
+    elements: dict
+    default: []
   mounts:
     description: Data that the unit wants mounted. Their mount units are among O(files).
     type: list

@@ -16,7 +16,7 @@ import pytest
 from . import walk
 from .conftest import MOMENTS, Lab
 
-MAXIMUM_TASKS = 33
+MAXIMUM_TASKS = 34
 PAGES = {"dioptra": 30443, "mlflow": 35000, "pgadmin": 35050, "minio": 39000, "minio-console": 39001}
 
 
@@ -135,6 +135,21 @@ def test_port_of_another_program_stops_before_the_first_change(lab: Lab) -> None
     assert "testbed: port 5050, which topology_pgadmin_port wants, is taken by a program of user root" in run.output
     assert run.count("changed") == 0
     assert lab.converge().count("changed") == 1
+
+
+def test_empty_store_in_place_of_one_with_data_stops_before_the_first_change(lab: Lab) -> None:
+    data = "/var/lib/postgresql/15/main"
+    nothing = ("--tags", "nothing-but-the-validation")
+    lab.ssh(f"sudo systemctl stop postgresql@15-main && sudo mv {data} {data}.away")
+    try:
+        run = lab.playbook()
+        accepted = lab.playbook(*nothing, "-e", "topology_empty_store_accepted=postgres")
+    finally:
+        lab.ssh(f"sudo mv {data}.away {data} && sudo systemctl start postgresql@15-main")
+    assert run.code != 0 and run.count("changed") == 0
+    assert "postgres on testbed has no data, and not those that testbed used, last on testbed" in run.output
+    assert accepted.code == 0, accepted.output
+    lab.converge(*nothing)
 
 
 def test_empty_group_names_who_needs_it(lab: Lab, tmp_path: Path) -> None:

@@ -277,17 +277,14 @@ def test_ports_of_sites_and_units_of_templates():
     (line,) = preflight.taken_ports(values, {"nginx": "nginx"}, facts)
     assert line.startswith("port 80, which nginx site api wants, is taken by a program of user root: ")
     postgres = {"topology_postgres_port": 5432, "postgres_listen_address": "127.0.0.1"}
+    units = {"postgres": "postgresql@15-main"}
     for running, count in (({}, 1), ({"postgresql@15-main": [100]}, 0)):
-        assert (
-            len(
-                list(
-                    preflight.taken_ports(
-                        postgres, {"postgres": "postgresql@"}, facts | {"running_units": SEEN | running}
-                    )
-                )
-            )
-            == count
-        )
+        lines = list(preflight.taken_ports(postgres, units, facts | {"running_units": SEEN | running}))
+        assert len(lines) == count
+    former = {**listener("127.0.0.1", 5432, 100), "user": "postgres"}
+    found = {"listeners": [former], "running_units": SEEN | {"postgresql@15-main": [100]}}
+    (line,) = preflight.taken_ports(postgres, {"postgres": "postgresql@17-main"}, found)
+    assert "is taken by postgresql@15-main: stop that one with systemctl disable --now postgresql@15-main" in line
     assert not list(preflight.taken_ports(values, {"nginx": "nginx"}, {}))
     hidden = facts | {"running_units": {"user@1000": [1000]}}
     assert not list(preflight.taken_ports(values, {"nginx": "nginx"}, hidden))

@@ -1,0 +1,36 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where the stores of a host have their data, as its roles say; then ask the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.action import preflight as action
+from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils.stores import MARKS
+
+
+class ActionModule(action.ActionModule):
+    """Render what the roles of the host's stores say of them."""
+
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        # Past preflight, whose run takes its own arguments.
+        result = super(action.ActionModule, self).run(tmp, task_vars)
+        task_vars = task_vars or {}
+        _result, arguments = self.validate_argument_spec(
+            {"roles": {"type": "list", "elements": "str", "required": True}}
+        )
+        names = [name for name in arguments["roles"] if name in MARKS and name in task_vars["group_names"]]
+        if not names:
+            return result | {"changed": False}
+        roles = preflight.load_roles(names, action.ROLES_DIR, self._read)
+        resolve = self._resolver(roles, task_vars)
+        paths = self._declared("store_paths", roles, resolve)
+        patterns = self._declared("store_patterns", roles, resolve)
+        places = {store: {"paths": paths[store], "patterns": patterns.get(store, [])} for store in names}
+        return result | self._execute_module("mlfleet.stack.store_facts", {"stores": places}, task_vars=task_vars)
