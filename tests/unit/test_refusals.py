@@ -21,7 +21,13 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit,
 ROLES = Path(__file__).parents[2] / "roles"
 ME = {"owner": str(os.geteuid()), "group": str(os.getegid())}
 RUN = {"names": ["hello"], "wants": [], "files": [], "reload_files": [], "restart": False, "reload": False}
-OPTIONS = {"user": None, "tls": None, "reloads": False, "run": {**RUN, "timeout_seconds": 9, "stop_timeout_seconds": 9}}
+OPTIONS = {
+    "user": None,
+    "tls": None,
+    "reloads": False,
+    "marks": [],
+    "run": {**RUN, "timeout_seconds": 9, "stop_timeout_seconds": 9},
+}
 PROPERTIES = {
     "Id": "hello.service",
     "LoadState": "loaded",
