@@ -62,3 +62,16 @@ def test_only_the_scenario_takes_prefixes_away(configurations: dict[str, Path], 
         location = line if line.startswith("location ") else location
         if line.startswith("proxy_pass ") and line.count("/") > 2 and inventory != "molecule/nginx/inventory":
             assert location.startswith("location = "), location
+
+
+def test_pgadmin_on_a_host_of_its_own_is_known_by_a_name(tmp_path: Path) -> None:
+    """nginx cannot verify the address that it reaches it at."""
+    hosts = {"edge1": {"ansible_host": "192.0.2.41"}, "pages1": {"ansible_host": "192.0.2.71"}}
+    groups = {"nginx": {"hosts": {"edge1": None}}, "pgadmin": {"hosts": {"pages1": None}}}
+    inventory = tmp_path / "inventory"
+    inventory.mkdir()
+    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups}}))
+    (configuration,) = rendered(tmp_path / "nginx", inventory)
+    text = configuration.read_text()
+    assert "server 192.0.2.71:5050;" in text
+    assert "proxy_pass https://pgadmin;" in text and "proxy_ssl_name pgadmin;" in text
