@@ -58,7 +58,8 @@ def module(host, secret):
     """Runs one of the collection's modules on the host, or its check."""
 
     def run(name, check=False, fails=False, **options):
-        options = {"url": f"http://127.0.0.1:{PORT}", **options}
+        may_register = {"deployment_secret": secret("restapi_deployment")} if name == "dioptra_users" else {}
+        options = {"url": f"http://127.0.0.1:{PORT}", **may_register, **options}
         result = host.ansible(f"mlfleet.stack.{name}", json.dumps(options), check=check, become=False)
         assert ("changes" not in result) == fails, result
         return result
@@ -435,6 +436,21 @@ def ada(module, url):
     user = {"name": f"ada-{uuid.uuid4()}", "password": "first", "email": f"{uuid.uuid4()}@example.org"}
     yield user
     Client(url, user["name"], user["password"]).call("DELETE", "/users/current", json={"password": user["password"]})
+
+
+@pytest.mark.parametrize("days", [300, -2])
+def test_account_is_told_and_removed_when_it_is_to_be_absent(module, accounts, url, expire, days):
+    bob = {"name": f"bob-{uuid.uuid4()}", "password": "first", "email": f"{uuid.uuid4()}@example.org"}
+    assert module("dioptra_users", users=[*accounts, bob])["changes"] == [f"user {bob['name']}"]
+    told = {"kind": "Dioptra account", "name": bob["name"], "remove": ""}
+    assert told in module("dioptra_users", check=True, users=accounts)["undeclared"]
+    expire(bob["name"], days)
+    users = [*accounts, {**bob, "state": "absent"}]
+    assert module("dioptra_users", check=True, users=users)["changes"] == [f"user {bob['name']}"]
+    assert module("dioptra_users", users=users)["changes"] == [f"user {bob['name']}"]
+    assert Client(url, bob["name"], bob["password"]).status == 401
+    again = module("dioptra_users", users=users)
+    assert not again["changed"] and told not in again["undeclared"]
 
 
 def test_password_that_is_not_to_be_renewed_is_warned_of(module, accounts, ada, expire, inventory):
