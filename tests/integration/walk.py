@@ -164,13 +164,7 @@ def ask_minio(address: str, port: int) -> int:
 
 def ask_console(address: str, port: int) -> int:
     published = json.dumps({"accessKey": "minioadmin", "secretKey": "minioadmin"})
-    return ask_http(
-        address,
-        port,
-        ("GET", "/api/v1/buckets", None),
-        ("POST", "/api/v1/login", published),
-        ("GET", "/api/v1/users", None),
-    )
+    return ask_http(address, port, ("GET", "/api/v1/buckets", None), ("POST", "/api/v1/login", published))
 
 
 def ask_postgres(address: str, port: int) -> int:
@@ -196,7 +190,7 @@ def ask_redis(address: str, port: int) -> int:
                 answer = redis.recv(1000)
         except OSError:  # it wants a certificate first
             continue
-        assert answer.startswith((b"-NOAUTH", b"-WRONGPASS", b"-ERR")), f"{command}: {answer!r}"
+        assert not answer or answer.startswith((b"-NOAUTH", b"-WRONGPASS", b"-ERR")), f"{command}: {answer!r}"
     return len(commands)
 
 
