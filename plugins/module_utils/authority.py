@@ -23,6 +23,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import 
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -112,8 +113,10 @@ def _is_signed_by(found: Certificate, issuer: Certificate) -> bool:
         x509.load_pem_x509_certificate(found.pem.encode()).verify_directly_issued_by(
             x509.load_pem_x509_certificate(issuer.pem.encode())
         )
-    except Exception:  # the library has an error of its own for each way in which this fails
+    except (ValueError, InvalidSignature):  # other names or algorithms, or another key
         return False
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"whose certificate {found.subject} is cannot be told: {error}") from None
     return True
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -149,7 +150,7 @@ def public_key(pem: Pem) -> bytes:
         key = load_pem_private_key(blocks[0].encode(), password=None)
     except TypeError:
         raise CertificateError(f"{pem.origin}: is a key with a pass phrase, which a service cannot enter") from None
-    except Exception:  # the library's errors of this call share no base class
+    except (ValueError, UnsupportedAlgorithm):
         raise CertificateError(f"{pem.origin}: is no private key that can be read") from None
     _refuse_explicit_curve(pem.origin, blocks[0])
     return _comparable(key.public_key())

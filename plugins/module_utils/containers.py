@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import QUESTION_SECONDS, WORK_SECONDS, run
 
 IMAGE_LABEL = "mlfleet.image"  # of an image that was built here; its value is the program's name
 LOG_LINES = 25
@@ -35,17 +36,27 @@ IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+WORK = ("build", "import", "pull", "push")
+
+
 class DockerError(Exception):
     """A command that Docker refused; the message holds its last words."""
 
 
-def docker(*words: str, environment: dict[str, str] | None = None) -> str:
+class NoDockerError(DockerError):
+    """There is no Docker on this host, as in a check of a fresh one."""
+
+
+def docker(*words: str, environment: dict[str, str] | None = None, seconds: float | None = None) -> str:
     """What a command of Docker's prints."""
     variables = {**os.environ, "DOCKER_BUILDKIT": "1", **(environment or {})}
+    bound = seconds or (WORK_SECONDS if words[0] in WORK else QUESTION_SECONDS)
     try:
-        done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, env=variables)
+        done = run(["docker", *words], bound, env=variables)
     except FileNotFoundError:
-        raise DockerError("there is no Docker on this host; run site.yml from its start") from None
+        raise NoDockerError("there is no Docker on this host; run site.yml from its start") from None
+    except TimeoutError as error:
+        raise DockerError(f"the engine does not answer: {error}") from None
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise DockerError(f"docker {words[0]} fails:\n" + "\n".join(lines[-LOG_LINES:]))
@@ -53,11 +64,19 @@ def docker(*words: str, environment: dict[str, str] | None = None) -> str:
 
 
 def find_image(name: str) -> dict[str, Any] | None:
-    """What the engine knows of an image; nothing when it does not have it, or when there is no engine yet."""
+    """What the engine knows of an image; nothing when it does not have it, or when there is no Docker yet.
+
+    Raises:
+        DockerError: the engine is there and does not say.
+    """
     try:
         found: list[dict[str, Any]] = json.loads(docker("image", "inspect", name))
-    except DockerError:
+    except NoDockerError:
         return None
+    except DockerError as error:
+        if "no such image" in str(error).lower():
+            return None
+        raise
     return found[0]
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
 
 LISTS = Path("/var/lib/apt/lists")
 
@@ -19,7 +20,7 @@ States = dict[str, tuple[str, str]]
 def states(names: list[str]) -> States:
     """What dpkg is to do with each of the packages that it knows, and what it has done."""
     shown = "--showformat=${Package} ${db:Status-Want} ${db:Status-Status}\n"
-    listed = subprocess.run(["dpkg-query", "--show", shown, *names], capture_output=True, text=True, check=False).stdout
+    listed = run(["dpkg-query", "--show", shown, *names]).stdout
     return {name: (wanted, status) for name, wanted, status in map(str.split, listed.splitlines())}
 
 
@@ -33,7 +34,7 @@ def missing(names: list[str], found: States) -> list[str]:
 def provided() -> set[str]:
     """Names that installed packages stand for."""
     shown = "--showformat=${db:Status-Status} ${Provides}\n"
-    listed = subprocess.run(["dpkg-query", "--show", shown], capture_output=True, text=True, check=False).stdout
+    listed = run(["dpkg-query", "--show", shown]).stdout
     lines = [line.removeprefix("installed ") for line in listed.splitlines() if line.startswith("installed ")]
     return {entry.split()[0].partition(":")[0] for line in lines for entry in line.split(",") if entry.strip()}
 
@@ -43,7 +44,7 @@ def unknown(names: list[str]) -> list[str]:
     if not any(LISTS.glob("*_Packages*")):
         return []
     asked = ["apt-cache", "policy", "--", *names]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}).stdout
+    told = run(asked, env={**os.environ, "LC_ALL": "C"}).stdout
     return [name for name in names if not re.search(rf"^{re.escape(name)}:\n.*\n  Candidate: [^(]", told, re.MULTILINE)]
 
 

@@ -10,15 +10,16 @@ import re
 import shutil
 import socket
 import ssl
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.mlfleet.stack.plugins.module_utils import environments, redis_live
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
 from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
@@ -146,6 +147,8 @@ def ask(probe: dict, unit: str, started: bool, since: float) -> str:
             return f"its log has no line like {probe['log']!r} yet"
     except OSError as error:
         return f"{probe.get('http') or probe.get('tcp')}: {error}"
+    except (HTTPException, ValueError) as error:  # ValueError is what the library has for some malformed ones
+        return f"{probe.get('http') or probe.get('tcp')} answered what is no HTTP: {error!r}"
     return ""
 
 
@@ -201,7 +204,7 @@ def strays(current: list[Unit]) -> list[dict]:
 
 def log(unit: str, since: float, lines: int = 1000) -> str:
     words = ("journalctl", f"--unit={unit}", f"--since=@{int(since)}", f"--lines={lines}", "--no-pager", "--output=cat")
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    return program(list(words)).stdout.strip()
 
 
 def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: int, can_go_back: bool = False) -> None:
@@ -317,7 +320,7 @@ def prepare(current: list[Unit], others: list[Unit], surplus: list[str], options
             raise UnitError(f"{', '.join(surplus)} did not stop: {error}") from None
         with suppress(UnitError):  # one whose end has failed would stay, and be too many for ever
             command("systemctl", "reset-failed", *surplus)
-        remove_containers(surplus)
+        remove_containers(surplus, options["stop_timeout_seconds"] + PROBE_SECONDS)
     if disabled := [unit.id for unit in current if not unit.is_enabled]:
         command("systemctl", "enable", "--quiet", *disabled)
 

@@ -10,6 +10,7 @@ import json
 import ssl
 import uuid
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from http.cookiejar import CookieJar
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -119,6 +120,8 @@ class Http:
             is_trusted = not isinstance(reason, ssl.SSLError) or reason.reason == "WRONG_VERSION_NUMBER"
             kind = NotRunningError if is_trusted else HttpError
             raise kind(f"{self.url} does not answer: {reason}") from error
+        except HTTPException as error:
+            raise HttpError(f"{self.url} answers what is no HTTP: {error!r}") from error
         if status in GATEWAY_ERRORS:
             raise NotRunningError(f"{self.url} does not answer: its proxy says {status}")
         try:

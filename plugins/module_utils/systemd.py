@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import time
 from pathlib import Path
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import QUESTION_SECONDS, run
+from ansible_collections.mlfleet.stack.plugins.module_utils.containers import DockerError, docker
 
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,"
@@ -23,10 +24,10 @@ class UnitError(Exception):
     """A unit that did not do as it was told, or does not answer."""
 
 
-def command(*words: str, timeout: float | None = None) -> str:
+def command(*words: str, timeout: float = QUESTION_SECONDS) -> str:
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout)
-    except subprocess.TimeoutExpired:
+        done = run(list(words), timeout)
+    except TimeoutError:
         raise UnitError(f"{' '.join(words)} did not end within {timeout:.0f} s") from None
     if done.returncode != 0:
         raise UnitError((done.stderr or done.stdout).strip())
@@ -83,21 +84,23 @@ def reread(current: list[Unit], timeout: float, others: list[Unit] | None = None
     outdated = [unit for unit in current if unit.needs_daemon_reload]
     if running := [unit.id for unit in outdated if unit.is_running]:
         command("systemctl", "stop", "--", *running, timeout=timeout)
-    remove_containers([unit.id for unit in outdated])
+    remove_containers([unit.id for unit in outdated], timeout)
     known = current + (others or [])
     if any(unit.needs_daemon_reload or not unit.is_known for unit in known):
         command("systemctl", "daemon-reload")
 
 
-def remove_containers(names: list[str]) -> None:
+def remove_containers(names: list[str], timeout: float) -> None:
     """Ends containers of units that systemd has lost, as when it stopped the unit while the engine did not run."""
-    if not shutil.which("docker"):
-        return
     for name in names:
         label = f"label={UNIT_LABEL}={name.removesuffix('.service')}"
-        listed = subprocess.run(
-            ["docker", "ps", "--all", "--quiet", "--filter", label], capture_output=True, text=True, check=False
-        )
-        if found := listed.stdout.split():
-            command("docker", "stop", *found)
-            command("docker", "rm", "--force", *found)
+        try:
+            found = docker("ps", "--all", "--quiet", "--filter", label).split()
+        except DockerError:  # without an engine there are none
+            return
+        try:
+            if found:
+                docker("stop", *found, seconds=timeout)
+                docker("rm", "--force", *found)
+        except DockerError as error:
+            raise UnitError(f"the container of {name} does not end: {error}") from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import redis_live, systemd
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Pair
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item
 
 HEADER = "# Made by mlfleet's ssl_toggle; changes are undone by the next run.\n"
@@ -238,7 +238,10 @@ def check(service: Service, wanted: Wanted) -> None:
     command = service.checker(wanted) if service.checker else []
     if not command:
         return
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = run(command)
+    except OSError as error:
+        raise ToggleError(f"its own checker cannot be asked: {error}") from None
     if done.returncode != 0:
         raise ToggleError(f"its own checker refuses the setting: {' '.join((done.stderr or done.stdout).split())}")
 

@@ -61,6 +61,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.mlfleet.stack.plugins.module_utils import certificates, files
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError, Pem
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 
 STORE = Path("/etc/ssl/certs")
@@ -126,9 +127,9 @@ def main() -> None:
         if is_stale and not module.check_mode:
             files.apply(changes)
             # Orphans go last: they are how a run that comes after a killed one knows.
-            code, _output, error = module.run_command(["update-ca-certificates"])
-            if code != 0 or missing_in_bundle(wanted):
-                module.fail_json(msg=f"update-ca-certificates did not install them: {error.strip()}")
+            done = run(["update-ca-certificates"])
+            if done.returncode != 0 or missing_in_bundle(wanted):
+                module.fail_json(msg=f"update-ca-certificates did not install them: {done.stderr.strip()}")
             for path in orphans():
                 path.unlink()
     except (CertificateError, files.FilesError, OSError) as error:

@@ -132,15 +132,14 @@ base_is_there:
 """
 
 import base64
-import fcntl
 import json
 import shlex
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import alone, run
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import (
     IMAGE_LABEL,
     IMAGE_OPTIONS,
@@ -211,7 +210,7 @@ def apt_accounts() -> str:
 
 def apt_settings() -> str:
     """How the host reaches its sources, such as by a proxy; of its other settings, hooks would miss their programs."""
-    lines = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = run(["apt-config", "dump"], check=True).stdout.splitlines()
     return "\n".join(
         [
             *(line for line in lines if line.startswith("Acquire::")),
@@ -298,14 +297,13 @@ def main() -> None:
     )
     options = module.params
     is_asked = options["state"] == "found" or module.check_mode
-    base_is_there = bool(options["base"]) and bool(find_image(options["base"]))
     must_build = False
     try:
+        base_is_there = bool(options["base"]) and bool(find_image(options["base"]))
         before = found = "" if options["push_again"] else reference(options)
         if not found and not is_asked:
             # Hosts that have one build for them, and runs on two controllers, wait for each other.
-            with LOCK.open("w") as lock, tempfile.TemporaryDirectory(dir=module.tmpdir) as scratch:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with alone(LOCK), tempfile.TemporaryDirectory(dir=module.tmpdir) as scratch:
                 must_build = not have(options, Path(scratch))
             found = reference(options)
             if must_build and options["missing"] == "fail":

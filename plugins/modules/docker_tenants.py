@@ -53,10 +53,10 @@ tenants:
   sample: [gitlab]
 """
 
-import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.containers import DockerError, docker
 from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import missing, states
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UNIT_LABEL
 
@@ -69,10 +69,10 @@ def tenants() -> list[str]:
     """Running containers without our label; none when there is no engine that answers."""
     shown = f'{{{{.Label "{UNIT_LABEL}"}}}} {{{{.Names}}}}'
     try:
-        done = subprocess.run(["docker", "ps", "--format", shown], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+        listed = docker("ps", "--format", shown)
+    except DockerError:
         return []
-    return [line.strip() for line in done.stdout.splitlines() if line.startswith(" ")]
+    return [line.strip() for line in listed.splitlines() if line.startswith(" ")]
 
 
 def main() -> None:

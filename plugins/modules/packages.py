@@ -58,10 +58,11 @@ undeclared:
 """
 
 import os
-import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import held, missing, states, unknown
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
@@ -74,7 +75,10 @@ def run(command: list[str], lock_timeout_seconds: int) -> None:
     """Runs an apt or dpkg command, waiting while another program holds the lock; RuntimeError when it fails."""
     deadline = time.monotonic() + lock_timeout_seconds
     while True:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+        try:
+            done = program(command, WORK_SECONDS, env=ENVIRONMENT)
+        except TimeoutError as error:
+            raise RuntimeError(str(error)) from None
         if done.returncode == 0:
             return
         if not any(sign in done.stderr for sign in LOCKED) or time.monotonic() > deadline:

@@ -66,12 +66,11 @@ undeclared:
 import ipaddress
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.containers import DockerError, docker
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
 from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import UNIT, listeners
 from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
@@ -101,11 +100,11 @@ def stray_units(units: list[str], prefixes: list[str]) -> Iterator[dict[str, str
 
 def containers() -> dict[str, tuple[str, str]]:
     """Name and unit of each container by its id; its unit is empty where it is not ours."""
-    if not shutil.which("docker"):
-        return {}
     shown = f'{{{{.ID}}}} {{{{.Names}}}} {{{{.Label "{UNIT_LABEL}"}}}}'
-    words = ["docker", "ps", "--all", "--no-trunc", "--format", shown]
-    listed = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    try:
+        listed = docker("ps", "--all", "--no-trunc", "--format", shown)
+    except DockerError:  # without an engine there are none
+        return {}
     rows = [line.split(" ") for line in listed.splitlines()]
     return {identifier: (name, unit) for identifier, name, unit in rows}
 

@@ -11,6 +11,7 @@ children() {
 uvicorn=$(children "$MAINPID" uvicorn)
 former=$(children "$uvicorn" spawn_main)
 kill -HUP "$uvicorn"
+# A process of another may have its number meanwhile, and is no child of uvicorn. systemd ends what does not end.
 for process in $former; do
-    while [ -e "/proc/$process" ]; do sleep 0.5; done
+    while children "$uvicorn" spawn_main | grep --quiet --line-regexp "$process"; do sleep 0.5; done
 done

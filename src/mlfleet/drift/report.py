@@ -242,12 +242,14 @@ class History:
     keep: int
 
     def reports(self) -> list[Report]:
-        """Return all that can be read, the oldest first."""
+        """Return all of this version, the oldest first."""
         found = []
         for path in sorted(self.directory.glob("*T*Z.json")):
             try:
                 found.append(load(path))
-            except MlfleetError:
+            except MlfleetError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise
                 continue  # of another version
         return found
 
