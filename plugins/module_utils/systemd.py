@@ -90,7 +90,7 @@ def reread(current: list[Unit], timeout: float, others: list[Unit] | None = None
         command("systemctl", "daemon-reload")
 
 
-def remove_containers(names: list[str], timeout: float) -> None:
+def remove_containers(names: list[str], timeout: float = QUESTION_SECONDS) -> None:
     """Ends containers of units that systemd has lost, as when it stopped the unit while the engine did not run."""
     for name in names:
         label = f"label={UNIT_LABEL}={name.removesuffix('.service')}"

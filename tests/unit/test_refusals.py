@@ -221,5 +221,5 @@ def test_package_is_a_plain_name(name):
 
 def test_package_that_another_one_stands_for_is_not_missing(monkeypatch):
     listed = "installed awk, editor:any (= 1)\ninstalled \nconfig-files gone\n"
-    monkeypatch.setattr(dpkg.subprocess, "run", lambda *_words, **_options: subprocess.CompletedProcess([], 0, listed))
+    monkeypatch.setattr(dpkg, "run", lambda *_words, **_options: subprocess.CompletedProcess([], 0, listed))
     assert dpkg.missing(["awk", "editor", "gone", "bash"], {"bash": ("install", "installed")}) == ["gone"]
