@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.plugins.action import ActionBase
-from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS
+from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS, unreachable
 from ansible_collections.mlfleet.stack.plugins.module_utils import authority, gpu, preflight, stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
@@ -94,7 +94,7 @@ class ActionModule(ActionBase):
             if next(filter(task_vars["ansible_play_hosts"].__contains__, hosts), "") == host
         }
         scattered = preflight.scattered(host, groups, functools.cache(task_vars["hostvars"].raw_get))
-        scattered = [*scattered, *preflight.unreachable(host, groups, task_vars["hostvars"])]
+        scattered = [*scattered, *unreachable(host, groups, task_vars["hostvars"])]
         strangers = preflight.strangers(task_vars["hostvars"][host], groups)
         wishes = preflight.flattened(declared("gpu_wishes")) if found.is_faultless else []
         required = {role: names for role, names in declared("required_groups").items() if role in speaks_for}

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 from zlib import crc32
 
 LOOPBACK = "127.0.0.1"
+LOOPBACKS = re.compile(r"127(\.[0-9]+){3}|localhost(\..*)?")
 UNITS = {  # by the group whose role runs it
     "postgres": "postgresql@",
     "redis": "redis-server",
@@ -80,6 +82,20 @@ def units(groups: Iterable[str], kinds: Iterable[str] = (), containers: Iterable
         *(f"dioptra-worker-{kind}@" for kind in kinds),
         *(f"container-{name}" for name in containers),
     ]
+
+
+def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A service of this host that others would look for on themselves."""
+    for service in CLIENTS:
+        address = addresses([host], hostvars)[0]
+        others = [client for client in clients(groups, service) if client != host]
+        if host not in groups.get(service, ()) or hostvars[host].get(f"topology_{service}_host") or not others:
+            continue
+        same = [client for client in others if addresses([client], hostvars)[0] == address]
+        if LOOPBACKS.fullmatch(address):
+            yield f"topology_address: {others[0]} would look for {service} at {address}; set the host's own address"
+        elif same:
+            yield f"topology_address: {address} is that of {same[0]}, too, which needs {service}; set each host's own"
 
 
 def listen(host: str) -> str:

@@ -20,15 +20,17 @@ WORK_SECONDS = 3600  # what downloads, builds or installs
 PAUSE_SECONDS = 1
 
 
-def run(words: list[str], seconds: float = QUESTION_SECONDS, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(
+    words: list[str], seconds: float = QUESTION_SECONDS, check: bool = False, **options: Any
+) -> subprocess.CompletedProcess[str]:
     """What a program printed, and how it ended.
 
     Raises:
         TimeoutError: it did not end; an OSError, as when there is no such program.
     """
-    options = {"capture_output": True, "text": True, "check": False, "stdin": subprocess.DEVNULL} | options
+    options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL} | options
     try:
-        return subprocess.run(words, timeout=seconds, **options)
+        return subprocess.run(words, timeout=seconds, check=check, **options)
     except subprocess.TimeoutExpired:
         raise TimeoutError(
             f"{' '.join(words[:2])} did not end within {seconds:.0f} s, and was ended: see what it waits for"

@@ -14,7 +14,6 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
-from ansible_collections.mlfleet.stack.plugins.filter import topology
 from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import MAX_RENEW_DAYS
 from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import DEFAULT_PATH, Mount
@@ -50,7 +49,6 @@ PREDEFINED_ROLE = re.compile(r"postgres|pg_.*")
 PORTS = range(1, 65536)
 PRIVILEGED_PORTS = range(1, 1024)
 ALWAYS_RUNNING = "systemd-journald"
-LOOPBACKS = re.compile(r"127(\.[0-9]+){3}|localhost(\..*)?")
 WILDCARDS = frozenset(("0.0.0.0", "::"))
 # Those that say where a host's services listen.
 PORT_OPTIONS = re.compile(r"topology_\w+_(port|enabled)|\w+_listen_address|nginx_sites_\w+")
@@ -660,20 +658,6 @@ def scattered(host: str, groups: Mapping[str, Sequence[str]], declared: Callable
             for name in names:
                 if mine.get(name) != first.get(name):
                     yield f"{name}: is not what it is on {members[0]}; set it once, in group_vars/{group}"
-
-
-def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[str, Values]) -> Iterator[str]:
-    """A service of this host that others would look for on themselves."""
-    for service in topology.CLIENTS:
-        address = topology.addresses([host], hostvars)[0]
-        others = [client for client in topology.clients(groups, service) if client != host]
-        if host not in groups.get(service, ()) or hostvars[host].get(f"topology_{service}_host") or not others:
-            continue
-        same = [client for client in others if topology.addresses([client], hostvars)[0] == address]
-        if LOOPBACKS.fullmatch(address):
-            yield f"topology_address: {others[0]} would look for {service} at {address}; set the host's own address"
-        elif same:
-            yield f"topology_address: {address} is that of {same[0]}, too, which needs {service}; set each host's own"
 
 
 def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:

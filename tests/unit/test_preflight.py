@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.mlfleet.stack.plugins.action.preflight import ARGUMENT_SPEC
+from ansible_collections.mlfleet.stack.plugins.filter import topology
 from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
 from ansible_collections.mlfleet.stack.plugins.modules.preflight import DOCUMENTATION
@@ -555,6 +556,6 @@ DB = {"ansible_host": "127.0.0.1", "ansible_port": 2222}
     ],
 )
 def test_service_that_its_clients_would_look_for_on_themselves_is_refused(db, app, line):
-    lines = list(preflight.unreachable("db", {"postgres": ["db"], "mlflow": ["app"]}, {"db": db, "app": app}))
+    lines = list(topology.unreachable("db", {"postgres": ["db"], "mlflow": ["app"]}, {"db": db, "app": app}))
     assert len(lines) == bool(line) and all(line in each for each in lines)
-    assert list(preflight.unreachable("db", {"postgres": ["db"], "mlflow": ["db"]}, {"db": DB})) == []
+    assert list(topology.unreachable("db", {"postgres": ["db"], "mlflow": ["db"]}, {"db": DB})) == []
