@@ -26,7 +26,7 @@ INVENTORIES = [
     path.parent
     for pattern in ("inventories/*/hosts.yml", "molecule/*/inventory/hosts.yml")
     for path in sorted(ROOT.glob(pattern))
-    if has_nginx(path) and not path.parents[1].is_symlink()
+    if path.parts[-2] != "lab" and has_nginx(path) and not path.parents[1].is_symlink()
 ]
 NAMES = [str(path.relative_to(ROOT)) for path in INVENTORIES]
 
