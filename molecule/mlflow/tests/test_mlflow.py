@@ -101,19 +101,22 @@ def test_extra_user_is_let_in_as_declared(ask, ada):
     assert ada("registered-models/get?name=hers").status_code == 200
 
 
-def test_job_changes_nothing_of_another_account(ask, ada):
-    made = ada("runs/create", experiment_id=number(ask, "hers"), start_time=1).json()["run"]["info"]
+def test_job_changes_nothing_of_another_account(ask):
+    name = f"molecule-{uuid.uuid4()}"
+    experiment = ask("experiments/create", "admin", data={"name": name}).json()["experiment_id"]
+    made = ask("runs/create", "admin", data={"experiment_id": experiment, "start_time": 1}).json()["run"]["info"]
     metric = {"run_id": made["run_id"], "key": "answer", "value": 42, "timestamp": 1}
-    assert ada("runs/log-metric", **metric).status_code == 200
+    assert ask("runs/log-metric", "admin", data=metric).status_code == 200
+    assert ask("registered-models/create", "admin", data={"name": name}).status_code == 200
     refused = {
         "runs/log-metric": metric | {"value": 0},
         "runs/set-tag": {"run_id": made["run_id"], "key": "k", "value": "v"},
         "runs/update": {"run_id": made["run_id"], "status": "FAILED"},
         "runs/delete": {"run_id": made["run_id"]},
-        "runs/create": {"experiment_id": made["experiment_id"], "start_time": 1},
-        "experiments/update": {"experiment_id": made["experiment_id"], "new_name": "mine"},
-        "registered-models/rename": {"name": "hers", "new_name": "mine"},
-        "model-versions/create": {"name": "hers", "source": made["artifact_uri"], "run_id": made["run_id"]},
+        "runs/create": {"experiment_id": experiment, "start_time": 1},
+        "experiments/update": {"experiment_id": experiment, "new_name": "mine"},
+        "registered-models/rename": {"name": name, "new_name": "mine"},
+        "model-versions/create": {"name": name, "source": made["artifact_uri"], "run_id": made["run_id"]},
     }
     for user in ("worker", "restapi"):
         assert {path: ask(path, user, data=data).status_code for path, data in refused.items()} == dict.fromkeys(
@@ -121,6 +124,7 @@ def test_job_changes_nothing_of_another_account(ask, ada):
         )
         read = ask(f"runs/get?run_id={made['run_id']}", user).json()["run"]
         assert read["data"]["metrics"][0]["value"] == 42 and read["info"]["status"] == "RUNNING"
+    ask("experiments/delete", "admin", data={"experiment_id": experiment})
 
 
 def test_job_logs_registers_and_reads(ask):

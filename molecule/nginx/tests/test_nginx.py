@@ -2,12 +2,14 @@
 
 import socket
 import ssl
+import time
 
 import pytest
 import requests
 
 PORT = 8080
 BACKEND = 8081
+BURST, PER_SECOND = 30, 0.5  # nginx_sign_in_burst, nginx_sign_in_rate_per_minute
 PAGES = "/run/molecule-backend"
 # Files, and at /told/ what it heard.
 SERVE = """
@@ -145,9 +147,10 @@ def test_few_large_bodies_are_kept_at_once(forward):
 
 def test_sign_in_is_limited(ask):
     paths = ["/limited/", "/open/limited/", "/open/../limited/x", "/LIMITED/"] * 12
+    begin = time.monotonic()
     answers = [ask(path).status_code for path in paths]
     assert set(answers) == {200, 404, 429}
-    assert answers[-8:] == [429] * 8
+    assert len(answers) - answers.count(429) <= BURST + 1 + PER_SECOND * (time.monotonic() - begin)
 
 
 def test_pages_stay_when_tls_is_switched(request, ask):
