@@ -16,6 +16,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import MOUNT_
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **config_files.ARGUMENT_SPEC,
     "user": {"type": "str"},
+    "home": {"type": "path"},
     "shell": {"type": "str"},
     "mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT_OPTIONS},
     "tls": {"type": "dict", "options": ssl_toggle.ARGUMENT_SPEC, **ssl_toggle.CONDITIONS},

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -45,6 +46,11 @@ def _devices(nodes: Iterable[str]) -> dict[str, str]:
         if allowed
         else {"state": "absent"}
     )
+
+
+def account(unit: str) -> str:
+    """The name of a unit's user: its own, which useradd takes up to 32 signs of."""
+    return unit if len(unit) <= 32 else f"{unit[:23]}-{hashlib.sha256(unit.encode()).hexdigest()[:8]}"
 
 
 def systemd_word(text: object) -> str:
@@ -134,6 +140,7 @@ def mark_files(
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
+            "account": account,
             "instance_files": instance_files,
             "device_files": device_files,
             "absent": absent,

@@ -160,7 +160,7 @@ def exchange(connection: socket.socket, probe: dict) -> str:
 
 
 def secured(connection: socket.socket, probe: dict) -> socket.socket:
-    """The connection with TLS, where the probe wants it. Who the service is, ssl_toggle has asked."""
+    """The connection with TLS, where the probe wants it. Who tells a secret asks who the service is."""
     if not probe.get("tls"):
         return connection
     context = ssl.create_default_context()
@@ -182,7 +182,7 @@ def other_in_memory(options: dict) -> str:
             secured(plain, options["probe"]) as connection,
             connection.makefile("rwb") as stream,
         ):
-            return redis_live.difference(stream, options["redis"])
+            return redis_live.difference(connection, stream, options["redis"])
     except OSError:
         return ""
 

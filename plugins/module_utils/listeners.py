@@ -30,16 +30,33 @@ class Listener:
 
 
 def listeners() -> Iterator[Listener]:
-    for version, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        table = PROC / "net" / version
+    for state, local, _remote, uid, inode in _sockets():
+        if state == LISTENING:
+            yield Listener(inode, *local, uid)
+
+
+def uid_of_peer(connection: socket.socket) -> int | None:
+    """User of the program of this host that has accepted a connection; None where that cannot be told."""
+    here, there = connection.getsockname()[:2], connection.getpeername()[:2]
+    for _state, local, remote, uid, inode in _sockets():
+        if (local, remote) == (there, here) and inode != "0":
+            return uid
+    return None
+
+
+def _sockets() -> Iterator[tuple[str, tuple[str, int], tuple[str, int], int, str]]:
+    """State, both ends, user and inode of each socket; one that nobody has accepted yet has the inode 0."""
+    for table in (PROC / "net/tcp", PROC / "net/tcp6"):
         for line in table.read_text().splitlines()[1:] if table.exists() else []:  # a host may do without IPv6
-            _number, local, _remote, state, _queues, _timer, _retransmits, uid, _timeout, inode = line.split()[:10]
-            if state != LISTENING:
-                continue
-            number, port = local.split(":")
-            words = struct.unpack(f"<{len(number) // 8}I", bytes.fromhex(number))
-            address = ipaddress.ip_address(socket.inet_ntop(family, struct.pack(f">{len(words)}I", *words)))
-            yield Listener(inode, str(getattr(address, "ipv4_mapped", None) or address), int(port, 16), int(uid))
+            _number, local, remote, state, _queues, _timer, _retransmits, uid, _timeout, inode = line.split()[:10]
+            yield state, _end(local), _end(remote), int(uid), inode
+
+
+def _end(text: str) -> tuple[str, int]:
+    number, port = text.split(":")
+    words = struct.unpack(f"<{len(number) // 8}I", bytes.fromhex(number))
+    address = ipaddress.ip_address(struct.pack(f">{len(words)}I", *words))
+    return str(getattr(address, "ipv4_mapped", None) or address), int(port, 16)
 
 
 def running_units() -> dict[str, set[int]]:

@@ -7,9 +7,13 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import uid_of_peer
 
 # Redis tells some rules by other words than they were given, and these follow from the others.
 SAME = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all", "nocommands": "-@all"}
@@ -25,13 +29,26 @@ class RedisReplyError(Exception):
     """What Redis answers to a command that it refuses."""
 
 
-def difference(stream: BinaryIO, options: dict) -> str:
+def sign_in(connection: socket.socket, stream: BinaryIO, files: str, username: str, password: str) -> None:
+    """Signs in to the program whose user owns these files, and to nobody else who took its port while it was away.
+
+    Raises:
+        ConnectionError: it is somebody else, who has not been told the password.
+    """
+    with suppress(RedisReplyError):
+        ask(stream, "PING")  # its answer shows that the connection has been accepted
+    if uid_of_peer(connection) != Path(files).stat().st_uid:
+        raise ConnectionError("somebody else than Redis has its port")
+    ask(stream, "AUTH", username, password)
+
+
+def difference(connection: socket.socket, stream: BinaryIO, options: dict) -> str:
     """In what the running Redis is not what its files say, or an empty text, also where it cannot be told.
 
     C(options) has C(username), C(password), C(acl_file) and C(config_file).
     """
     try:
-        ask(stream, "AUTH", options["username"], options["password"])
+        sign_in(connection, stream, options["acl_file"], options["username"], options["password"])
         categories = {name: set(ask(stream, "ACL", "CAT", name)) for name in ask(stream, "ACL", "CAT")}
         running = users(ask(stream, "ACL", "LIST"), categories)
         declared = users(Path(options["acl_file"]).read_text().splitlines(), categories)
@@ -101,6 +118,8 @@ def _reply(stream: BinaryIO) -> list[str]:
     if not line:
         raise ConnectionError("Redis has closed the connection")
     kind, value = line[0], line[1:]
+    if kind in "$*" and not value.isdecimal():
+        raise ConnectionError("the answer is not one of Redis")
     if kind == "-":
         raise RedisReplyError(value)
     if kind == "$":

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import QUESTION_SECONDS, run
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import DockerError, docker
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
 
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,"
-    "FragmentPath,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic,NRestarts"
+    "FragmentPath,DropInPaths,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic,NRestarts"
 )
 UNITS = Path("/etc/systemd/system")
 UNIT_LABEL = "mlfleet.unit"  # of a container; its value is the systemd unit that runs it
@@ -48,9 +49,11 @@ class Unit:
         self.is_known = properties["LoadState"] != "not-found"
         self.state = properties["ActiveState"]
         self.is_enabled = properties["UnitFileState"] in ("enabled", "static", "generated")
-        # A file of ours over a package's is not noticed by systemd itself.
+        # A file of ours over a package's is not noticed by systemd itself, nor is one beside it in a new directory.
         ours = UNITS / self.id
         is_hidden = ours.exists() and str(ours) != properties["FragmentPath"]
+        beside = [path for path in (UNITS / f"{self.id}.d").glob("*.conf") if OURS in path.read_bytes()]
+        is_hidden |= not {str(path) for path in beside} <= set(properties["DropInPaths"].split())
         self.needs_daemon_reload = properties["NeedDaemonReload"] == "yes" or (self.is_known and is_hidden)
         self.start = properties["InactiveExitTimestampMonotonic"]
         self.started_at = since_epoch(self.start)

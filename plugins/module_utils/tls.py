@@ -185,7 +185,7 @@ def _reload_redis(wanted: Wanted, unit: str) -> bool:
             context.wrap_socket(plain) as connection,
             connection.makefile("rwb") as stream,
         ):
-            redis_live.ask(stream, "AUTH", wanted.username, wanted.password)
+            redis_live.sign_in(connection, stream, wanted.path("tls.conf"), wanted.username, wanted.password)
             redis_live.ask(stream, "CONFIG", "SET", *words)
     except (OSError, redis_live.RedisReplyError):  # not repeated, since it could name the password
         return False
@@ -196,7 +196,7 @@ SERVICES = {
     "nginx": Service(
         unit="nginx",
         directory="/etc/nginx/mlfleet-tls",
-        user="root",
+        user="www-data",
         settings=_nginx_settings,
         checker=lambda wanted: ["nginx", "-t", "-q"],
         reload=_reload_by_systemd,
@@ -345,7 +345,7 @@ def _connected(address: str) -> Iterator[socket.socket]:
 
 
 def _unverified() -> ssl.SSLContext:
-    """Trusts anybody: the fingerprint is compared instead."""
+    """Trusts anybody: the fingerprint is compared instead, and who is told a password by its user."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import files, healthy_unit
@@ -39,6 +41,8 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
     failures: list[Exception] = []
     if options["user"]:
         results["user"] = account(options["user"], options["shell"], check_mode)
+        if options["home"] and not check_mode:
+            hand_over(options["home"], options["user"], options["run"])
 
     def take_up(installed: Result) -> None:
         results["files"] = installed
@@ -128,6 +132,20 @@ def account(name: str, shell: str | None, check_mode: bool) -> dict[str, Any]:
     texts = {"before_header": f"user {name}", "after_header": f"user {name}", "before": before, "after": after}
     changed = found is None or is_other
     return {"changed": changed, "diff": [texts] if changed else []}
+
+
+def hand_over(home: str, user: str, run: dict[str, Any]) -> None:
+    """Gives what is in a home to its new user; the home itself goes last, with the files, so the next run knows."""
+    former = Path(home).lstat().st_uid if Path(home).is_dir() else 0
+    found = pwd.getpwnam(user)
+    if former in (0, found.pw_uid):
+        return
+    units = [f"{run['template']}@*.service"] if run["template"] else run["names"]
+    command("systemctl", "stop", "--", *units, timeout=run["stop_timeout_seconds"])
+    for _path, directories, names, place in os.fwalk(home):
+        for name in directories + names:
+            if os.stat(name, dir_fd=place, follow_symlinks=False).st_uid == former:
+                os.chown(name, found.pw_uid, found.pw_gid, dir_fd=place, follow_symlinks=False)
 
 
 def told_of(run: dict[str, Any], installed: dict[str, Any], reloads: bool) -> dict[str, Any]:

@@ -20,6 +20,11 @@ options:
   user:
     description: A system account without a home, which is made when it is missing, with a group of the same name.
     type: str
+  home:
+    description: >-
+      The program's directory. Where it is another user's, as of an earlier version, the program ends, and the user gets
+      all that the former one owns there.
+    type: path
   shell:
     description: Its shell; by default one that exists keeps its own.
     type: str

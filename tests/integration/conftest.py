@@ -100,7 +100,7 @@ class Lab:
 
     def run_role_tests(self, host: str = "testbed") -> None:
         """Runs the roles' own tests, save those that switch TLS, which takes long, and of what scenarios declare."""
-        files = [str(ROOT / "molecule" / role / "tests") for role in TESTED_ROLES]
+        files = [str(ROOT / "molecule" / role / "tests") for role in [*TESTED_ROLES, "shared"]]
         words = ["pytest", "-p", "no:cacheprovider", "--hosts", f"ansible://{host}", "--ansible-inventory", self.name]
         words += ["--sudo", "-k", "not switched and not drives and not extra", *files]
         done = self.command(

@@ -25,7 +25,7 @@ CONTAINERS = {  # and the user of each
     "mlfleet-dioptra-restapi": "dioptra",
     "mlfleet-pgadmin": "pgadmin",
     "mlfleet-nginx": "www-data",
-    "mlfleet-dioptra-worker-tensorflow-cpu-1": "dioptra-worker",
+    "mlfleet-dioptra-worker-tensorflow-cpu-1": "dioptra-worker-tensorflow-cpu",
 }
 WORKER, WORKER_UNIT = "mlfleet-dioptra-worker-tensorflow-cpu-1", "dioptra-worker-tensorflow-cpu@1"
 WORKER_MEMORY_MB = 1500

@@ -5,7 +5,6 @@ import requests
 
 UNIT = "hello.service"
 SIGN_OF_DEPLOYMENT = f"systemctl cat {UNIT}"
-MAXIMUM_EXPOSURE = 5.0  # systemd-analyze's scale ends at 10; an unconfined unit has 9.6
 
 
 @pytest.fixture
@@ -22,11 +21,6 @@ def test_program_answers(forward):
 def test_program_runs_as_its_user_and_comes_back_with_the_host(host, process):
     assert host.check_output("ps -o user= -p %s", process()) == "hello"
     assert host.service(UNIT).is_enabled
-
-
-def test_unit_is_confined(host):
-    report = host.check_output("systemd-analyze security --no-pager %s", UNIT).splitlines()[-1]
-    assert float(report.split(":")[1].split()[0]) <= MAXIMUM_EXPOSURE
 
 
 def test_program_may_write_to_its_home_only(host, process):

@@ -16,8 +16,13 @@ def process(host):
 @pytest.fixture
 def as_job(host, process):
     """Runs a command as a job of the instance would: in its view of the host, as its user."""
-    account = "--setuid=$(id -u dioptra-worker) --setgid=$(id -g dioptra-worker)"
-    return lambda unit, command: host.run(f"nsenter --target={process(unit)} --mount {account} sh -c %s", command)
+
+    def run(unit, command):
+        user = f"dioptra-worker-{unit.partition('@')[0]}"
+        account = f"--setuid=$(id -u {user}) --setgid=$(id -g {user})"
+        return host.run(f"nsenter --target={process(unit)} --mount {account} sh -c %s", command)
+
+    return run
 
 
 @pytest.mark.parametrize("instance", ["vision@1", "scratch@1", "scratch@2"])
@@ -49,6 +54,42 @@ def test_kind_has_its_environment(host, process):
     assert not [word for word in environment if word.startswith("CUDA_VISIBLE_DEVICES=")]
 
 
+def test_kind_has_its_secrets_which_nobody_else_reads(host, process):
+    environment = host.check_output("cat /proc/%s/environ", process("vision@1")).split("\0")
+    assert "HUB_TOKEN=only-for-vision" in environment
+    assert host.run("grep --recursive --files-with-matches only-for-vision /etc").stdout.split() == [
+        "/etc/mlfleet/dioptra-worker-vision.secret.env"
+    ]
+    assert host.file("/etc/mlfleet/dioptra-worker-vision.secret.env").mode == 0o600
+
+
+@pytest.mark.parametrize("other", ["dioptra-worker-vision@1", "mlflow", "dioptra-restapi"])
+def test_job_cannot_read_what_others_are_told(host, as_job, other):
+    main, name = host.check_output("systemctl show --property=MainPID --value %s", other), other.partition("@")[0]
+    assert "TRACKING" in host.check_output("cat /proc/%s/environ", main)
+    own = as_job("scratch@1", "cat /proc/self/environ; cat /etc/mlfleet/dioptra-worker-scratch.env")
+    assert own.rc == 0
+    tried = as_job("scratch@1", f"cat /proc/{main}/environ")
+    assert (tried.stdout, "No such file or directory" in tried.stderr) == ("", True)
+    for path in (f"/etc/mlfleet/{name}.env", f"/etc/mlfleet/{name}.secret.env", f"/var/lib/mlfleet/{name}/."):
+        assert host.file(path).exists
+        tried = as_job("scratch@1", f"cat {path}; ls {path}")
+        assert (tried.stdout.replace(path, "").strip(), tried.stderr.count("Permission denied") > 0) == ("", True)
+    for sign in ("TERM", "0"):
+        assert as_job("scratch@1", f"kill -{sign} {main}").rc != 0
+
+
+def test_job_that_takes_too_much_memory_ends_alone(host, process):
+    unit, before = "dioptra-worker-vision@1", process("vision@1")
+    shown = host.check_output("systemctl show --property=MemoryMax,CPUQuotaPerSecUSec,TasksMax %s", unit)
+    assert set(shown.split()) == {f"MemoryMax={1024 * 2**20}", "CPUQuotaPerSecUSec=1.500000s", "TasksMax=500"}
+    group = host.check_output("systemctl show --property=ControlGroup --value %s", unit)
+    procs = f"$(ls -d /sys/fs/cgroup/memory{group} /sys/fs/cgroup{group} 2>/dev/null | head -1)/cgroup.procs"
+    assert host.run(f"sh -c 'echo $$ >{procs} && exec python3 -c \"bytearray(2**31)\"'").rc == 137
+    assert process("vision@1") == before
+    assert host.service(unit).is_running
+
+
 def test_job_reads_its_data(host, as_job):
     assert as_job("vision@1", f"cat {DATA}/GPL-3").stdout == host.file(f"{SOURCE}/GPL-3").content_string
 
@@ -61,7 +102,7 @@ def test_data_cannot_be_written_to_by_anybody(host, as_job):
 
 
 def test_data_declared_writable_can_be_written_to(host, as_job):
-    host.check_output("install --directory --owner=dioptra-worker /srv/results")
+    host.check_output("install --directory --owner=dioptra-worker-scratch /srv/results")
     assert as_job("scratch@1", "touch /dioptra/scratch/results/file").rc == 0
     assert as_job("vision@1", "touch /dioptra/scratch/results/file").rc != 0
 
