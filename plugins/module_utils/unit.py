@@ -140,8 +140,8 @@ def hand_over(home: str, user: str, run: dict[str, Any]) -> None:
     found = pwd.getpwnam(user)
     if former in (0, found.pw_uid):
         return
-    units = [f"{run['template']}@*.service"] if run["template"] else run["names"]
-    command("systemctl", "stop", "--", *units, timeout=run["stop_timeout_seconds"])
+    ended = [f"{run['template']}@*.service"] if run["template"] else run["names"]
+    command("systemctl", "stop", "--", *ended, timeout=run["stop_timeout_seconds"])
     for _path, directories, names, place in os.fwalk(home):
         for name in directories + names:
             if os.stat(name, dir_fd=place, follow_symlinks=False).st_uid == former:
