@@ -34,6 +34,7 @@ PROPERTIES = {
     "SubState": "running",
     "UnitFileState": "enabled",
     "FragmentPath": "",
+    "DropInPaths": "",
     "NeedDaemonReload": "no",
     "StateChangeTimestampMonotonic": "1",
 }
