@@ -110,9 +110,9 @@ def test_page_of_the_application_can_be_refreshed(ask):
 
 
 def test_plain_request_is_sent_to_the_same_page(ask):
-    answer = ask(DEEP, "http", Host="testbed.example.org")
+    answer = ask(DEEP, "http", Host="testbed")
     assert answer.status_code == 308
-    assert answer.headers["Location"] == f"https://testbed.example.org:{HTTPS}{DEEP}"
+    assert answer.headers["Location"] == f"https://testbed:{HTTPS}{DEEP}"
 
 
 def test_person_refreshes_a_page_of_the_application(forward):
