@@ -23,7 +23,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock
 
 ROLES_DIR = Path(__file__).parents[2] / "roles"
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
-    "roles": {"type": "list", "elements": "str", "required": True},
+    "roles": {"type": "list", "elements": "str", "default": []},
     "facts": {"type": "bool", "default": False},
     "gpus": {"type": "dict"},
 }
@@ -49,15 +49,13 @@ class ActionModule(ActionBase):
         if arguments["facts"]:
             lines, result["ansible_facts"] = self._about_facts(roles, task_vars)
         else:
-            lines = self._first_lines(roles, task_vars)
-            if task_vars["inventory_hostname"] == task_vars["ansible_play_hosts"][0]:
-                lines += preflight.unknown_workers(arguments["roles"], task_vars["groups"])
+            lines = self._first_lines(arguments["roles"], roles, task_vars)
         result["failed"] = bool(lines)
         if lines:
             result["msg"] = "\n".join(lines)
         return result
 
-    def _first_lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
+    def _first_lines(self, site: list[str], roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
         """Nothing is said of the inventory while another run is under way; the first host speaks for all."""
         is_first = task_vars["inventory_hostname"] == task_vars["ansible_play_hosts"][0]
         inventory = Path(task_vars["hostvars"][task_vars["groups"]["all"][0]].get("inventory_dir") or Path.cwd())
@@ -66,7 +64,10 @@ class ActionModule(ActionBase):
             run_lock.claim(run_lock.path_of(inventory), os.getppid(), self._task.check_mode or not is_first)
         except (run_lock.RunningError, OSError) as error:
             return [f"{inventory.name}: {error}"] if is_first else []
-        return self._lines(roles, task_vars)
+        if not site:
+            return []
+        unknown = preflight.unknown_workers(site, task_vars["groups"]) if is_first else ()
+        return [*self._lines(roles, task_vars), *unknown]
 
     def _lines(self, roles: list[Role], task_vars: dict[str, Any]) -> list[str]:
         host, first = task_vars["inventory_hostname"], task_vars["ansible_play_hosts"][0]

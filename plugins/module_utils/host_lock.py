@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS
+
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
@@ -31,7 +33,7 @@ MARK = Path("/run/mlfleet.json")
 PROCESSES = Path("/proc")
 FRESH_SECONDS = 60  # how long a run may leave a host alone and still have it
 WAIT_FOR_OTHERS_SECONDS = 90  # a run that has just ended is over by then
-WAIT_FOR_MODULE_SECONDS = 1800  # such as an installation that goes on after its run was killed
+WAIT_FOR_MODULE_SECONDS = WORK_SECONDS  # such as an installation that goes on after its run was killed
 PAUSE_SECONDS = 0.2
 _held: IO[str] | None = None
 
@@ -55,7 +57,7 @@ class Mark:
         return f"busy since {since} UTC by a run of {self.who} ({self.doing})"
 
 
-def hold(module: AnsibleModule, doing: str = "") -> None:
+def hold(module: AnsibleModule, doing: str = "", others_seconds: float = WAIT_FOR_OTHERS_SECONDS) -> None:
     """Nobody else changes this host until the module has ended; one that cannot have that ends in one line.
 
     In check mode, which changes nothing, it is not asked for.
@@ -66,7 +68,7 @@ def hold(module: AnsibleModule, doing: str = "") -> None:
     # Until the process ends, in whatever way.
     _held = os.fdopen(os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
     try:
-        _wait(_held)
+        _wait(_held, others_seconds)
     except BusyError as error:
         module.fail_json(msg=f"{error}; nothing was changed")
     _mark(doing or module._name.rpartition(".")[2])
@@ -96,12 +98,12 @@ def require_idle() -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-def _wait(lock: IO[str]) -> None:
+def _wait(lock: IO[str], others_seconds: float) -> None:
     begin = time.monotonic()
     while not _takes(lock, fcntl.LOCK_EX) or _other_run():
         other = _other_run()
         waited = time.monotonic() - begin
-        if waited > (WAIT_FOR_OTHERS_SECONDS if other else WAIT_FOR_MODULE_SECONDS):
+        if waited > (others_seconds if other else WAIT_FOR_MODULE_SECONDS):
             raise BusyError(f"this host is {other or read_mark()}: run again when it has ended")
         fcntl.flock(lock, fcntl.LOCK_UN)
         time.sleep(PAUSE_SECONDS)

@@ -23,6 +23,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem, minio_policy
 from ansible_collections.mlfleet.stack.plugins.module_utils import minio_accounts as accounts
 from ansible_collections.mlfleet.stack.plugins.module_utils import minio_buckets as buckets
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
     BUILT_IN_POLICIES,
     CONNECTION_OPTIONS,
@@ -592,6 +593,7 @@ def run_module(kind: str) -> None:
 
 
 def exit_with(module: AnsibleModule, document: Document, **settings: Any) -> None:
+    hold(module)  # keys of service accounts may be kept in a file of the host's
     connection = {name: module.params[name] for name in CONNECTION_OPTIONS}
     try:
         result = converge(connection, document, module.check_mode, **settings)

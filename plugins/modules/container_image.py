@@ -139,7 +139,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.commands import alone, run
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS, run
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import (
     IMAGE_LABEL,
     IMAGE_OPTIONS,
@@ -150,6 +150,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.containers import (
     find_image,
 )
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, Item, install
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 APT = Path("/etc/apt")
@@ -160,7 +161,6 @@ APT_PATHS = {  # as they are named in the context
     "trusted.gpg.d": APT / "trusted.gpg.d",
     "shared-keyrings": Path("/usr/share/keyrings"),
 }
-LOCK = Path("/run/mlfleet-container-image.lock")
 ACCOUNTS = ".docker/config.json"  # in the home of who calls
 
 
@@ -298,12 +298,14 @@ def main() -> None:
     options = module.params
     is_asked = options["state"] == "found" or module.check_mode
     must_build = False
+    if not is_asked:
+        # Hosts that have one build for them wait for each other, also where they have come by connections of their own.
+        hold(module, f"container_image {options['name']}", WORK_SECONDS)
     try:
         base_is_there = bool(options["base"]) and bool(find_image(options["base"]))
         before = found = "" if options["push_again"] else reference(options)
         if not found and not is_asked:
-            # Hosts that have one build for them, and runs on two controllers, wait for each other.
-            with alone(LOCK), tempfile.TemporaryDirectory(dir=module.tmpdir) as scratch:
+            with tempfile.TemporaryDirectory(dir=module.tmpdir) as scratch:
                 must_build = not have(options, Path(scratch))
             found = reference(options)
             if must_build and options["missing"] == "fail":

@@ -111,6 +111,7 @@ undeclared:
 import sqlite3
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.pgadmin import (
     Database,
     NotThereError,
@@ -165,6 +166,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold(module)
     try:
         result = converge(module.params, module.check_mode)
     except PgadminError as error:

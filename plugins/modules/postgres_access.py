@@ -109,6 +109,7 @@ undeclared:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.postgres import (
     NotRunningError,
     PostgresError,
@@ -166,6 +167,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold(module)
     try:
         result = apply(module.params, module.check_mode)
     except PostgresError as error:

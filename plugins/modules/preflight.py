@@ -26,9 +26,10 @@ options:
         C(__ROLE_maximum_hosts) is how many it can have itself. It runs on C(__ROLE_python_versions). Settings of the
         building blocks in C(__ROLE_uses) are validated with its own. C(__ROLE_gpu_wishes) is a list of workers with
         their C(count) and the C(gpus) that each wants.
+      - Without any the run is claimed and nothing is validated, for playbooks that do one thing alone.
     type: list
     elements: str
-    required: true
+    default: []
   facts:
     description:
       - Whether to look at the hosts' facts instead of at the settings - operating system, Python and service manager.

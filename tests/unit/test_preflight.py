@@ -537,6 +537,19 @@ def test_second_run_ends_before_anything_else(play, monkeypatch):
     play()
 
 
+def test_playbook_of_its_own_claims_the_inventory_and_validates_nothing(play, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(play.cache))
+    shutil.copy(ROOT / "playbooks/claim.yml", play.inventory.parents[1] / "site.yml")
+    path = run_lock.path_of(play.inventory)
+    code, output = play()
+    assert code == 0 and "secrets are missing" not in output, output
+    assert path.exists()
+    run_lock.claim(path, os.getpid())
+    code, output = play()
+    assert code != 0 and output.count("fatal:") == 1
+    assert "test: another run is under way since 20" in output
+
+
 DB = {"ansible_host": "127.0.0.1", "ansible_port": 2222}
 
 

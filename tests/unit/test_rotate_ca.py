@@ -35,7 +35,8 @@ def rotate(tmp_path: Path) -> Run:
     }
     plays = [{"hosts": "all", "gather_facts": False, "tasks": [site]}]
     (stack / "playbooks/site.yml").write_text(yaml.safe_dump(plays))
-    (stack / "playbooks/restart_minio.yml").write_text(yaml.safe_dump([{"hosts": "none", "tasks": []}]))
+    for name in ("claim", "restart_minio"):
+        (stack / f"playbooks/{name}.yml").write_text(yaml.safe_dump([{"hosts": "none", "tasks": []}]))
     lacks = [
         {
             "ansible.builtin.command": "true",
