@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).parent.parent.parent
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
@@ -65,3 +68,42 @@ def test_settings_page_names_existing_variables() -> None:
     named = {name for row in rows for name in re.findall(r"`([a-z]\w+)`", row[2])}
     assert named
     assert named <= known, named - known
+
+
+def options(specs: dict, prefix: str = "") -> Iterator[tuple[str, dict]]:
+    """Each with those that its entries have."""
+    for name, option in specs.items():
+        yield prefix + name, option
+        yield from options(option.get("options") or {}, f"{prefix}{name}[].")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_settings_of_ones_own_are_secret_or_say_that_they_are_shown(role: str) -> None:
+    for name, option in options(specs(role)):
+        if name.endswith(("environment", "_settings")) and not option.get("no_log"):
+            told = str(option["description"])
+            assert re.search(r"changes show|without secrets", told, re.IGNORECASE), f"{name}: {told}"
+
+
+def test_secret_environment_is_in_a_file_of_roots_that_is_not_shown() -> None:
+    files = load("roles/unit/vars/main.yml")["__unit_files_of_unit"]
+    found = [file for file in files if "unit_secret_environment" in str(file)]
+    assert [(file["mode"], file["sensitive"], "group" in file) for file in found] == [("0600", True, False)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_hidden"),
+    [
+        ("masterauth", True),
+        ("requirepass", True),
+        ("tls-key-file-pass", True),
+        ("MasterAuth", True),
+        ("timeout", False),
+    ],
+)
+def test_password_among_the_settings_of_redis_is_not_shown(setting: str, is_hidden: bool) -> None:
+    [file] = [
+        file for file in load("roles/redis/vars/main.yml")["__redis_files"] if file["path"].endswith("redis.conf")
+    ]
+    templar = Templar(DataLoader(), {"redis_settings": {setting: "x"}})
+    assert templar.template(trust_as_template(file["sensitive"])) is is_hidden
