@@ -91,6 +91,7 @@ class Http:
             headers={"Accept": "application/json", **headers},
             use_proxy=False,  # the services of a deployment are not behind one
             use_netrc=False,
+            follow_redirects="none",  # the password would go along
             timeout=timeout_seconds,
             ca_path=ca_file,
             cookies=CookieJar(),
@@ -122,6 +123,8 @@ class Http:
             raise kind(f"{self.url} does not answer: {reason}") from error
         except HTTPException as error:
             raise HttpError(f"{self.url} answers what is no HTTP: {error!r}") from error
+        if 300 <= status < 400:
+            raise HttpError(f"{self.url}: {method} {path} leads elsewhere, to {response.headers['Location']}")
         if status in GATEWAY_ERRORS:
             raise NotRunningError(f"{self.url} does not answer: its proxy says {status}")
         try:

@@ -6,6 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.mlfleet.stack.plugins.filter import drift
 from ansible_collections.mlfleet.stack.plugins.filter.unit import systemd_word
 from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
@@ -26,6 +29,26 @@ def test_openssh_reads_the_key_and_it_is_the_same_each_time(tmp_path: Path) -> N
     assert shown.strip() == drift.ssh_public_key(SECRET)
     assert drift.ssh_private_key(SECRET) == file.read_text()
     assert drift.ssh_public_key(f"{SECRET}.") != shown.strip()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "groups", "begin"),
+    [
+        (["192.0.2.7"], ["redis"], 'restrict,from="192.0.2.7" KEY '),
+        (["192.0.2.7"], ["drift"], 'restrict,from="192.0.2.7,127.0.0.1,::1" KEY '),
+        ([], ["redis"], "restrict KEY "),
+    ],
+)
+def test_hosts_take_the_key_from_the_one_that_checks_alone(addresses: list[str], groups: list[str], begin: str) -> None:
+    declared = yaml.safe_load((ROOT / "roles/host/vars/main.yml").read_text())
+    values = {
+        "__host_drift_from": trust_as_template(declared["__host_drift_from"]),
+        "topology_drift_addresses": addresses,
+        "topology_drift_public_key": "KEY",
+        "group_names": groups,
+    }
+    told = Templar(DataLoader(), values).template(trust_as_template(declared["__host_drift_key"][1]["content"]))
+    assert told.splitlines()[1].startswith(begin)
 
 
 def test_hosts_are_known_by_address_and_port() -> None:

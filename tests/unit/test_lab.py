@@ -6,12 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
 
-from mlfleet.lab import Releases, free_address, ssh_command
+from mlfleet.lab import Releases, free_address, one_lab_at_a_time, ssh_command
 from mlfleet.lab_image import debian_sources, image_tag
 from mlfleet.lab_inventory import LabInventory, lab_variables, public_line
 from mlfleet.project import MlfleetError
@@ -262,3 +263,15 @@ def test_releases_are_given_for_all_or_for_one():
     assert Releases.parse([]).of("db1") == 12
     with pytest.raises(MlfleetError, match="Debian 11 is not available: choose 12 or 13"):
         Releases.parse(["db1=11"])
+
+
+def test_link_of_a_stranger_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    with one_lab_at_a_time():
+        [lock] = tmp_path.iterdir()
+    lock.unlink()
+    (tmp_path / "victim").write_text("text")
+    lock.symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic links"), one_lab_at_a_time():
+        pytest.fail("has it")
+    assert (tmp_path / "victim").read_text() == "text"

@@ -27,6 +27,8 @@ class Echo(BaseHTTPRequestHandler):
         }
         self.send_response(int(self.path.split("/")[1][:3]))
         self.send_header("Set-Cookie", "session=abc")
+        if self.path.startswith("/3"):
+            self.send_header("Location", "/200/elsewhere")
         self.end_headers()
         self.wfile.write(b"<html>" if "html" in self.path else json.dumps(told).encode())
 
@@ -56,6 +58,12 @@ def test_body_and_query_are_sent(url):
 def test_account_is_sent_at_once(url):
     told = Http(url, username="me", password="pass:word").call("GET", "/200")
     assert told["authorization"] == "Basic " + base64.b64encode(b"me:pass:word").decode()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_account_is_not_sent_to_where_an_answer_leads(url, status):
+    with pytest.raises(HttpError, match=rf"^{url}: GET /{status} leads elsewhere, to /200/elsewhere$"):
+        Http(url, username="ada", password="secret").ask("GET", f"/{status}")
 
 
 def test_cookies_are_kept(url):
