@@ -13,10 +13,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS, run
 
 MAXIMUM_LINKS = 40  # as the kernel has it
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -66,7 +67,7 @@ def sync_directories(paths: Iterable[str]) -> None:
 
 def sync_below(path: Path) -> None:
     """Have all that is in the directory on the disk, in one call, however many files that is."""
-    done = subprocess.run(["sync", "--file-system", str(path)], capture_output=True, text=True, check=False)
+    done = run(["sync", "--file-system", str(path)], WORK_SECONDS)
     if done.returncode != 0:
         raise OSError(errno.EIO, done.stderr.strip(), str(path))
 
