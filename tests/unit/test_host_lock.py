@@ -102,6 +102,22 @@ def test_another_controller_waits_and_then_says_who_it_is(host, is_working):
         host_lock.require_idle()
 
 
+def test_who_needs_what_another_connection_makes_waits_as_long_as_that_may_take(host, monkeypatch):
+    host.module(12, 11)
+    host_lock.hold(Module())
+    host.module(22, 21)
+
+    def sleep(seconds: float) -> None:
+        host.sleep(seconds)
+        if host.clock > 600 and (host.root / "proc/10/stat").exists():
+            host.end(12)
+            host.end(10)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    host_lock.hold(Module(), others_seconds=3600)
+    assert 600 < host.clock < 605
+
+
 @pytest.mark.parametrize("end", ["connection", "number taken by another", "long ago"])
 def test_nothing_is_left_of_a_run_that_has_ended(host, end):
     host.module(12, 11)
