@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
 
 import pytest
 import yaml
@@ -20,6 +24,7 @@ RECAP = re.compile(
     r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)", re.MULTILINE
 )
 
+Groups = Mapping[str, Iterable[str]]  # the hosts of each
 TESTED_ROLES = ["postgres", "redis", "minio", "mlflow", "restapi", "worker_tensorflow_cpu"]
 # Ten moments of a fresh converge, in its order: seconds after it comes to a task.
 MOMENTS = [
@@ -34,6 +39,14 @@ MOMENTS = [
     ("Provide the declared accounts", 0.7),
     ("Install worker-tensorflow-cpu", 20),
 ]
+
+
+def write_inventory(directory: str, groups: Groups) -> str:
+    children: dict[str, dict] = {group: {"hosts": dict.fromkeys(hosts)} for group, hosts in groups.items()}
+    if workers := [group for group in groups if group.startswith("worker_")]:
+        children["workers"] = {"children": dict.fromkeys(workers)}
+    Path(directory, "hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}, sort_keys=False))
+    return directory
 
 
 @dataclass
@@ -52,6 +65,23 @@ class Run:
 @dataclass
 class Lab:
     inventory: Path
+
+    @classmethod
+    @contextmanager
+    def anew(
+        cls, name: str, like: str | Groups = "inventories/single", *words: str, **settings: object
+    ) -> Iterator[Self]:
+        """A lab of empty hosts, like an inventory or of these groups, with its secrets; it goes in the end."""
+        lab = cls(ROOT / ".cache/integration" / name)
+        lab.down() if lab.inventory.exists() else None
+        with TemporaryDirectory() as directory:
+            lab.up(like if isinstance(like, str) else write_inventory(directory, like), *words)
+        try:
+            (lab.inventory / "group_vars/all/test.yml").write_text(json.dumps(settings))
+            lab.init()
+            yield lab
+        finally:
+            lab.down()
 
     @property
     def name(self) -> str:
@@ -145,11 +175,5 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """A host with secrets, empty at first; the modules of tests share it in their order."""
-    lab = Lab(ROOT / ".cache/integration/testbed")
-    lab.down() if lab.inventory.exists() else None
-    lab.up()
-    try:
-        lab.init()
+    with Lab.anew("testbed") as lab:
         yield lab
-    finally:
-        lab.down()

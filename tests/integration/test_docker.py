@@ -14,7 +14,7 @@ import requests
 from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
 
 from .clients import job_options, wrong_with
-from .conftest import ROOT, Lab
+from .conftest import Lab
 
 HOST = "testbed"
 CONTAINERS = {  # and the user of each
@@ -60,15 +60,8 @@ timeout 120 sh -c "until grep -q . /proc/$worker/task/*/children; do sleep 1; do
 
 @pytest.fixture(scope="module")
 def docked() -> Iterator[Lab]:
-    lab = Lab(ROOT / ".cache/integration/docked")
-    lab.down() if lab.inventory.exists() else None
-    lab.up("inventories/single", "--docker-inside")
-    (lab.inventory / "group_vars/all/runtime.yml").write_text(json.dumps(SETTINGS))
-    try:
-        lab.init()
+    with Lab.anew("docked", "inventories/single", "--docker-inside", **SETTINGS) as lab:
         yield lab
-    finally:
-        lab.down()
 
 
 @pytest.fixture

@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
-from .conftest import ROOT, Lab
+from .conftest import Lab
 
 DATA, APPLICATION = "data", "application"
 IN_CONTAINERS = ["redis", "mlflow", "restapi", "nginx"]
 
 
 @pytest.fixture
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    like = tmp_path_factory.mktemp("inventories") / "mixed"
-    (like / "group_vars/all").mkdir(parents=True)
+def mixed() -> Iterator[Lab]:
     groups = {
-        **{name: {"hosts": {DATA: None}} for name in ("postgres", "minio")},
-        **{name: {"hosts": {APPLICATION: None}} for name in IN_CONTAINERS},
-        "workers": {"children": {"worker_tensorflow_cpu": {"hosts": {APPLICATION: None}}}},
+        **{group: [DATA] for group in ("postgres", "minio")},
+        **{group: [APPLICATION] for group in [*IN_CONTAINERS, "worker_tensorflow_cpu"]},
     }
-    hosts = {DATA: None, APPLICATION: None}
-    (like / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups}}, sort_keys=False))
     settings = {
         "topology_runtime": "docker",
         "topology_postgres_runtime": "bare",
@@ -31,15 +25,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "restapi_gunicorn_workers": 2,
         "mlflow_workers": 2,
     }
-    (like / "group_vars/all/main.yml").write_text(yaml.safe_dump(settings))
-    lab = Lab(ROOT / ".cache/integration/mixed")
-    lab.down() if lab.inventory.exists() else None
-    lab.up(str(like), "--docker-inside")
-    try:
-        lab.init()
+    with Lab.anew("mixed", groups, "--docker-inside", **settings) as lab:
         yield lab
-    finally:
-        lab.down()
 
 
 @pytest.mark.fleet

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
-from .conftest import ROOT, Lab
+from .conftest import Lab
 
 BUILDER, OTHER = "one", "two"
 PORT = 5001
@@ -34,13 +33,8 @@ sudo systemctl restart docker-registry
 
 
 @pytest.fixture(scope="module")
-def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def sharing() -> Iterator[Lab]:
     """A lab with a registry on its first host, and nginx on both; nothing of it has run yet."""
-    like = tmp_path_factory.mktemp("inventories") / "sharing"
-    (like / "group_vars/all").mkdir(parents=True)
-    both = {"hosts": {BUILDER: None, OTHER: None}}
-    groups = {"nginx": both, "image_builder": {"hosts": {BUILDER: None}}}
-    (like / "hosts.yml").write_text(yaml.safe_dump({"all": {**both, "children": groups}}))
     site = {
         "name": "example",
         "port": 8080,
@@ -54,17 +48,11 @@ def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "image_registry_username": ACCOUNT[0],
         "image_registry_password": ACCOUNT[1],
     }
-    (like / "group_vars/all/main.yml").write_text(yaml.safe_dump(settings))
-    lab = Lab(ROOT / ".cache/integration/sharing")
-    lab.down() if lab.inventory.exists() else None
-    lab.up(str(like), "--docker-inside")
-    try:
-        lab.init()
+    groups = {"nginx": [BUILDER, OTHER], "image_builder": [BUILDER]}
+    with Lab.anew("sharing", groups, "--docker-inside", **settings) as lab:
         lab.converge("--tags", "host")
         lab.ssh(INSTALL, host=BUILDER, input=REGISTRY)
         yield lab
-    finally:
-        lab.down()
 
 
 def reference(lab: Lab, host: str) -> str:

@@ -16,7 +16,7 @@ import yaml
 from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
 
 from .clients import callers, job_options
-from .conftest import ROOT, Lab, Run
+from .conftest import Lab, Run
 
 pytestmark = pytest.mark.fleet
 
@@ -31,20 +31,9 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    like = tmp_path_factory.mktemp("inventories") / "prod"
-    shutil.copytree(ROOT / "inventories/prod", like)
-    main = like / "group_vars/all/main.yml"
-    settings = yaml.safe_load(main.read_text()) | SETTINGS
-    main.write_text(yaml.safe_dump(settings))
-    lab = Lab(ROOT / ".cache/integration/fleet")
-    lab.down() if lab.inventory.exists() else None
-    lab.up(str(like), "--debian", f"{EDGE}=13")
-    try:
-        lab.init()
+def fleet() -> Iterator[Lab]:
+    with Lab.anew("fleet", "inventories/prod", "--debian", f"{EDGE}=13", **SETTINGS) as lab:
         yield lab
-    finally:
-        lab.down()
 
 
 @dataclass

@@ -3,7 +3,6 @@ says, word for word; an hour."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.fleet
 
 GUIDE = (ROOT / "docs/howto/move.md").read_text()
 STORES = ("postgres", "redis", "minio")
-REFUSED = "-e topology_empty_store_accepted={}"
 
 
 class Moves(Lab):
@@ -42,46 +40,26 @@ class Moves(Lab):
 
     def follow(self, heading: str, hosts: dict[str, str]) -> None:
         """The first block without a heading, which stops what uses the data, and the one of this heading."""
+        # What people call ssh is the lab's here; Ansible has its own.
+        ssh = f'ssh() {{ mlfleet lab ssh -i {self.name} "$1" -- "${{@:2}}"; }}\n'
         for text in (GUIDE.split("\n## ")[0], next(part for part in GUIDE.split("\n## ") if part.startswith(heading))):
             (block,) = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
             script = re.sub("db[12]", lambda name: hosts[name[0]], block).replace("-i prod", f"-i {self.name}")
-            # What people call ssh is the lab's here.
-            real = os.environ["PATH"]
-            wrapper = self.inventory.parent / "moves.bin/ssh"
-            wrapper.parent.mkdir(exist_ok=True)
-            wrapper.write_text(
-                f'#!/bin/sh\nPATH={real}\nhost=$1; shift\nexec mlfleet lab ssh -i {self.name} "$host" -- "$@"\n'
-            )
-            wrapper.chmod(0o755)
-            environment = {**os.environ, "PATH": f"{wrapper.parent}:{real}"}
-            self.command("bash", "-euo", "pipefail", "-c", script, env=environment)
+            self.command("bash", "-euo", "pipefail", "-c", ssh + script)
 
     def has_its_past(self) -> None:
         assert wrong_with(job_options(self, self.address("db1")), self.former) == ""
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moves]:
-    like = tmp_path_factory.mktemp("inventories") / "moves"
-    (like / "group_vars/all").mkdir(parents=True)
-    groups = {group: {"hosts": {"db1": None}} for group in (*STORES, "mlflow", "restapi", "nginx")}
-    groups["workers"] = {"children": {"worker_custom": {"hosts": {"db1": None}}}}
-    inventory = {"all": {"hosts": {"db1": {}, "db2": {}, "db3": {}}, "children": groups}}
-    (like / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
+def lab() -> Iterator[Moves]:
+    services = {group: ["db1"] for group in [*STORES, "mlflow", "restapi", "nginx", "worker_custom"]}
     settings = {"nginx_listen_address": "0.0.0.0", "restapi_gunicorn_workers": 1}
     settings["worker_custom_kinds"] = [{"name": "plain", "queues": ["tensorflow-cpu"]}]
-    (like / "group_vars/all/main.yml").write_text(yaml.safe_dump(settings))
-    lab = Moves(ROOT / ".cache/integration/moves")
-    lab.down() if lab.inventory.exists() else None
-    lab.up(str(like), "--debian", "db3=13")
-    try:
-        lab.init()
+    with Moves.anew("moves", {**services, "spare": ["db2", "db3"]}, "--debian", "db3=13", **settings) as lab:
         lab.converge()
-        found = dioptra.run_jobs(job_options(lab, lab.address("db1")))
-        (lab.former,) = found["jobs"]
+        (lab.former,) = dioptra.run_jobs(job_options(lab, lab.address("db1")))["jobs"]
         yield lab
-    finally:
-        lab.down()
 
 
 def test_second_run_changes_nothing_and_marks_agree(lab: Moves) -> None:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, sync_playwright
 from playwright.sync_api import TimeoutError as BrowserTimeoutError
 
-from .conftest import ROOT, Lab
+from .conftest import Lab
 
 HOST = "tracking"
 LINKS, MLFLOW, PGADMIN = 30443, 5001, 5051
@@ -20,14 +20,8 @@ PATIENCE_MILLISECONDS = 30_000
 
 @pytest.fixture(scope="module")
 def tracking() -> Iterator[Lab]:
-    lab = Lab(ROOT / ".cache/integration/tracking")
-    lab.down() if lab.inventory.exists() else None
-    lab.up("inventories/tracking")
-    try:
-        lab.init()
+    with Lab.anew("tracking", "inventories/tracking") as lab:
         yield lab
-    finally:
-        lab.down()
 
 
 @pytest.fixture(scope="module")
