@@ -203,8 +203,9 @@ def strays(current: list[Unit]) -> list[dict]:
 
 
 def log(unit: str, since: float, lines: int = 1000) -> str:
+    """The last lines since then. With a start alone, journalctl counts them from there."""
     words = ("journalctl", f"--unit={unit}", f"--since=@{int(since)}", f"--lines={lines}", "--no-pager", "--output=cat")
-    return program(list(words)).stdout.strip()
+    return "\n".join(reversed(program([*words, "--reverse"]).stdout.strip().splitlines()))
 
 
 def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: int, can_go_back: bool = False) -> None:
