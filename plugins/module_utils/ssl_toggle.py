@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ansible.module_utils.basic import missing_required_lib
@@ -188,8 +189,9 @@ def toggle(
     except ToggleError as error:
         if not was_told:
             raise ToggleError(f"{error}; the former files are back") from error
+        back = replace(wanted, listen={})  # where it listened is not what was wanted
         try:
-            tls.take_up(service, wanted, unit, service.takes_settings_by_reload, before or "", timeout_seconds)
+            tls.take_up(service, back, unit, service.takes_settings_by_reload, before or "", timeout_seconds)
         except ToggleError as second:
             raise ToggleError(f"{error}; the former files are back, but not taken up either: {second}") from error
         raise ToggleError(f"{error}; the former state is restored") from error

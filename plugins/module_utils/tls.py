@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import pwd
 import socket
 import ssl
 import time
@@ -253,6 +254,8 @@ def take_up(service: Service, wanted: Wanted, unit: str, is_reload_enough: bool,
         with suppress(systemd.UnitError):
             if service.reload(wanted, unit) and _comes_true(service, wanted, after, RELOAD_SECONDS):
                 return
+    if taken := _taken(wanted.listen.values(), wanted.user or service.user):
+        raise ToggleError(f"another program has {taken}")
     try:
         systemd.reread(systemd.units([unit]), seconds)
         systemd.command("systemctl", "restart", unit, timeout=seconds)
@@ -295,13 +298,25 @@ def _listens(addresses: Iterable[str]) -> bool:
 
     nginx keeps a listener that it cannot replace in a reload, such as one of all interfaces by one of the loopback.
     """
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     found: dict[int, set[str]] = {}
-    for local in (row[1] for row in rows if row[3] == LISTENING):
-        host, _colon, port = local.partition(":")
-        found.setdefault(int(port, 16), set()).add(socket.inet_ntoa(bytes.fromhex(host)[::-1]))
+    for host, port, _uid in _listeners():
+        found.setdefault(port, set()).add(host)
     wanted = [address.rpartition(":")[::2] for address in addresses]
     return all(found.get(int(port)) == {socket.gethostbyname(host)} for host, port in wanted)
+
+
+def _taken(addresses: Iterable[str], user: str) -> str:
+    """Where a program of another user listens at one of these ports, with which the service would not start."""
+    wanted, own = {int(address.rpartition(":")[2]) for address in addresses}, pwd.getpwnam(user).pw_uid
+    return ", ".join(f"{host}:{port}" for host, port, uid in _listeners() if port in wanted and uid != own)
+
+
+def _listeners() -> Iterator[tuple[str, int, int]]:
+    """Address, port and user of each."""
+    for row in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:]):
+        if row[3] == LISTENING:
+            host, _colon, port = row[1].partition(":")
+            yield socket.inet_ntoa(bytes.fromhex(host)[::-1]), int(port, 16), int(row[7])
 
 
 def shown(service: Service, address: str) -> str:
