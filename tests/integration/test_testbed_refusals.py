@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from .conftest import ROOT, Lab
+from .conftest import ROOT, Lab, Run
 
 PORTS = {"postgres": 5432, "redis": 6379, "minio": 9000, "mlflow": 5001, "nginx": 30443, "restapi": 5000}
 STARTS = "systemctl show --property=Id,InactiveExitTimestampMonotonic 'postgresql@*' redis-server nginx dioptra-restapi"
@@ -25,6 +25,7 @@ while True:
         print("refused", flush=True)
     time.sleep({1 / CALLS_PER_SECOND})
 """
+TAKEN_PORT = 30998  # by another program
 SITE = {"name": "taken", "servers": ["127.0.0.1:9000"], "routes": [{"path": "/"}]}
 
 
@@ -63,7 +64,7 @@ CHECKED = [
         ({"worker_clas": "sync"}, "worker_clas"),
         ({"workers": "many"}, "workers"),
         ({"timeout": -5}, "timeout"),
-        ({"worker_class": "gthred"}, "gthred"),
+        ({"worker_class": "gthred"}, "worker_class: 'gthred' is refused"),
         ({"user_agent": "x"}, "user_agent"),
     ),
     *cases(
@@ -95,11 +96,11 @@ UNCHECKED = [
         ({"MINIO_STORAGE_CLASS_STANDARD": "EC:99"}, "parity"),
         ({"MINIO_STORAGE_CLASS_RRS": "many"}, "many"),
         ({"MINIO_DOMAIN": "a..b"}, "a..b"),
-        ({"MINIO_SERVER_URL": "nowhere"}, "nowhere"),
+        ({"MINIO_SERVER_URL": "nowhere"}, "MINIO_SERVER_URL"),
     ),
     *cases("mlflow", "mlflow_environment", ({"PYTHONHOME": "/none"}, "encodings")),
-    # Another program's port, of which nginx says nothing but in its log.
-    *cases("nginx", "nginx_sites_extra", ([{**SITE, "port": 22}], "22")),
+    # Of which nginx says nothing but in its log.
+    *cases("nginx", "nginx_sites_extra", ([{**SITE, "port": TAKEN_PORT}], str(TAKEN_PORT))),
 ]
 
 
@@ -112,32 +113,24 @@ def deployed(request: pytest.FixtureRequest) -> Iterator[Lab]:
             lab.converge()
         yield lab
         return
-    lab = Lab(ROOT / ".cache/integration/refusals")
-    lab.down() if lab.inventory.exists() else None
-    lab.up("inventories/single", "--docker-inside")
     settings = {"topology_runtime": "docker", "restapi_gunicorn_workers": 2, "mlflow_workers": 2}
-    (lab.inventory / "group_vars/all/runtime.yml").write_text(json.dumps(settings))
-    try:
-        lab.init()
+    with Lab.anew("refusals", "inventories/single", "--docker-inside", **settings) as lab:
         lab.converge()
         yield lab
-    finally:
-        lab.down()
+
+
+@pytest.fixture(scope="module")
+def another_program(deployed: Lab) -> Iterator[None]:
+    deployed.ssh(f"sudo systemd-run --quiet --unit=another python3 -m http.server --bind 127.0.0.1 {TAKEN_PORT}")
+    yield
+    deployed.ssh("sudo systemctl stop another")
 
 
 @contextmanager
 def client(lab: Lab, port: int) -> Iterator[Callable[[], float]]:
     """Asks a port of the host ten times a second; then for how many seconds nobody answered."""
-    words = [
-        "mlfleet",
-        "lab",
-        "ssh",
-        "-i",
-        lab.name,
-        "testbed",
-        "--",
-        f"python3 -c '{CLIENT.replace('PORT', str(port))}'",
-    ]
+    script = f"python3 -c '{CLIENT.replace('PORT', str(port))}'"
+    words = ["mlfleet", "lab", "ssh", "-i", lab.name, "testbed", "--", script]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
     answers: list[str] = []
     yield lambda: answers.count("refused") / CALLS_PER_SECOND
@@ -146,30 +139,42 @@ def client(lab: Lab, port: int) -> Iterator[Callable[[], float]]:
     assert answers.count("answered") > CALLS_PER_SECOND
 
 
+def refuses(run: Run, verdict: str, said: str, words: str) -> str:
+    """The line with these words, and the next one, of what the service said."""
+    assert run.code != 0 and verdict in run.output, run.output[-3000:]
+    lines = [line.strip() for line in run.output.partition(said)[2].splitlines()]
+    first = next((number for number, line in enumerate(lines) if words in line), None)
+    assert first is not None, lines
+    return " / ".join(lines[first : first + 2])[:300]
+
+
 @pytest.mark.parametrize(("service", "variable", "value", "words"), CHECKED)
 def test_what_a_checker_refuses_reaches_no_service(
     deployed: Lab, service: str, variable: str, value: object, words: str
 ) -> None:
     before = deployed.ssh(STARTS)
-    for options in [("--check",), ()]:
-        run = deployed.playbook("--tags", service, *options, "-e", json.dumps({variable: value}))
-        assert run.code != 0
-        assert "is not valid; nothing was changed. Its checker says" in run.output
-        assert words in run.output.partition("Its checker says")[2]
-        assert run.count("changed") == 0
+    with client(deployed, PORTS[service]) as seconds:
+        for options in [("--check",), ()]:
+            run = deployed.playbook("--tags", service, *options, "-e", json.dumps({variable: value}))
+            line = refuses(run, "is not valid; nothing was changed.", "Its checker says: ", words)
+            assert run.count("changed") == 0
+    print(f"| {deployed.inventory.name} | {service} | {value} | checker | {seconds()} | {line} |")
+    assert seconds() == 0
     assert deployed.ssh(STARTS) == before
-    assert deployed.converge("--tags", service).count("changed") == 0
 
 
+def test_what_checkers_refused_has_left_nothing(deployed: Lab) -> None:
+    assert deployed.converge().count("changed") == 0
+
+
+@pytest.mark.usefixtures("another_program")
 @pytest.mark.parametrize(("service", "variable", "value", "words"), UNCHECKED)
 def test_service_that_refuses_its_files_gets_the_former_ones_back(
     deployed: Lab, service: str, variable: str, value: object, words: str
 ) -> None:
     with client(deployed, PORTS[service]) as seconds:
         run = deployed.playbook("--tags", service, "-e", json.dumps({variable: value}))
-    print(f"{service} {value}: away for {seconds()} s")
-    assert run.code != 0
-    assert "The former files are back, and" in run.output
-    assert words in run.output.partition("Its last log lines")[2]
+    line = refuses(run, "The former files are back, and", "fatal:", words)
+    print(f"| {deployed.inventory.name} | {service} | {value} | start | {seconds()} | {line} |")
     assert seconds() < (1 if service == "nginx" else OUTAGE_SECONDS)
     assert deployed.converge("--tags", service).count("changed") == 0
