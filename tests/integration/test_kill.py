@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_host_killed_under_a_converge_has_whole_files_and_is_completed(
     fresh: Lab, task: str, delay_seconds: float
 ) -> None:
     fresh.kill_host_at(task, delay_seconds)
-    assert fresh.ssh(HALF) == ""
+    assert fresh.ssh(f"sudo sh -c {shlex.quote(HALF)}") == ""
     completed = fresh.converge()
     fresh.verify()
     again = fresh.converge()
