@@ -21,7 +21,8 @@ def run(
     Raises:
         TimeoutError: it did not end; an OSError, as when there is no such program.
     """
-    options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL} | options
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    options |= {} if "input" in options else {"stdin": options.get("stdin", subprocess.DEVNULL)}
     try:
         return subprocess.run(words, timeout=seconds, check=check, **options)
     except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ import json
 import os
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils import trials
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import QUESTION_SECONDS, WORK_SECONDS, run
 
 IMAGE_LABEL = "mlfleet.image"  # of an image that was built here; its value is the program's name
@@ -33,6 +34,7 @@ IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
     "revision": {"type": "str", "default": ""},
     "prune": {"type": "bool", "default": False},
     "reference_file": {"type": "path"},
+    "trial": trials.OPTION,
 }
 
 

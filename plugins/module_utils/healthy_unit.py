@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from ansible.module_utils.urls import open_url
-from ansible_collections.mlfleet.stack.plugins.module_utils import environments, redis_live
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, migrations, redis_live
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
 from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
@@ -67,6 +67,7 @@ ARGUMENT_SPEC = {
             "config_file": {"type": "path", "required": True},
         },
     },
+    "migration": migrations.OPTION,
     "timeout_seconds": {"type": "int", "default": 90},
     "stop_timeout_seconds": {"type": "int", "default": 90},
 }
@@ -208,12 +209,22 @@ def log(unit: str, since: float, lines: int = 1000) -> str:
     return "\n".join(reversed(program([*words, "--reverse"]).stdout.strip().splitlines()))
 
 
-def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: int, can_go_back: bool = False) -> None:
+def wait(
+    unit: str,
+    probe: dict,
+    started: bool,
+    since: float,
+    timeout_seconds: int,
+    can_go_back: bool = False,
+    migration: dict | None = None,
+) -> str:
     """Asks until the unit is healthy; UnitError when it stopped or the time is over.
 
-    One that can go back to what it ran with is not left to try this one again and again.
+    One that can go back to what it ran with is not left to try this one again and again. A migration of its database
+    has a bound of its own; the text says how long it took.
     """
-    deadline = time.monotonic() + timeout_seconds
+    begun = time.monotonic()
+    deadline, waited_for, waited_seconds = begun + timeout_seconds, "", 0.0
     while True:
         found = units([unit])[0]
         state = found.state
@@ -221,9 +232,14 @@ def wait(unit: str, probe: dict, started: bool, since: float, timeout_seconds: i
             raise UnitError("it stopped")
         if can_go_back and found.has_ended_again:
             raise UnitError("it ended twice")
+        if migration and (words := migrations.under_way(migration["file"])):
+            waited_for, waited_seconds = words, time.monotonic() - begun
+            if waited_seconds > migration["timeout_seconds"]:
+                raise UnitError(f"{words}, for {waited_seconds:.0f} s now. It goes on; another run waits for it")
+            deadline = time.monotonic() + timeout_seconds
         wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
         if not wrong:
-            return
+            return f"{unit}: {waited_for}, which took {waited_seconds:.0f} s" if waited_for else ""
         if time.monotonic() > deadline:
             raise UnitError(f"not healthy within {timeout_seconds} s: {wrong}")
         time.sleep(PAUSE_SECONDS)
@@ -287,8 +303,8 @@ def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
     return failed
 
 
-def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool) -> str:
-    """Does with a unit what was planned, and waits until it is healthy; what is wrong, or an empty text."""
+def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool) -> tuple[str, str]:
+    """Does with a unit what was planned, and waits until it is healthy; what is wrong, and what is to be told."""
     started = action.startswith(("started", "restarted"))
     try:
         if started:
@@ -296,17 +312,18 @@ def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool)
         elif action.startswith("reloaded"):
             reload(unit, options, can_go_back)
             wait_for_reload(unit.id, options["probe"], since)
-        wait(unit.id, options["probe"], started, since, options["timeout_seconds"], can_go_back)
+        bound, migration = options["timeout_seconds"], options["migration"]
+        return "", wait(unit.id, options["probe"], started, since, bound, can_go_back, migration)
     except UnitError as error:
-        return failure(unit.id, error, since)
-    return ""
+        return failure(unit.id, error, since), ""
 
 
-def run_all(current: list[Unit], planned: dict[str, str], since: float, options: dict, can_go_back: bool) -> list[str]:
-    """At once, for each may take its time to end what it does; what is wrong with them."""
+def run_all(
+    current: list[Unit], planned: dict[str, str], since: float, options: dict, can_go_back: bool
+) -> list[tuple[str, str]]:
+    """At once, for each may take its time to end what it does; what run() says of each."""
     with ThreadPoolExecutor(max_workers=len(current) or 1) as pool:
-        found = pool.map(lambda unit: run(unit, planned[unit.id], since, options, can_go_back), current)
-        return [wrong for wrong in found if wrong]
+        return list(pool.map(lambda unit: run(unit, planned[unit.id], since, options, can_go_back), current))
 
 
 def prepare(current: list[Unit], others: list[Unit], surplus: list[str], options: dict) -> None:
@@ -349,6 +366,7 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
         planned.update({unit.id: planned[unit.id] or "restarted, for what it wants is" for unit in current})
     actions = {name: action for name, action in planned.items() if action}
 
+    told: list[str] = []
     if not check_mode:
         since = time.time()
         surplus = [name for name, action in actions.items() if action.startswith("stopped")]
@@ -358,11 +376,10 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
         names = [unit.id for unit in wanted]
         # Before the units start, for a worker without its data would fail its jobs; and after, for data that nobody
         # wanted until then is gone again.
-        failed = (
-            run_wanted(names, since, options)
-            or run_all(current, planned, since, options, can_go_back)
-            or run_wanted(names, since, options)
-        )
+        if not (failed := run_wanted(names, since, options)):
+            ran = run_all(current, planned, since, options, can_go_back)
+            told = [words for _wrong, words in ran if words]
+            failed = [wrong for wrong, _words in ran if wrong] or run_wanted(names, since, options)
         if failed:
             raise UnitError("\n".join(failed))
         for stamp in map(Path, options["files"] if actions else []):
@@ -379,4 +396,10 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
         }
         for name, action in actions.items()
     ]
-    return {"changed": bool(actions), "actions": actions, "diff": diff, "undeclared": strays(current + scheduled)}
+    return {
+        "changed": bool(actions),
+        "actions": actions,
+        "diff": diff,
+        "undeclared": strays(current + scheduled),
+        "warnings": told,
+    }

@@ -12,7 +12,7 @@ import pwd
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import files, healthy_unit
+from ansible_collections.mlfleet.stack.plugins.module_utils import files, healthy_unit, migrations
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
     UNITS,
     Unit,
@@ -51,7 +51,9 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
                 running.extend(unit for unit in units(options["run"]["names"]) if unit.is_running)
             results.update(taken_up(options, installed, bool(running), check_mode))
         except (ToggleError, UnitError) as error:
-            if running:
+            # One that still migrates its database is left to it.
+            migration = options["run"]["migration"]
+            if running and not (migration and migrations.under_way(migration["file"])):
                 raise
             failures.append(error)
 
@@ -68,6 +70,7 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
         "changed_paths": installed["changed_paths"],
         "actions": results["run"]["actions"],
         "tls": {name: results["tls"][name] for name in ("service", "speaks_tls")} if options["tls"] else {},
+        "warnings": results["run"]["warnings"],
         "undeclared": [entry for result in results.values() for entry in result.get("undeclared", [])],
         "diff": [entry for result in results.values() for entry in result.get("diff", [])] if with_diff else [],
     }

@@ -87,13 +87,14 @@ options:
   reference_file:
     description:
       - File on the host that holds the name to run it by, with its digest where a registry has it. It is written when
-        the image is there.
+        the image is there, and has passed O(trial).
     type: path
   state:
     description: Whether to have it, or only to say what is missing; set by the action.
     type: str
     choices: [found, present]
     default: present
+extends_documentation_fragment: mlfleet.stack.trial
 attributes:
   check_mode:
     description: Predicts whether the host would get it, also on one without Docker.
@@ -139,6 +140,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils import trials
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS, run
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import (
     IMAGE_LABEL,
@@ -315,9 +317,13 @@ def main() -> None:
         if options["reference_file"] and not must_build:
             # In check mode too, so that a container of a former image is told.
             item = Item(options["reference_file"], content=f"{found or options['name']}\n")
+            if options["trial"] and not is_asked and install([item], check_mode=True)["changed"]:
+                trials.hold_in_image(found, options["trial"])
             written = install([item], check_mode=is_asked)
         if surplus and not is_asked:
             docker("image", "rm", *surplus)
+    except trials.RefusedError as error:
+        module.fail_json(msg=f"Image {options['name']}: {error}; the former one stays in use")
     except (DockerError, FilesError, OSError) as error:
         module.fail_json(msg=f"Image {options['name']}: {error}")
     image = {"before": "".join(f"{name}\n" for name in surplus), "after": "" if before else f"{options['name']}\n"}

@@ -123,6 +123,18 @@ options:
         description: The file of settings.
         type: path
         required: true
+  migration:
+    description: For programs that migrate their database before they run, how to see that they do.
+    type: dict
+    suboptions:
+      file:
+        description: File with what is done, which is locked meanwhile.
+        type: path
+        required: true
+      timeout_seconds:
+        description: How long it may take, which O(timeout_seconds) does not count. It goes on when this one is over.
+        type: int
+        required: true
   timeout_seconds:
     description: How long a unit may take to start and to become healthy, each.
     type: int

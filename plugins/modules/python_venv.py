@@ -64,13 +64,7 @@ options:
     description: How long these units may take to stop.
     type: int
     default: 90
-  check:
-    description:
-      - Arguments for the Python of the new environment, which judges it before it is taken into use.
-      - When that fails the former environment stays in use, and the task fails with the last line of its output.
-    type: list
-    elements: str
-    default: []
+extends_documentation_fragment: mlfleet.stack.trial
 notes:
   - Certificates and cache are read from the environment, as C(uv) and C(pip) do; set it with the task keyword
     C(environment).
@@ -110,15 +104,15 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils import environments
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, trials
 from ansible_collections.mlfleet.stack.plugins.module_utils.filesystem import sync_below
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command
 
 PAUSE_SECONDS = 5  # in which systemd ends what has not stopped in time
-CHECK_SECONDS = 600
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
 
@@ -185,7 +179,7 @@ class Venv:
             self.uv.install()
         return replaced, self.pending()
 
-    def build(self, check: list[str]) -> Path:
+    def build(self, trial: dict[str, Any] | None) -> Path:
         """One at its pins, beside the one in use and on the disk; or nothing is left of it."""
         tree = environments.new_tree(self.path)
         try:
@@ -193,8 +187,8 @@ class Venv:
             run(self.uv.program, "venv", "--quiet", "--python", self.python, tree)
             self.sync(tree, "--compile-bytecode", "--link-mode=hardlink")
             (tree / ".lock").chmod(0o644)  # uv leaves it writable for everyone
-            if check:
-                judge(tree, check)
+            if trial:
+                trials.hold_in_environment(tree / "bin/python", trial)
             (tree / environments.STAMP).touch()
             sync_below(tree)
         except BaseException:
@@ -207,23 +201,11 @@ class Venv:
         environments.exchange(self.path, tree)
 
 
-def judge(tree: Path, check: list[str]) -> None:
-    """Has the new environment say whether it will do."""
-    words = [str(tree / "bin" / "python"), *check]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/", timeout=CHECK_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise CommandFailedError(f"its check did not end within {CHECK_SECONDS} s; nothing was exchanged") from None
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip().splitlines() or [f"its check ended with {done.returncode}"]
-        raise CommandFailedError(f"{said[-1]}; nothing was exchanged")
-
-
-def installed(venv: Venv, check: list[str], stop: Callable[[], None]) -> list[tuple[str, str]]:
+def installed(venv: Venv, trial: dict[str, Any] | None, stop: Callable[[], None]) -> list[tuple[str, str]]:
     """Brings the environment to its pins; the changes."""
     replaced, pending = venv.prepare()
     if pending:
-        tree = venv.build(check)
+        tree = venv.build(trial)
         stop()
         venv.take(tree)
     environments.clear(venv.path)
@@ -251,7 +233,7 @@ def main() -> None:
             "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "stop_units": {"type": "list", "elements": "str", "default": []},
             "stop_timeout_seconds": {"type": "int", "default": 90},
-            "check": {"type": "list", "elements": "str", "default": []},
+            "trial": trials.OPTION,
         },
         supports_check_mode=True,
     )
@@ -273,8 +255,10 @@ def main() -> None:
         pins.flush()
         venv = Venv(path, Path(pins.name), python, uv)
         try:
-            changes = venv.pending() if module.check_mode else installed(venv, module.params["check"], stop)
+            changes = venv.pending() if module.check_mode else installed(venv, module.params["trial"], stop)
             usable = venv.is_whole()
+        except trials.RefusedError as error:
+            module.fail_json(msg=f"Virtual environment {path}: {error}; the former one stays in use")
         except (CommandFailedError, UnitError, OSError) as error:
             until = f"\nUntil a run succeeds these stay stopped: {', '.join(stopped)}" if stopped else ""
             module.fail_json(msg=f"Virtual environment {path}: {error}{until}")

@@ -1,0 +1,41 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The option of modules that install a new version of a program."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  trial:
+    description:
+      - A program that the Python of the new version has to end well before that is taken into use, within ten minutes.
+      - When it does not the former version stays in use, and the task fails with the last line of its output.
+    type: dict
+    suboptions:
+      program:
+        description: Text of the program.
+        type: str
+        required: true
+      arguments:
+        description: Its arguments.
+        type: list
+        elements: str
+        default: []
+      environment:
+        description: Its environment. Never shown, for it may hold a password.
+        type: dict
+        default: {}
+      python:
+        description: In an image, its interpreter; a virtual environment has its own.
+        type: path
+        default: /usr/bin/python3
+      paths:
+        description: In an image, what the program reads of the host, where that is there. As root, and nothing else.
+        type: list
+        elements: path
+        default: []
+"""

@@ -1,0 +1,31 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a program that migrates its database says meanwhile: in a file, which it locks for so long."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+OPTION: dict[str, Any] = {
+    "type": "dict",
+    "options": {"file": {"type": "path", "required": True}, "timeout_seconds": {"type": "int", "required": True}},
+}
+
+
+def under_way(file: str | Path) -> str:
+    """What is done now, such as V(Migrating MLflow's database from a1 to b2); nothing when none is."""
+    try:
+        # A user's file, who may have put anything in its place.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), errors="replace") as words:
+            try:
+                fcntl.flock(words, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return words.read(1000)
+    except OSError:
+        pass
+    return ""

@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A new version of a program is tried on what it will meet, before it takes the place of the one in use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
+
+OPTION: dict[str, Any] = {
+    "type": "dict",
+    "options": {
+        "program": {"type": "str", "required": True},
+        "arguments": {"type": "list", "elements": "str", "default": []},
+        "environment": {"type": "dict", "default": {}, "no_log": True},
+        "python": {"type": "path", "default": "/usr/bin/python3"},
+        "paths": {"type": "list", "elements": "path", "default": []},
+    },
+}
+SECONDS = 600
+# Program and environment come on standard input: they are in no argument, nor in an answer of docker inspect.
+LOADER = """
+import json, os, sys
+told = json.load(sys.stdin)
+os.environ.update(told["environment"])
+exec(compile(told["program"], "trial", "exec"))
+"""
+CONTAINER = [
+    *("docker", "run", "--rm", "--interactive", "--log-driver=none", "--network=host", "--read-only", "--tmpfs=/tmp"),
+    *("--user=0:0", "--cap-drop=ALL", "--cap-add=DAC_READ_SEARCH", "--security-opt=no-new-privileges"),
+]
+
+
+class RefusedError(Exception):
+    """The new version does not do; the message is the last line that the trial printed."""
+
+
+def hold_in_environment(python: Path, trial: dict[str, Any]) -> None:
+    """Has the program judge the environment of this interpreter."""
+    _hold([str(python)], trial)
+
+
+def hold_in_image(image: str, trial: dict[str, Any]) -> None:
+    """The same in a container of the image, which sees the given paths of the host and changes none."""
+    paths = [path for path in trial["paths"] if Path(path).exists()]
+    mounts = [f"--mount=type=bind,src={path},dst={path},readonly" for path in paths]
+    _hold([*CONTAINER, *mounts, "--entrypoint", trial["python"], image], trial)
+
+
+def _hold(python: list[str], trial: dict[str, Any]) -> None:
+    told = json.dumps({"program": trial["program"], "environment": trial["environment"]})
+    words = [*python, "-c", LOADER, *trial["arguments"]]
+    try:
+        done = run(words, SECONDS, input=told, stderr=subprocess.STDOUT, cwd="/")
+    except TimeoutError:
+        raise RefusedError(f"its trial did not end within {SECONDS} s") from None
+    if done.returncode != 0:
+        raise RefusedError((done.stdout.strip().splitlines() or [f"its trial ended with {done.returncode}"])[-1])
