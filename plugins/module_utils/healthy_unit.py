@@ -234,7 +234,7 @@ def wait(
             raise UnitError("it ended twice")
         if migration and (words := migrations.under_way(migration["file"])):
             waited_for, waited_seconds = words, time.monotonic() - begun
-            if waited_seconds > migration["timeout_seconds"]:
+            if waited_seconds > migration["timeout_seconds"] + timeout_seconds:
                 raise UnitError(f"{words}, for {waited_seconds:.0f} s now. It goes on; another run waits for it")
             deadline = time.monotonic() + timeout_seconds
         wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"

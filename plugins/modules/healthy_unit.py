@@ -132,7 +132,7 @@ options:
         type: path
         required: true
       timeout_seconds:
-        description: How long it may take, which O(timeout_seconds) does not count. It goes on when this one is over.
+        description: How long it may take, beside O(timeout_seconds). When that is over the module fails, and the migration goes on.
         type: int
         required: true
   timeout_seconds:

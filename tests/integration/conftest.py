@@ -177,3 +177,18 @@ def lab() -> Iterator[Lab]:
     """A host with secrets, empty at first; the modules of tests share it in their order."""
     with Lab.anew("testbed") as lab:
         yield lab
+
+
+@pytest.fixture(scope="session", params=["bare", pytest.param("docker", marks=pytest.mark.fleet)])
+def deployed(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The lab of all tests of one host, or one of its own with all in containers."""
+    if request.param == "bare":
+        lab = request.getfixturevalue("lab")
+        if "yes" not in lab.ssh("test ! -e /etc/mlfleet/dioptra-restapi.env || echo yes"):
+            lab.converge()
+        yield lab
+        return
+    settings = {"topology_runtime": "docker", "restapi_gunicorn_workers": 2, "mlflow_workers": 2}
+    with Lab.anew("refusals", "inventories/single", "--docker-inside", **settings) as lab:
+        lab.converge()
+        yield lab

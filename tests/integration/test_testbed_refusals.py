@@ -104,21 +104,6 @@ UNCHECKED = [
 ]
 
 
-@pytest.fixture(scope="module", params=["bare", pytest.param("docker", marks=pytest.mark.fleet)])
-def deployed(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """The lab of all tests of one host, or one of its own with all in containers."""
-    if request.param == "bare":
-        lab = request.getfixturevalue("lab")
-        if "yes" not in lab.ssh("test ! -e /etc/mlfleet/dioptra-restapi.env || echo yes"):
-            lab.converge()
-        yield lab
-        return
-    settings = {"topology_runtime": "docker", "restapi_gunicorn_workers": 2, "mlflow_workers": 2}
-    with Lab.anew("refusals", "inventories/single", "--docker-inside", **settings) as lab:
-        lab.converge()
-        yield lab
-
-
 @pytest.fixture(scope="module")
 def another_program(deployed: Lab) -> Iterator[None]:
     deployed.ssh(f"sudo systemd-run --quiet --unit=another python3 -m http.server --bind 127.0.0.1 {TAKEN_PORT}")
