@@ -17,6 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
+from ansible.module_utils.common.warnings import warn
 from ansible.module_utils.urls import open_url
 from ansible_collections.mlfleet.stack.plugins.module_utils import environments, migrations, redis_live
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
@@ -217,11 +218,11 @@ def wait(
     timeout_seconds: int,
     can_go_back: bool = False,
     migration: dict | None = None,
-) -> str:
+) -> None:
     """Asks until the unit is healthy; UnitError when it stopped or the time is over.
 
     One that can go back to what it ran with is not left to try this one again and again. A migration of its database
-    has a bound of its own; the text says how long it took.
+    has a bound of its own, and is told of when it took longer than a start may.
     """
     begun = time.monotonic()
     deadline, waited_for, waited_seconds = begun + timeout_seconds, "", 0.0
@@ -239,7 +240,9 @@ def wait(
             deadline = time.monotonic() + timeout_seconds
         wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
         if not wrong:
-            return f"{unit}: {waited_for}, which took {waited_seconds:.0f} s" if waited_for else ""
+            if waited_seconds > timeout_seconds:
+                warn(f"{unit}: {waited_for}, which took {waited_seconds:.0f} s")
+            return
         if time.monotonic() > deadline:
             raise UnitError(f"not healthy within {timeout_seconds} s: {wrong}")
         time.sleep(PAUSE_SECONDS)
@@ -288,6 +291,7 @@ def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
 
 
 def failure(name: str, error: UnitError, since: float) -> str:
+    program(["journalctl", "--sync"])  # what it said last is what counts, and journald has it a little later
     return f"{name}: {str(error).rstrip('.')}. Its last log lines:\n{log(name, since, LOG_LINES)}"
 
 
@@ -303,8 +307,8 @@ def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
     return failed
 
 
-def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool) -> tuple[str, str]:
-    """Does with a unit what was planned, and waits until it is healthy; what is wrong, and what is to be told."""
+def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool) -> str:
+    """Does with a unit what was planned, and waits until it is healthy; what is wrong, or an empty text."""
     started = action.startswith(("started", "restarted"))
     try:
         if started:
@@ -313,17 +317,17 @@ def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool)
             reload(unit, options, can_go_back)
             wait_for_reload(unit.id, options["probe"], since)
         bound, migration = options["timeout_seconds"], options["migration"]
-        return "", wait(unit.id, options["probe"], started, since, bound, can_go_back, migration)
+        wait(unit.id, options["probe"], started, since, bound, can_go_back, migration)
     except UnitError as error:
-        return failure(unit.id, error, since), ""
+        return failure(unit.id, error, since)
+    return ""
 
 
-def run_all(
-    current: list[Unit], planned: dict[str, str], since: float, options: dict, can_go_back: bool
-) -> list[tuple[str, str]]:
-    """At once, for each may take its time to end what it does; what run() says of each."""
+def run_all(current: list[Unit], planned: dict[str, str], since: float, options: dict, can_go_back: bool) -> list[str]:
+    """At once, for each may take its time to end what it does; what is wrong with them."""
     with ThreadPoolExecutor(max_workers=len(current) or 1) as pool:
-        return list(pool.map(lambda unit: run(unit, planned[unit.id], since, options, can_go_back), current))
+        found = pool.map(lambda unit: run(unit, planned[unit.id], since, options, can_go_back), current)
+        return [wrong for wrong in found if wrong]
 
 
 def prepare(current: list[Unit], others: list[Unit], surplus: list[str], options: dict) -> None:
@@ -366,7 +370,6 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
         planned.update({unit.id: planned[unit.id] or "restarted, for what it wants is" for unit in current})
     actions = {name: action for name, action in planned.items() if action}
 
-    told: list[str] = []
     if not check_mode:
         since = time.time()
         surplus = [name for name, action in actions.items() if action.startswith("stopped")]
@@ -376,10 +379,11 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
         names = [unit.id for unit in wanted]
         # Before the units start, for a worker without its data would fail its jobs; and after, for data that nobody
         # wanted until then is gone again.
-        if not (failed := run_wanted(names, since, options)):
-            ran = run_all(current, planned, since, options, can_go_back)
-            told = [words for _wrong, words in ran if words]
-            failed = [wrong for wrong, _words in ran if wrong] or run_wanted(names, since, options)
+        failed = (
+            run_wanted(names, since, options)
+            or run_all(current, planned, since, options, can_go_back)
+            or run_wanted(names, since, options)
+        )
         if failed:
             raise UnitError("\n".join(failed))
         for stamp in map(Path, options["files"] if actions else []):
@@ -396,10 +400,4 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
         }
         for name, action in actions.items()
     ]
-    return {
-        "changed": bool(actions),
-        "actions": actions,
-        "diff": diff,
-        "undeclared": strays(current + scheduled),
-        "warnings": told,
-    }
+    return {"changed": bool(actions), "actions": actions, "diff": diff, "undeclared": strays(current + scheduled)}

@@ -70,7 +70,6 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
         "changed_paths": installed["changed_paths"],
         "actions": results["run"]["actions"],
         "tls": {name: results["tls"][name] for name in ("service", "speaks_tls")} if options["tls"] else {},
-        "warnings": results["run"]["warnings"],
         "undeclared": [entry for result in results.values() for entry in result.get("undeclared", [])],
         "diff": [entry for result in results.values() for entry in result.get("diff", [])] if with_diff else [],
     }

@@ -132,7 +132,7 @@ options:
         type: path
         required: true
       timeout_seconds:
-        description: How long it may take, beside O(timeout_seconds). When that is over the module fails, and the migration goes on.
+        description: How long it may take, beside O(timeout_seconds). After that the module fails, and it goes on.
         type: int
         required: true
   timeout_seconds:

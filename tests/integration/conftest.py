@@ -56,6 +56,11 @@ class Run:
     code: int
     output: str
 
+    @property
+    def text(self) -> str:
+        """The output without the lines that Ansible folds it into."""
+        return " ".join(self.output.split())
+
     def count(self, column: str) -> int:
         """A number of the recap, summed over the hosts: ok, changed, unreachable, failed or skipped."""
         names = ("ok", "changed", "unreachable", "failed", "skipped")

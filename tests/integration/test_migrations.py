@@ -6,18 +6,21 @@ import json
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
-from .conftest import ROOT, Lab
+from .conftest import ROOT, Lab, Run
 
 UNIT = "dioptra-restapi"
 FORMER = "ad4f89b2288d"  # Dioptra 1.1.0's; 1.2.0 has added a table that refers to plugin_files
 NEWEST = "30e74c5564b3"
 BACK = f"DROP TABLE job_swaps; UPDATE alembic_version SET version_num = '{FORMER}'"
+OLDER_MLFLOW = [f"{name}==3.16.1" for name in ("mlflow", "mlflow-skinny", "mlflow-tracing")]
 LOCK = 5001  # of migrate.py
+START_SECONDS = 30
 STATE = "ActiveState,ExecMainStatus,InvocationID,MainPID"
 
 
@@ -47,25 +50,38 @@ def until(lab: Lab, wanted: str) -> None:
     pytest.fail(f"{UNIT} is {state(lab)}")
 
 
-def said(lab: Lab) -> str:
-    return lab.ssh(f"sudo journalctl --unit={UNIT} --lines=40 --output=cat")
+def until_said(lab: Lab, words: str) -> None:
+    """In the log since the last start."""
+    for _second in range(180):
+        if words in lab.ssh(f"sudo journalctl _SYSTEMD_INVOCATION_ID={state(lab)['InvocationID']} --output=cat"):
+            return
+        time.sleep(1)
+    pytest.fail(f"{UNIT} has not said {words}")
 
 
 @contextmanager
-def held(lab: Lab, statement: str, seconds: int) -> Iterator[None]:
-    """Somebody has the lock of the statement for that long."""
-    words = f"cd / && {psql(lab)} -Xqd restapi -c 'BEGIN; {statement}; SELECT pg_sleep({seconds})'"
+def held(lab: Lab, statement: str) -> Iterator[Callable[[], None]]:
+    """Somebody has the lock of the statement until the function is called, or all is over."""
+    words = f"cd / && {psql(lab)} -Xqd restapi -c 'BEGIN; {statement}; SELECT pg_sleep(600)'"
     session = subprocess.Popen(
-        ["mlfleet", "lab", "ssh", "-i", lab.name, "testbed", "--", words], cwd=ROOT, stdout=subprocess.DEVNULL
+        ["mlfleet", "lab", "ssh", "-i", lab.name, "testbed", "--", words], cwd=ROOT, stderr=subprocess.DEVNULL
     )
-    while (
-        sql(lab, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid != pg_backend_pid()")
-        == "0"
-    ):
+    sleeping = "FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid != pg_backend_pid()"
+    while sql(lab, f"SELECT count(*) {sleeping} AND wait_event = 'PgSleep'") == "0":
         assert session.poll() is None
         time.sleep(0.2)
-    yield
-    assert session.wait(timeout=seconds + 60) == 0
+    try:
+        yield lambda: print(sql(lab, f"SELECT pg_terminate_backend(pid) {sleeping}"))
+    finally:
+        sql(lab, f"SELECT pg_terminate_backend(pid) {sleeping}")
+        session.wait(timeout=60)
+
+
+@contextmanager
+def running(lab: Lab, **variables: object) -> Iterator[Future[Run]]:
+    """A run of the role meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(lab.playbook, "--tags", "restapi", "-e", json.dumps(variables))
 
 
 @pytest.fixture
@@ -78,19 +94,19 @@ def migrated(deployed: Lab) -> Iterator[Lab]:
 @pytest.mark.parametrize(
     ("role", "unit", "older", "words"),
     [
-        ("mlflow", "mlflow", "mlflow==3.16.1", "MLflow's database is at revision dc11669786a5, which MLflow 3.16.1"),
-        ("restapi", UNIT, "dioptra-platform==1.1.0", f"is at revision {NEWEST}, which Dioptra's REST API 1.1.0"),
-        ("pgadmin", "pgadmin", "pgadmin4==9.10", "is at revision normalize_locked_text_default, which pgAdmin 9.10"),
+        ("mlflow", "mlflow", OLDER_MLFLOW, "MLflow's database is at revision dc11669786a5, which MLflow 3.16.1"),
+        ("restapi", UNIT, ["dioptra-platform==1.1.0"], f"is at revision {NEWEST}, which Dioptra's REST API 1.1.0"),
+        ("pgadmin", "pgadmin", ["pgadmin4==9.10"], "is at revision normalize_locked_text_default, which pgAdmin 9.10"),
     ],
 )
 def test_version_older_than_its_database_is_not_taken_into_use(
-    deployed: Lab, role: str, unit: str, older: str, words: str
+    deployed: Lab, role: str, unit: str, older: list[str], words: str
 ) -> None:
     before = state(deployed, unit)
-    packages = json.dumps({"python_app_packages": [older]})
+    packages = json.dumps({"python_app_packages": older})
     run = deployed.playbook("--tags", role, "-e", packages)
     assert run.code != 0 and run.count("changed") == 0
-    assert f"{words} does not know" in run.output and "the former one stays in use" in run.output
+    assert f"{words} does not know" in run.text and "the former one stays in use" in run.output
     assert state(deployed, unit) == before
     assert deployed.converge("--tags", role).count("changed") == 0
 
@@ -99,9 +115,9 @@ def test_start_with_a_newer_database_ends_and_is_not_tried_again(migrated: Lab) 
     sql(migrated, "UPDATE alembic_version SET version_num = 'ffff00000000'")
     migrated.ssh(f"sudo systemctl restart {UNIT}")
     until(migrated, "failed")
-    assert "Dioptra's database is at revision ffff00000000, which Dioptra's REST API" in said(migrated)
+    until_said(migrated, "Dioptra's database is at revision ffff00000000, which Dioptra's REST API")
     refused = migrated.playbook("--tags", "restapi")
-    assert refused.code != 0 and "a newer version has migrated it" in refused.output
+    assert refused.code != 0 and "a newer version has migrated it" in refused.text
     assert state(migrated)["ActiveState"] == "failed" and state(migrated)["ExecMainStatus"] == "78"
     sql(migrated, f"UPDATE alembic_version SET version_num = '{NEWEST}'")
 
@@ -109,8 +125,10 @@ def test_start_with_a_newer_database_ends_and_is_not_tried_again(migrated: Lab) 
 def test_migration_that_fails_ends_and_is_not_tried_again(migrated: Lab) -> None:
     sql(migrated, f"UPDATE alembic_version SET version_num = '{FORMER}'")
     refused = migrated.playbook("--tags", "restapi", "-e", json.dumps({"restapi_environment": {"ANY": "1"}}))
-    assert refused.code != 0 and "could not be migrated, which the next run tries again" in refused.output
-    assert "job_swaps" in refused.output
+    assert (
+        refused.code != 0
+        and "could not be migrated, which the next run tries again: (psycopg2.errors.DuplicateTable)" in refused.text
+    )
     until(migrated, "failed")
     sql(migrated, "DROP TABLE job_swaps")
 
@@ -118,32 +136,39 @@ def test_migration_that_fails_ends_and_is_not_tried_again(migrated: Lab) -> None
 def test_long_migration_is_waited_for(migrated: Lab) -> None:
     """Here one that waits for a table, as one that rewrites it would take."""
     sql(migrated, BACK)
-    with held(migrated, "LOCK TABLE plugin_files", 45):
-        run = migrated.converge("--tags", "restapi", "-e", json.dumps({"restapi_start_timeout_seconds": 30}))
-    assert f"Migrating Dioptra's database from {FORMER} to {NEWEST}, which took" in " ".join(run.output.split())
-    assert revision(migrated) == NEWEST
+    with (
+        held(migrated, "LOCK TABLE plugin_files") as release,
+        running(migrated, restapi_start_timeout_seconds=START_SECONDS) as run,
+    ):
+        until_said(migrated, f"Migrating Dioptra's database from {FORMER} to {NEWEST}")
+        time.sleep(START_SECONDS + 5)
+        assert state(migrated)["ActiveState"] == "active" and not run.done()
+        release()
+    assert run.result().code == 0
+    assert f"Migrating Dioptra's database from {FORMER} to {NEWEST}, which took" in run.result().text
 
 
 def test_run_that_does_not_wait_longer_leaves_the_migration_to_end(migrated: Lab) -> None:
     sql(migrated, BACK)
-    with held(migrated, "LOCK TABLE plugin_files", 60):
-        bounds = {"restapi_start_timeout_seconds": 30, "restapi_migration_timeout_seconds": 5}
-        run = migrated.playbook("--tags", "restapi", "-e", json.dumps(bounds))
-        assert run.code != 0 and "It goes on; another run waits for it" in run.output
+    bounds = {"restapi_start_timeout_seconds": START_SECONDS, "restapi_migration_timeout_seconds": 5}
+    with held(migrated, "LOCK TABLE plugin_files"), running(migrated, **bounds) as run:
+        assert run.result().code != 0 and "It goes on; another run waits for it" in run.result().text
         migrating = state(migrated)
-    for _second in range(60):
-        if revision(migrated) == NEWEST:
-            break
-        time.sleep(1)
-    assert state(migrated) == migrating
+    until_said(migrated, "was migrated in")
+    assert state(migrated) == migrating and revision(migrated) == NEWEST
 
 
 def test_other_host_that_migrates_is_waited_for_within_the_bound(migrated: Lab) -> None:
-    with held(migrated, f"SELECT pg_advisory_lock({LOCK})", 45):
-        run = migrated.converge("--tags", "restapi", "-e", json.dumps({"restapi_start_timeout_seconds": 30}))
-    assert "is being migrated by this host, which this host waits for, which took" in " ".join(run.output.split())
-    with held(migrated, f"SELECT pg_advisory_lock({LOCK})", 30):
-        migrated.ssh(f"sudo systemctl stop {UNIT}")
-        run = migrated.playbook("--tags", "restapi", "-e", json.dumps({"restapi_migration_timeout_seconds": 5}))
-        assert run.code != 0 and "has been in the hands of this host for 5 s" in run.output
+    with (
+        held(migrated, f"SELECT pg_advisory_lock({LOCK})") as release,
+        running(migrated, restapi_start_timeout_seconds=START_SECONDS) as run,
+    ):
+        until_said(migrated, "is being migrated by this host, which this host waits for")
+        time.sleep(START_SECONDS + 5)
+        release()
+    assert run.result().code == 0 and "is being migrated by this host" in run.result().text
+    with held(migrated, f"SELECT pg_advisory_lock({LOCK})"):
+        with running(migrated, restapi_migration_timeout_seconds=5) as run:
+            assert run.result().code != 0
+        assert "has been in the hands of this host for 5 s" in run.result().text
         until(migrated, "failed")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import environments
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, trials
 from ansible_collections.mlfleet.stack.plugins.modules import python_venv
 
 UV = r"""#!/bin/sh
 for last; do :; done
 case $1 in
-    venv) mkdir -p "$last/bin" && ln -s /bin/sh "$last/bin/python" ;;
+    venv) mkdir -p "$last/bin" && ln -s PYTHON "$last/bin/python" ;;
     pip)
         echo " + certifi==2026.1.4" >&2
         case $* in *--dry-run*) exit ;; esac
@@ -37,7 +38,7 @@ def venv(tmp_path, monkeypatch):
     monkeypatch.setattr(environments, "PROCESSES", tmp_path / "proc")
     uv = Uv(tmp_path / "uv", "uv==1", Path("/bin/sh"))
     uv.program.parent.mkdir(parents=True)
-    uv.program.write_text(UV)
+    uv.program.write_text(UV.replace("PYTHON", sys.executable))
     uv.program.chmod(0o755)
     (tmp_path / "pins").write_text("certifi==2026.1.4\n")
     found = python_venv.Venv(tmp_path / "app", tmp_path / "pins", Path("/bin/sh"), uv)
@@ -45,8 +46,9 @@ def venv(tmp_path, monkeypatch):
     return found
 
 
-def install(venv, check=(), stop=lambda: None):
-    return python_venv.installed(venv, list(check), stop)
+def install(venv, program="", stop=lambda: None):
+    trial = {"program": program, "arguments": ["in earnest"], "environment": {"SECRET": "known"}} if program else None
+    return python_venv.installed(venv, trial, stop)
 
 
 def trees(venv) -> list[str]:
@@ -73,14 +75,14 @@ def test_full_disk_leaves_the_former_in_use_and_its_users_running(venv):
     assert trees(venv) == before and venv.stamp.exists()
 
 
-def test_check_that_fails_leaves_the_former_in_use_and_says_its_last_line(venv):
-    install(venv, ["-c", "test -e /dev/null"])
+def test_trial_that_fails_leaves_the_former_in_use_and_says_its_last_line(venv):
+    install(venv, "import os, sys; assert sys.argv[1:] == ['in earnest'] and os.environ['SECRET'] == 'known'")
     before = trees(venv)
-    with pytest.raises(python_venv.CommandFailedError, match=r"^the database is newer; nothing was exchanged$"):
-        install(venv, ["-c", "echo looking; echo the database is newer; exit 1"], lambda: pytest.fail("stopped"))
+    with pytest.raises(trials.RefusedError, match=r"^the database is newer$"):
+        install(venv, "print('looking'); raise SystemExit('the database is newer')", lambda: pytest.fail("stopped"))
     assert trees(venv) == before
-    with pytest.raises(python_venv.CommandFailedError, match=r"^its check ended with 3; nothing was exchanged$"):
-        install(venv, ["-c", "exit 3"])
+    with pytest.raises(trials.RefusedError, match=r"^its trial ended with 3$"):
+        install(venv, "raise SystemExit(3)")
 
 
 def test_directory_of_a_former_release_becomes_a_link(venv):

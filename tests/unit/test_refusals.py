@@ -20,7 +20,15 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit,
 
 ROLES = Path(__file__).parents[2] / "roles"
 ME = {"owner": str(os.geteuid()), "group": str(os.getegid())}
-RUN = {"names": ["hello"], "wants": [], "files": [], "reload_files": [], "restart": False, "reload": False}
+RUN = {
+    "names": ["hello"],
+    "wants": [],
+    "files": [],
+    "reload_files": [],
+    "restart": False,
+    "reload": False,
+    "migration": None,
+}
 OPTIONS = {
     "user": None,
     "tls": None,

@@ -53,9 +53,9 @@ def test_package_removed_by_hand_is_installed(host, installed, pins, play):
 def test_change_that_fails_leaves_the_former_one_in_use(host, installed, pins, play):
     former = host.check_output(f"readlink {VENV}")
     host.check_output(f"{UV} uninstall --python={VENV}/bin/python minio")
-    check = ["-c", "import minio; raise SystemExit('the new environment will not do')"]
-    with pytest.raises(AssertionError, match="the new environment will not do; nothing was exchanged"):
-        play("-e", json.dumps({"python_app_check": check}))
+    trial = {"program": "import minio; raise SystemExit('the new environment will not do')"}
+    with pytest.raises(AssertionError, match="the new environment will not do; the former one stays in use"):
+        play("-e", json.dumps({"__python_app_trial": trial}))
     assert host.check_output(f"readlink {VENV}") == former
     assert host.check_output(f"ls -d {VENV}*") == f"{VENV}\n{VENV.rpartition('/')[0]}/{former}"
     assert play()["changed"] == 1

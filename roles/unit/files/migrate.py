@@ -7,7 +7,6 @@ migrate.py PROGRAM --check                   fails when a database is newer than
 import ast
 import fcntl
 import os
-import subprocess
 import sys
 import time
 import traceback
@@ -76,10 +75,14 @@ def upgrade_mlflow_accounts(engine: Engine) -> None:
     migrate_if_needed(engine, "head")
 
 
-def upgrade_restapi(engine: Engine) -> None:
-    flask = Path(sys.executable).parent / "flask"
-    folder = Path(find_spec("dioptra.restapi.db").origin).parent / "alembic"
-    subprocess.run([flask, "--app", "wsgi", "db", "upgrade", "-d", folder], check=True)
+def upgrade_restapi(_engine: Engine) -> None:
+    from flask_migrate import upgrade
+
+    sys.path.insert(0, str(Path.cwd()))
+    from wsgi import app
+
+    with app.app_context():
+        upgrade(str(Path(find_spec("dioptra.restapi.db").origin).parent / "alembic"))
 
 
 PROGRAMS = {
@@ -235,7 +238,7 @@ def migrate(program: Program, database: Database, seconds: int) -> None:
         with told(f"Migrating {database.name} from {said(current)} to {said(wanted)}"):
             try:
                 database.upgrade(engine)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # as flask_migrate ends what alembic refuses
                 traceback.print_exc()
                 refuse(f"{database.name} could not be migrated, which the next run tries again: {first_line(error)}")
         if (current := database.current(connection)) != wanted:

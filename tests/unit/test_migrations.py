@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A migration is under way as long as its file is locked, and one of its unit has a bound of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from types import SimpleNamespace
+
+import pytest
+from ansible.module_utils.common import warnings
+from ansible_collections.mlfleet.stack.plugins.module_utils import healthy_unit, migrations
+from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
+
+WORDS = "Migrating Dioptra's database from a1 to b2"
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / ".migrating"
+    path.write_text(WORDS)
+    return path
+
+
+def test_file_counts_only_while_somebody_has_locked_it(file):
+    assert migrations.under_way(file) == ""
+    with file.open() as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        assert migrations.under_way(file) == WORDS
+    assert migrations.under_way(file) == ""
+
+
+def test_what_a_user_puts_in_its_place_neither_holds_nor_shows_anything(tmp_path, file):
+    (tmp_path / "link").symlink_to(file)
+    os.mkfifo(tmp_path / "pipe")
+    with file.open() as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        found = [migrations.under_way(tmp_path / name) for name in ("link", "pipe", "not-there", ".")]
+    assert found == ["", "", "", ""]
+
+
+@pytest.fixture
+def wait(monkeypatch):
+    """Waits for a unit that migrates for some seconds and answers one later, by a clock of its own."""
+
+    def wait(takes_seconds, bound_seconds):
+        clock = SimpleNamespace(now=0.0)
+        monkeypatch.setattr(healthy_unit.time, "monotonic", lambda: clock.now)
+        monkeypatch.setattr(healthy_unit.time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+        unit = SimpleNamespace(state="active", has_ended_again=False)
+        monkeypatch.setattr(healthy_unit, "units", lambda _names: [unit])
+        monkeypatch.setattr(migrations, "under_way", lambda _file: WORDS if clock.now < takes_seconds else "")
+        monkeypatch.setattr(healthy_unit, "ask", lambda *_: "" if clock.now > takes_seconds + 1 else "no answer")
+        migration = {"file": "/nowhere", "timeout_seconds": bound_seconds}
+        healthy_unit.wait("restapi", {}, True, 0, 10, migration=migration)
+
+    return wait
+
+
+def test_long_one_is_waited_for_and_told(wait):
+    wait(3600, 7200)
+    assert f"restapi: {WORDS}, which took 3600 s" in warnings.get_warning_messages()
+
+
+def test_short_one_is_not_told(wait):
+    before = warnings.get_warning_messages()
+    wait(8, 7200)
+    assert warnings.get_warning_messages() == before
+
+
+def test_one_beyond_its_bound_is_left_to_end(wait):
+    with pytest.raises(UnitError, match=rf"^{WORDS}, for 60 s now. It goes on; another run waits for it$"):
+        wait(3600, 50)
