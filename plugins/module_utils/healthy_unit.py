@@ -78,6 +78,7 @@ DROP_INS = (UNITS, Path("/run/systemd/system"))  # an administrator's
 PAUSE_SECONDS = 0.5
 RELOAD_SECONDS = 10
 LOG_LINES = 25
+JOURNAL_SECONDS = 1  # after which journald has read what a program said last
 
 
 def instances(template: str) -> list[str]:
@@ -238,6 +239,8 @@ def wait(
             if waited_seconds > migration["timeout_seconds"] + timeout_seconds:
                 raise UnitError(f"{words}, for {waited_seconds:.0f} s now. It goes on; another run waits for it")
             deadline = time.monotonic() + timeout_seconds
+            time.sleep(PAUSE_SECONDS)
+            continue
         wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
         if not wrong:
             if waited_seconds > timeout_seconds:
@@ -246,6 +249,15 @@ def wait(
         if time.monotonic() > deadline:
             raise UnitError(f"not healthy within {timeout_seconds} s: {wrong}")
         time.sleep(PAUSE_SECONDS)
+
+
+def is_kept_by_database(options: dict) -> bool:
+    """Whether no other files would help, since the unit's database is being migrated or was not to its liking."""
+    migration = options["migration"]
+    return bool(migration) and (
+        bool(migrations.under_way(migration["file"]))
+        or any(unit.exit_status == migrations.REFUSED for unit in units(options["names"]))
+    )
 
 
 def wait_for_reload(unit: str, probe: dict, since: float) -> None:
@@ -291,7 +303,7 @@ def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
 
 
 def failure(name: str, error: UnitError, since: float) -> str:
-    program(["journalctl", "--sync"])  # what it said last is what counts, and journald has it a little later
+    time.sleep(JOURNAL_SECONDS)
     return f"{name}: {str(error).rstrip('.')}. Its last log lines:\n{log(name, since, LOG_LINES)}"
 
 

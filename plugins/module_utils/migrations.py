@@ -15,6 +15,7 @@ OPTION: dict[str, Any] = {
     "type": "dict",
     "options": {"file": {"type": "path", "required": True}, "timeout_seconds": {"type": "int", "required": True}},
 }
+REFUSED = 78  # status of a program that its database keeps from running
 
 
 def under_way(file: str | Path) -> str:

@@ -15,7 +15,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
 
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,"
-    "FragmentPath,DropInPaths,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic,NRestarts"
+    "FragmentPath,DropInPaths,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic,NRestarts,ExecMainStatus"
 )
 UNITS = Path("/etc/systemd/system")
 UNIT_LABEL = "mlfleet.unit"  # of a container; its value is the systemd unit that runs it
@@ -60,6 +60,7 @@ class Unit:
         # Waits for systemd to start it, which did so already since somebody else has; timers have no number.
         is_waiting = properties["SubState"].startswith("auto-restart")
         self.has_ended_again = is_waiting and properties.get("NRestarts", "0") != "0"
+        self.exit_status = int(properties.get("ExecMainStatus", 0))
         # A running unit changes its state only to reload.
         self.loaded_at = since_epoch(properties["StateChangeTimestampMonotonic"])
 

@@ -12,7 +12,7 @@ import pwd
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import files, healthy_unit, migrations
+from ansible_collections.mlfleet.stack.plugins.module_utils import files, healthy_unit
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
     UNITS,
     Unit,
@@ -51,9 +51,7 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
                 running.extend(unit for unit in units(options["run"]["names"]) if unit.is_running)
             results.update(taken_up(options, installed, bool(running), check_mode))
         except (ToggleError, UnitError) as error:
-            # One that still migrates its database is left to it.
-            migration = options["run"]["migration"]
-            if running and not (migration and migrations.under_way(migration["file"])):
+            if running and not healthy_unit.is_kept_by_database(options["run"]):
                 raise
             failures.append(error)
 

@@ -125,7 +125,7 @@ def test_start_with_a_newer_database_ends_and_is_not_tried_again(migrated: Lab) 
 def test_migration_that_fails_ends_and_is_not_tried_again(migrated: Lab) -> None:
     sql(migrated, f"UPDATE alembic_version SET version_num = '{FORMER}'")
     refused = migrated.playbook("--tags", "restapi", "-e", json.dumps({"restapi_environment": {"ANY": "1"}}))
-    assert (
+    assert (  # X
         refused.code != 0
         and "could not be migrated, which the next run tries again: (psycopg2.errors.DuplicateTable)" in refused.text
     )
@@ -142,9 +142,10 @@ def test_long_migration_is_waited_for(migrated: Lab) -> None:
     ):
         until_said(migrated, f"Migrating Dioptra's database from {FORMER} to {NEWEST}")
         time.sleep(START_SECONDS + 5)
-        assert state(migrated)["ActiveState"] == "active" and not run.done()
+        assert not run.done(), run.result().output
+        assert state(migrated)["ActiveState"] == "active"
         release()
-    assert run.result().code == 0
+    assert run.result().code == 0, run.result().output
     assert f"Migrating Dioptra's database from {FORMER} to {NEWEST}, which took" in run.result().text
 
 
@@ -166,7 +167,8 @@ def test_other_host_that_migrates_is_waited_for_within_the_bound(migrated: Lab) 
         until_said(migrated, "is being migrated by this host, which this host waits for")
         time.sleep(START_SECONDS + 5)
         release()
-    assert run.result().code == 0 and "is being migrated by this host" in run.result().text
+    assert run.result().code == 0, run.result().output
+    assert "is being migrated by this host, which this host waits for, which took" in run.result().text
     with held(migrated, f"SELECT pg_advisory_lock({LOCK})"):
         with running(migrated, restapi_migration_timeout_seconds=5) as run:
             assert run.result().code != 0
