@@ -100,7 +100,6 @@ stamp:
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +107,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils import environments, trials
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.filesystem import sync_below
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command
@@ -121,11 +122,11 @@ class CommandFailedError(Exception):
     """A command that ended with an error; the message holds its last words."""
 
 
-def run(*command: str | Path) -> str:
+def run(*words: str | Path) -> str:
     """Standard error of a command, which is where uv reports what it does."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, cwd="/")
+    done = program([str(word) for word in words], WORK_SECONDS, cwd="/")
     if done.returncode != 0:
-        raise CommandFailedError(f"{command[0]} {command[1]}: {(done.stderr or done.stdout).strip()[-2000:]}")
+        raise CommandFailedError(f"{words[0]} {words[1]}: {(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout + done.stderr
 
 

@@ -96,9 +96,20 @@ def migrated(deployed: Lab) -> Iterator[Lab]:
 @pytest.mark.parametrize(
     ("role", "unit", "older", "words"),
     [
-        ("mlflow", "mlflow", OLDER_MLFLOW, "MLflow's database is at revision dc11669786a5, which MLflow 3.16.1"),
+        pytest.param(
+            *("mlflow", "mlflow", OLDER_MLFLOW, "MLflow's database is at revision dc11669786a5, which MLflow 3.16.1"),
+            marks=pytest.mark.fleet,
+        ),
         ("restapi", UNIT, ["dioptra-platform==1.1.0"], f"is at revision {NEWEST}, which Dioptra's REST API 1.1.0"),
-        ("pgadmin", "pgadmin", ["pgadmin4==9.10"], "is at revision normalize_locked_text_default, which pgAdmin 9.10"),
+        pytest.param(
+            *(
+                "pgadmin",
+                "pgadmin",
+                ["pgadmin4==9.10"],
+                "is at revision normalize_locked_text_default, which pgAdmin 9.10",
+            ),
+            marks=pytest.mark.fleet,
+        ),
     ],
 )
 def test_version_older_than_its_database_is_not_taken_into_use(
@@ -113,6 +124,7 @@ def test_version_older_than_its_database_is_not_taken_into_use(
     assert deployed.converge("--tags", role).count("changed") == 0
 
 
+@pytest.mark.fleet
 def test_start_with_a_newer_database_ends_and_is_not_tried_again(migrated: Lab) -> None:
     sql(migrated, "UPDATE alembic_version SET version_num = 'ffff00000000'")
     migrated.ssh(f"sudo systemctl restart {UNIT}")
@@ -151,6 +163,7 @@ def test_long_migration_is_waited_for(migrated: Lab) -> None:
     assert f"Migrating Dioptra's database from {FORMER} to {NEWEST}, which took" in run.result().text
 
 
+@pytest.mark.fleet
 def test_run_that_does_not_wait_longer_leaves_the_migration_to_end(migrated: Lab) -> None:
     sql(migrated, BACK)
     bounds = {"restapi_start_timeout_seconds": START_SECONDS, "restapi_migration_timeout_seconds": 5}
@@ -161,6 +174,7 @@ def test_run_that_does_not_wait_longer_leaves_the_migration_to_end(migrated: Lab
     assert state(migrated) == migrating and revision(migrated) == NEWEST
 
 
+@pytest.mark.fleet
 def test_other_host_that_migrates_is_waited_for_within_the_bound(migrated: Lab) -> None:
     former = state(migrated)
     with (
