@@ -13,7 +13,8 @@ options:
   trial:
     description:
       - A program that the Python of the new version has to end well before that is taken into use, within ten minutes.
-      - When it does not the former version stays in use, and the task fails with the last line of its output.
+      - When it does not the former version stays in use, and the task fails with the last line of its output. When it
+        does, such a line is a warning.
     type: dict
     suboptions:
       program:

@@ -211,6 +211,17 @@ def log(unit: str, since: float, lines: int = 1000) -> str:
     return "\n".join(reversed(program([*words, "--reverse"]).stdout.strip().splitlines()))
 
 
+def let_migrate(migration: dict | None, start_seconds: float) -> tuple[str, float]:
+    """Waits as long as a database is being migrated; what was done, and how long it was waited for."""
+    words, begun = "", time.monotonic()
+    while migration and (now := migrations.under_way(migration["file"])):
+        words = now
+        if (seconds := time.monotonic() - begun) > migration["timeout_seconds"] + start_seconds:
+            raise UnitError(f"{words}, for {seconds:.0f} s now. It goes on; another run waits for it")
+        time.sleep(PAUSE_SECONDS)
+    return words, time.monotonic() - begun
+
+
 def wait(
     unit: str,
     probe: dict,
@@ -225,8 +236,7 @@ def wait(
     One that can go back to what it ran with is not left to try this one again and again. A migration of its database
     has a bound of its own, and is told of when it took longer than a start may.
     """
-    begun = time.monotonic()
-    deadline, waited_for, waited_seconds = begun + timeout_seconds, "", 0.0
+    deadline, waited_for, waited_seconds = time.monotonic() + timeout_seconds, "", 0.0
     while True:
         found = units([unit])[0]
         state = found.state
@@ -234,12 +244,10 @@ def wait(
             raise UnitError("it stopped")
         if can_go_back and found.has_ended_again:
             raise UnitError("it ended twice")
-        if migration and (words := migrations.under_way(migration["file"])):
-            waited_for, waited_seconds = words, time.monotonic() - begun
-            if waited_seconds > migration["timeout_seconds"] + timeout_seconds:
-                raise UnitError(f"{words}, for {waited_seconds:.0f} s now. It goes on; another run waits for it")
+        words, seconds = let_migrate(migration, timeout_seconds)
+        if words:
+            waited_for, waited_seconds = words, waited_seconds + seconds
             deadline = time.monotonic() + timeout_seconds
-            time.sleep(PAUSE_SECONDS)
             continue
         wrong = ask(probe, unit, started, since) if state in ("active", "reloading") else f"its state is {state}"
         if not wrong:
@@ -385,6 +393,7 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
     if not check_mode:
         since = time.time()
         surplus = [name for name, action in actions.items() if action.startswith("stopped")]
+        let_migrate(options["migration"], options["timeout_seconds"])  # which begins anew if its unit is stopped
         prepare(current, wanted + scheduled, surplus, options)
         if renewed:
             renew(renewed, current, options)

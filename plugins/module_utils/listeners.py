@@ -16,6 +16,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 LISTENING = "0A"  # in /proc/net/tcp
+WILDCARDS = frozenset(("0.0.0.0", "::"))
 UNIT = re.compile(r"/([^/\n]+)\.service")
 
 
@@ -33,6 +34,11 @@ def listeners() -> Iterator[Listener]:
     for state, local, _remote, uid, inode in _sockets():
         if state == LISTENING:
             yield Listener(inode, *local, uid)
+
+
+def overlap(*addresses: str) -> bool:
+    """Whether only one of them can be listened at; the IPv6 wildcard takes those of IPv4 as well."""
+    return len(set(addresses)) == 1 or (not WILDCARDS.isdisjoint(addresses) and "::1" not in addresses)
 
 
 def uid_of_peer(connection: socket.socket) -> int | None:

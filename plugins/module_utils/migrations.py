@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ def under_way(file: str | Path) -> str:
     try:
         # A user's file, who may have put anything in its place.
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), errors="replace") as words:
+            if not stat.S_ISREG(os.fstat(words.fileno()).st_mode):
+                return ""
             try:
                 fcntl.flock(words, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

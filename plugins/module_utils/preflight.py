@@ -16,6 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import MAX_RENEW_DAYS
+from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import overlap
 from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import DEFAULT_PATH, Mount
 
 SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
@@ -49,7 +50,6 @@ PREDEFINED_ROLE = re.compile(r"postgres|pg_.*")
 PORTS = range(1, 65536)
 PRIVILEGED_PORTS = range(1, 1024)
 ALWAYS_RUNNING = "systemd-journald"
-WILDCARDS = frozenset(("0.0.0.0", "::"))
 # Those that say where a host's services listen.
 PORT_OPTIONS = re.compile(r"topology_\w+_(port|enabled)|\w+_listen_address|nginx_sites_\w+")
 # Names units, files and queues without quoting.
@@ -567,7 +567,7 @@ def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, An
     ours = {user for users in _users(units, facts).values() for user in users if user}
     for service, name, port, address in _wanted_ports(values, units):
         for found in facts.get("listeners", []) if service in idle else []:
-            if found["port"] != port or not _overlap(address, found["address"]):
+            if found["port"] != port or not overlap(address, found["address"]):
                 continue
             is_same_user = units[service].startswith(found["user"])
             other = _other_instance(units[service], facts) if is_same_user else None
@@ -584,11 +584,6 @@ def _other_instance(unit: str, facts: Mapping[str, Any]) -> str | None:
     template, is_instance, _name = unit.partition("@")
     running = facts.get("running_units", {})
     return next((name for name in sorted(running) if is_instance and name.startswith(f"{template}@")), None)
-
-
-def _overlap(*addresses: str) -> bool:
-    """Whether only one of them can be listened at; the IPv6 wildcard takes those of IPv4 as well."""
-    return len(set(addresses)) == 1 or (not WILDCARDS.isdisjoint(addresses) and "::1" not in addresses)
 
 
 def flattened(wishes: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:

@@ -20,9 +20,9 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import redis_live, s
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Pair
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item
+from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import listeners, overlap, running_units
 
 HEADER = "# Made by mlfleet's ssl_toggle; changes are undone by the next run.\n"
-LISTENING = "0A"  # in /proc/net/tcp
 CLIENTS = "clients.pem"  # the authorities whose certificates clients have to show
 CONNECT_SECONDS = 5
 RELOAD_SECONDS = 10
@@ -254,7 +254,7 @@ def take_up(service: Service, wanted: Wanted, unit: str, is_reload_enough: bool,
         with suppress(systemd.UnitError):
             if service.reload(wanted, unit) and _comes_true(service, wanted, after, RELOAD_SECONDS):
                 return
-    if taken := _taken(wanted.listen.values(), wanted.user or service.user):
+    if taken := _taken(wanted.listen.values(), unit, wanted.user or service.user):
         raise ToggleError(f"another program has {taken}")
     try:
         systemd.reread(systemd.units([unit]), seconds)
@@ -299,24 +299,26 @@ def _listens(addresses: Iterable[str]) -> bool:
     nginx keeps a listener that it cannot replace in a reload, such as one of all interfaces by one of the loopback.
     """
     found: dict[int, set[str]] = {}
-    for host, port, _uid in _listeners():
-        found.setdefault(port, set()).add(host)
-    wanted = [address.rpartition(":")[::2] for address in addresses]
-    return all(found.get(int(port)) == {socket.gethostbyname(host)} for host, port in wanted)
+    for listener in listeners():
+        if ":" not in listener.address:
+            found.setdefault(listener.port, set()).add(listener.address)
+    return all(found.get(port) == {host} for host, port in map(_resolved, addresses))
 
 
-def _taken(addresses: Iterable[str], user: str) -> str:
-    """Where a program of another user listens at one of these ports, with which the service would not start."""
-    wanted, own = {int(address.rpartition(":")[2]) for address in addresses}, pwd.getpwnam(user).pw_uid
-    return ", ".join(f"{host}:{port}" for host, port, uid in _listeners() if port in wanted and uid != own)
+def _taken(addresses: Iterable[str], unit: str, user: str) -> str:
+    """Where another program listens, beside which the service would not start."""
+    own = {pwd.getpwnam(user).pw_uid, *running_units().get(unit.removesuffix(".service"), ())}
+    wanted = [_resolved(address) for address in addresses]
+    return ", ".join(
+        f"{found.address}:{found.port}"
+        for found in listeners()
+        if found.uid not in own and any(found.port == port and overlap(found.address, host) for host, port in wanted)
+    )
 
 
-def _listeners() -> Iterator[tuple[str, int, int]]:
-    """Address, port and user of each."""
-    for row in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:]):
-        if row[3] == LISTENING:
-            host, _colon, port = row[1].partition(":")
-            yield socket.inet_ntoa(bytes.fromhex(host)[::-1]), int(port, 16), int(row[7])
+def _resolved(address: str) -> tuple[str, int]:
+    host, _colon, port = address.rpartition(":")
+    return socket.gethostbyname(host), int(port)
 
 
 def shown(service: Service, address: str) -> str:

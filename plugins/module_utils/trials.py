@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.common.warnings import warn
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
 
 OPTION: dict[str, Any] = {
@@ -24,6 +26,7 @@ OPTION: dict[str, Any] = {
     },
 }
 SECONDS = 600
+NOT_RUN = (125, 126, 127)  # what docker and a shell end with
 # Program and environment come on standard input: they are in no argument, nor in an answer of docker inspect.
 LOADER = """
 import json, os, sys
@@ -50,7 +53,11 @@ def hold_in_image(image: str, trial: dict[str, Any]) -> None:
     """The same in a container of the image, which sees the given paths of the host and changes none."""
     paths = [path for path in trial["paths"] if Path(path).exists()]
     mounts = [f"--mount=type=bind,src={path},dst={path},readonly" for path in paths]
-    _hold([*CONTAINER, *mounts, "--entrypoint", trial["python"], image], trial)
+    name = f"mlfleet-trial-{os.getpid()}"
+    try:
+        _hold([*CONTAINER, *mounts, f"--name={name}", "--entrypoint", trial["python"], image], trial)
+    finally:  # the engine runs on what its client was killed for
+        run(["docker", "rm", "--force", name])
 
 
 def _hold(python: list[str], trial: dict[str, Any]) -> None:
@@ -60,5 +67,10 @@ def _hold(python: list[str], trial: dict[str, Any]) -> None:
         done = run(words, SECONDS, input=told, stderr=subprocess.STDOUT, cwd="/")
     except TimeoutError:
         raise RefusedError(f"its trial did not end within {SECONDS} s") from None
+    lines = done.stdout.strip().splitlines()
+    if done.returncode in NOT_RUN:
+        raise RefusedError(f"its trial could not be run: {' '.join(lines[:3])}")
     if done.returncode != 0:
-        raise RefusedError((done.stdout.strip().splitlines() or [f"its trial ended with {done.returncode}"])[-1])
+        raise RefusedError((lines or [f"its trial ended with {done.returncode}"])[-1])
+    if lines:
+        warn(lines[-1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls import ToggleError
 
 Result = dict[str, Any]
+SETTLE_SECONDS = 5  # in which a program ends that does not run with its files
 
 
 def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool, with_diff: bool) -> Result:
@@ -107,7 +109,9 @@ def go_back(running: list[Unit], run: dict[str, Any], changed: list[str]) -> str
                 command("systemctl", "reload", "--", name, timeout=timeout)
             else:
                 healthy_unit.start(before[name], timeout)
-                healthy_unit.wait(name, {}, True, 0, run["timeout_seconds"])
+        time.sleep(SETTLE_SECONDS)
+        for name in before:
+            healthy_unit.wait(name, {}, True, 0, run["timeout_seconds"], can_go_back=True)
     except UnitError as error:
         return f"The former files are back, but {names} does not run with them either: {error}"
     return f"The former files are back, and {names} runs with them."

@@ -164,14 +164,20 @@ def test_long_migration_is_waited_for(migrated: Lab) -> None:
 
 
 @pytest.mark.fleet
-def test_run_that_does_not_wait_longer_leaves_the_migration_to_end(migrated: Lab) -> None:
+def test_run_that_does_not_wait_longer_leaves_the_migration_to_end_and_so_does_the_next(migrated: Lab) -> None:
     sql(migrated, BACK)
     bounds = {"restapi_start_timeout_seconds": START_SECONDS, "restapi_migration_timeout_seconds": 5}
-    with held(migrated, "LOCK TABLE plugin_files"), running(migrated, **bounds) as run:
-        assert run.result().code != 0 and "It goes on; another run waits for it" in run.result().text
+    with held(migrated, "LOCK TABLE plugin_files") as release:
+        with running(migrated, **bounds) as run:
+            assert run.result().code != 0 and "It goes on; another run waits for it" in run.result().text
         migrating = state(migrated)
-    until_said(migrated, "was migrated in")
-    assert state(migrated) == migrating and revision(migrated) == NEWEST
+        with running(migrated, restapi_start_timeout_seconds=START_SECONDS + 1) as run:
+            time.sleep(START_SECONDS)
+            assert state(migrated) == migrating and not run.done()
+            release()
+        assert run.result().code == 0, run.result().output
+    assert revision(migrated) == NEWEST
+    assert "was migrated in" in migrated.ssh(f"sudo journalctl _SYSTEMD_INVOCATION_ID={migrating['InvocationID']}")
 
 
 @pytest.mark.fleet

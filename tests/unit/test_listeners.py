@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from types import SimpleNamespace
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import listeners
+import pytest
+from ansible_collections.mlfleet.stack.plugins.module_utils import listeners, tls
 from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import Listener
 
 
@@ -40,3 +42,22 @@ def test_units_have_the_users_of_their_processes(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(listeners, "PROC", tmp_path)
     me = {os.getuid()}
     assert listeners.running_units() == {"nginx": me, "postgresql@15-main": me}
+
+
+@pytest.mark.parametrize(
+    ("address", "user", "is_taken"),
+    [
+        ("127.0.0.1", "another", True),
+        ("0.0.0.0", "another", True),
+        ("127.0.0.2", "another", False),
+        ("127.0.0.1", "own", False),
+    ],
+)
+def test_port_is_taken_by_a_program_that_is_not_the_units(address, user, is_taken, monkeypatch) -> None:
+    with socket.create_server((address, 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setattr(tls.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=-1))
+        monkeypatch.setattr(tls, "running_units", lambda: {"nginx": {os.getuid()} if user == "own" else set()})
+        assert tls._taken([f"127.0.0.1:{port}"], "nginx.service", "www-data") == (
+            f"{address}:{port}" if is_taken else ""
+        )

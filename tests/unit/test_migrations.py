@@ -35,8 +35,9 @@ def test_file_counts_only_while_somebody_has_locked_it(file):
 def test_what_a_user_puts_in_its_place_neither_holds_nor_shows_anything(tmp_path, file):
     (tmp_path / "link").symlink_to(file)
     os.mkfifo(tmp_path / "pipe")
-    with file.open() as opened:
+    with file.open() as opened, os.fdopen(os.open(tmp_path / "pipe", os.O_RDWR), "w") as pipe:
         fcntl.flock(opened, fcntl.LOCK_EX)
+        fcntl.flock(pipe, fcntl.LOCK_EX)
         found = [migrations.under_way(tmp_path / name) for name in ("link", "pipe", "not-there", ".")]
     assert found == ["", "", "", ""]
 

@@ -89,6 +89,7 @@ def converged(tmp_path, monkeypatch):
                 raise UnitError(f"hello.service: did not start: {error}. Its last log lines:\nbad line 3") from None
             return {"changed": True, "actions": {}}
 
+        monkeypatch.setattr(unit, "SETTLE_SECONDS", 0)
         for module in (unit, healthy_unit):
             monkeypatch.setattr(module, "units", systemd.units)
             monkeypatch.setattr(module, "command", systemd.command)

@@ -13,7 +13,7 @@ from threading import Lock
 from cachetools import TTLCache
 from dioptra.restapi import create_app
 from dioptra.restapi.config import config_by_name
-from flask import request
+from flask import g, request
 
 REGISTRATION = "/api/v1/users/"
 # Who is signed in may try passwords of others by changing them.
@@ -67,14 +67,19 @@ def refuse():
         return None
     if rule() == REGISTRATION and not is_registration_open:
         return {"message": "Accounts are declared in the inventory, as restapi_users_extra"}, 403
-    if rule() in SIGN_INS and 0 < maximum_failures <= failures.get(who(), 0):
-        return {"message": "Too many wrong passwords for this account; wait a minute"}, 429
+    if rule() in SIGN_INS and maximum_failures > 0:
+        # As a failure, until it has succeeded: many at once are not asked before the first has failed.
+        with lock:
+            if failures.get(who(), 0) >= maximum_failures:
+                return {"message": "Too many wrong passwords for this account; wait a minute"}, 429
+            failures[who()] = failures.get(who(), 0) + 1
+        g.is_counted = True
     return None
 
 
 @app.after_request
-def count(answer):
-    if rule() in SIGN_INS and answer.status_code in (400, 401, 403) and not is_of_deployment():
+def uncount(answer):
+    if g.get("is_counted") and answer.status_code not in (400, 401, 403):
         with lock:
-            failures[who()] = failures.get(who(), 0) + 1
+            failures[who()] = max(failures.get(who(), 0) - 1, 0)
     return answer

@@ -20,12 +20,15 @@ from typing import NoReturn
 
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 REFUSED = 78  # with which systemd does not start the unit anew
 CONNECT_SECONDS = 10
 PAUSE_SECONDS = 1
+# So that PostgreSQL lets a host's lock go within two minutes after the host is gone.
+ALIVE = "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=6"
+LIMITS = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 60, "options": ALIVE}
 LOCK = 5001
 HOLDER = """
     SELECT coalesce(host(client_addr), 'this host') FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -42,12 +45,14 @@ class Database:
     folder: str  # of its migrations, in the package
     table: str = "alembic_version"
     upgrade: Callable[[Engine], None] | None = None  # by default the program does it
+    begins_itself: bool = False  # by other means than migrations, when it is empty
 
     def revisions(self) -> dict[str, set[str]]:
         """The revisions that this version knows, each with those that it follows; no module of theirs is run."""
         folder = Path(next(iter(find_spec(self.package).submodule_search_locations))) / self.folder
         found = [assigned(file) for file in sorted(folder.glob("versions/*.py"))]
-        return {names["revision"]: as_set(names.get("down_revision")) for names in found if "revision" in names}
+        known = {names["revision"]: as_set(names.get("down_revision")) for names in found if "revision" in names}
+        return known or refuse(f"{folder} has no migrations of {self.name}: this mlfleet does not know that version")
 
     def current(self, connection: Connection) -> set[str]:
         if not inspect(connection).has_table(self.table):
@@ -97,6 +102,7 @@ PROGRAMS = {
                 "mlflow",
                 "store/db_migrations",
                 upgrade=upgrade_mlflow,
+                begins_itself=True,
             ),
             Database(
                 "MLflow's database of accounts",
@@ -105,6 +111,7 @@ PROGRAMS = {
                 "server/auth/db/migrations",
                 "alembic_version_auth",
                 upgrade_mlflow_accounts,
+                begins_itself=True,
             ),
         ),
     ),
@@ -130,7 +137,6 @@ PROGRAMS = {
         (Database("pgAdmin's database", "MLFLEET_PGADMIN_URI", "pgadmin4", "migrations"),),
     ),
 }
-BEGINS_ITSELF = ("mlflow", "pgadmin4")  # these make the tables of an empty database by other means
 
 
 def assigned(file: Path) -> dict[str, object]:
@@ -163,16 +169,15 @@ def is_there(database: Database) -> bool:
 
 def engine_of(database: Database) -> Engine:
     url = os.environ[database.address]
-    limits = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 60} if url.startswith("postgresql") else {}
-    return create_engine(url, connect_args=limits, poolclass=NullPool)
+    return create_engine(url, connect_args=LIMITS if url.startswith("postgresql") else {}, poolclass=NullPool)
 
 
 def refuse_newer(program: Program, database: Database, current: set[str]) -> None:
     if unknown := current - set(database.revisions()):
         refuse(
             f"{database.name} is at revision {said(unknown)}, which {program.name} {version(program.distribution)} "
-            f"does not know: a newer version has migrated it. Put that version back into {program.pins}, or restore "
-            "what was in the database before"
+            f"does not know: a newer version has migrated it. Put that version back ({program.pins}, or your image), "
+            "or restore what was in the database before"
         )
 
 
@@ -187,7 +192,7 @@ def check(program: Program) -> None:
         try:
             with engine_of(database).connect() as connection:
                 current = database.current(connection)
-        except OperationalError as error:
+        except DatabaseError as error:
             print(f"{database.name} cannot be asked: {first_line(error)}")
         else:
             refuse_newer(program, database, current)
@@ -232,7 +237,7 @@ def migrate(program: Program, database: Database, seconds: int) -> None:
         take_turn(database, connection, seconds)
         current, wanted = database.current(connection), heads(database.revisions())
         refuse_newer(program, database, current)
-        if current == wanted or not database.upgrade or (not current and database.package in BEGINS_ITSELF):
+        if current == wanted or not database.upgrade or (not current and database.begins_itself):
             return
         begun = time.monotonic()
         with told(f"Migrating {database.name} from {said(current)} to {said(wanted)}"):
@@ -254,8 +259,10 @@ def main(name: str, bound: str, *command: str) -> None:
     for database in filter(is_there, program.databases):
         try:
             migrate(program, database, int(bound))
-        except OperationalError as error:
-            sys.exit(f"{database.name} cannot be reached: {first_line(error)}")
+        except DatabaseError as error:
+            words = f"{database.name} cannot be asked: {first_line(error)}"
+            # Who migrates it makes a half-made one anew as well.
+            print(words, flush=True) if not database.upgrade else sys.exit(words)
     os.execv(command[0], command)
 
 
