@@ -184,7 +184,7 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture(scope="session", params=["bare", pytest.param("docker", marks=pytest.mark.fleet)])
+@pytest.fixture(scope="module", params=["bare", pytest.param("docker", marks=pytest.mark.fleet)])
 def deployed(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The lab of all tests of one host, or one of its own with all in containers."""
     if request.param == "bare":
