@@ -78,7 +78,6 @@ DROP_INS = (UNITS, Path("/run/systemd/system"))  # an administrator's
 PAUSE_SECONDS = 0.5
 RELOAD_SECONDS = 10
 LOG_LINES = 25
-JOURNAL_SECONDS = 1  # after which journald has read what a program said last
 
 
 def instances(template: str) -> list[str]:
@@ -311,7 +310,6 @@ def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
 
 
 def failure(name: str, error: UnitError, since: float) -> str:
-    time.sleep(JOURNAL_SECONDS)
     return f"{name}: {str(error).rstrip('.')}. Its last log lines:\n{log(name, since, LOG_LINES)}"
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils import healthy_unit, migrations
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
 
+UNIT = Path(__file__).parents[2] / "roles/unit"
 WORDS = "Migrating Dioptra's database from a1 to b2"
 
 
@@ -74,3 +77,11 @@ def test_short_one_is_not_told(wait):
 def test_one_beyond_its_bound_is_left_to_end(wait):
     with pytest.raises(UnitError, match=rf"^{WORDS}, for 60 s now. It goes on; another run waits for it$"):
         wait(3600, 50)
+
+
+def test_status_that_ends_all_tries_is_the_same_for_the_program_its_unit_and_the_run():
+    (ended,) = re.findall(r"^REFUSED = (\d+)", (UNIT / "files/migrate.py").read_text(), re.MULTILINE)
+    (prevented,) = re.findall(
+        r"^RestartPreventExitStatus=(\d+)$", (UNIT / "templates/unit.service.j2").read_text(), re.MULTILINE
+    )
+    assert int(ended) == int(prevented) == migrations.REFUSED
