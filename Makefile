@@ -3,7 +3,6 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 STAGE := scripts/stage
-AT_ONCE := $(MAKE) --no-print-directory --jobs 2 --output-sync=target --keep-going
 LINK := .ansible/collections/ansible_collections/mlfleet/stack
 ROLES := $(notdir $(wildcard roles/*))
 SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
@@ -25,16 +24,17 @@ clean:
 	@$(AS_ROOT) mlfleet lab down inventories/lab
 
 test: venv engine browser
-	@scripts/stages checks labs
+	@$(MAKE) --no-print-directory checks
+	@$(MAKE) --no-print-directory labs
 
-# Needs no services.
+# Needs no services. What stages print is in .cache/stages, and shown where one failed.
 checks:
-	@$(AT_ONCE) check-unit check-lint check-sanity check-collection
+	@scripts/stages check-unit check-lint check-sanity check-collection
 
 # Two at a time, the longest first; labs wait more than they compute. The scenarios left out have tests that the integration
 # tests run too, bare and in containers.
 labs:
-	@$(AT_ONCE) integration-several-hosts integration-docker integration-one-host check-modules \
+	@scripts/stages integration-several-hosts integration-docker integration-one-host check-modules \
 	    $(addprefix scenario-,$(filter-out postgres redis mlflow restapi worker worker_tensorflow_cpu %_docker,$(SCENARIOS)))
 
 check-%:
@@ -60,13 +60,13 @@ modules:
 	@pytest tests/modules
 
 molecule:
-	@$(AT_ONCE) $(patsubst %,scenario-%,$(filter worker%,$(SCENARIOS)) $(filter-out worker%,$(SCENARIOS)))
+	@scripts/stages $(patsubst %,scenario-%,$(filter worker%,$(SCENARIOS)) $(filter-out worker%,$(SCENARIOS)))
 
 scenario-%:
 	@$(STAGE) "molecule test -s $*" molecule test -s $*
 
 integration:
-	@$(AT_ONCE) integration-several-hosts integration-docker integration-one-host
+	@scripts/stages integration-several-hosts integration-docker integration-one-host
 
 integration-several-hosts:
 	@$(STAGE) "Several hosts" pytest tests/integration/several_hosts -m "not fleet" --durations=8
