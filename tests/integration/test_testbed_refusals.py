@@ -48,6 +48,7 @@ CHECKED = [
         ({"wal_level": "none"}, "wal_level"),
         ({"jit": "maybe"}, "jit"),
         ({"max_worker_processes": -1}, "max_worker_processes"),
+        ({"shared_preload_libraries": "nonesuch"}, "nonesuch"),
     ),
     *cases(
         "redis",
@@ -75,20 +76,6 @@ CHECKED = [
         ([{**SITE, "port": 30999, "servers": ["no.such.host.invalid:1"]}], "no.such.host.invalid"),
         ([{**SITE, "port": 30999, "servers": ["127.0.0.1:99999"]}], "99999"),
     ),
-]
-UNCHECKED = [
-    *cases(
-        "postgres",
-        "postgres_settings",
-        ({"shared_preload_libraries": "nonesuch"}, "nonesuch"),
-        ({"shared_buffers": "900GB", "huge_pages": "on"}, "memory"),
-    ),
-    *cases(
-        "redis",
-        "redis_settings",
-        ({"unixsocket": "/proc/none"}, "Unix socket"),
-        ({"loadmodule": "/none.so"}, "none.so"),
-    ),
     *cases(
         "minio",
         "minio_environment",
@@ -97,6 +84,19 @@ UNCHECKED = [
         ({"MINIO_STORAGE_CLASS_RRS": "many"}, "many"),
         ({"MINIO_DOMAIN": "a..b"}, "a..b"),
         ({"MINIO_SERVER_URL": "nowhere"}, "MINIO_SERVER_URL"),
+    ),
+]
+UNCHECKED = [
+    *cases(
+        "postgres",
+        "postgres_settings",
+        ({"shared_buffers": "900GB", "huge_pages": "on"}, "memory"),
+    ),
+    *cases(
+        "redis",
+        "redis_settings",
+        ({"unixsocket": "/proc/none"}, "Unix socket"),
+        ({"loadmodule": "/none.so"}, "none.so"),
     ),
     *cases("mlflow", "mlflow_environment", ({"PYTHONHOME": "/none"}, "encodings")),
     # Of which nginx says nothing but in its log.
