@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlfleet.stack.plugins.module_utils import authority
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 
-class ActionModule(ActionBase):
+class ActionModule(LibraryActionBase):
     """Replace each source by the certificates that it stands for."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
-from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, Item, pack, parse
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "files": {
@@ -40,7 +40,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(LibraryActionBase):
     """Render on the controller, install on the host."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

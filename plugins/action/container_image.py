@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import IMAGE_OPTIONS
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 
-class ActionModule(ActionBase):
+class ActionModule(LibraryActionBase):
     """Ask what is missing, and a second time, with the files that a build needs, only when something is."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

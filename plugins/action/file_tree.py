@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlfleet.stack.plugins.module_utils import archives
 from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import manifest
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 ARGUMENT_SPEC = {"path": {"type": "path", "required": True}, "archive": {"type": "path", "required": True}}
 
 
-class ActionModule(ActionBase):
+class ActionModule(LibraryActionBase):
     """Compare, and send what it takes to be the same."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

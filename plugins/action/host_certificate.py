@@ -10,10 +10,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlfleet.stack.plugins.module_utils import authority, certificates
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Certificate, CertificateError, Pem
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item, pack
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "mode": {"type": "str", "choices": ["internal", "provided"], "required": True},
@@ -30,7 +30,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 REQUIRED_IF = [("mode", "internal", ("authority",)), ("mode", "provided", ("certificate", "key"))]
 
 
-class ActionModule(ActionBase):
+class ActionModule(LibraryActionBase):
     """Ask the host once, and a second time only when there is something to install."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS, unreachable
 from ansible_collections.mlfleet.stack.plugins.module_utils import authority, gpu, preflight, stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 ROLES_DIR = Path(__file__).parents[2] / "roles"
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
@@ -29,7 +29,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(LibraryActionBase):
     """Collect all that is wrong, then fail once."""
 
     _requires_connection = False

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
-from ansible.plugins.action import ActionBase
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra_package import PackageError, packed
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 
-class PackagesActionBase(ActionBase):
+class PackagesActionBase(LibraryActionBase):
     """An action that finds packages as ansible.builtin.copy finds its source."""
 
     def packed(self, resources: list[dict[str, Any]]) -> str:

@@ -1,0 +1,14 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What runs the modules of this collection that need nothing of the controller; meta/runtime.yml names them."""
+
+from __future__ import annotations
+
+from ansible.plugins.action import normal
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
+
+
+class ActionModule(LibraryActionBase, normal.ActionModule):
+    """A module, as it is."""

@@ -1,0 +1,130 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Runs a module of this collection from the library of the host. It is sent with every task, so it is short.
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+import importlib.util
+import json
+import marshal
+import os
+import runpy
+import sys
+import zlib
+from pathlib import Path
+from types import CodeType, ModuleType
+
+KEPT = 4  # versions of the library: two controllers may differ
+DIGEST_LENGTH = 32
+
+
+class MissingError(Exception):
+    pass
+
+
+class Library:
+    """Finds and loads what is in the library, whose entries are code or, as long as it is not installed, text."""
+
+    def __init__(self, entries: dict[str, bytes | str]) -> None:
+        self.entries = entries
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        is_package = f"{name}." in self.entries
+        if not is_package and name not in self.entries:
+            return None
+        origin = origin_of(f"{name}." if is_package else name)
+        spec = importlib.util.spec_from_loader(name, self, origin=origin, is_package=is_package)  # type: ignore[arg-type]
+        spec.has_location = True  # ansible-core looks for where it is
+        return spec
+
+    def create_module(self, spec: object) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(self.get_code(module.__name__), module.__dict__)
+
+    def get_code(self, name: str) -> CodeType:
+        entry = self.entries.get(name, self.entries.get(f"{name}.", ""))
+        return marshal.loads(entry) if isinstance(entry, bytes) else compiled(name, entry)
+
+
+def origin_of(name: str) -> str:
+    """What a traceback names."""
+    return f"/mlfleet.library/{name.replace('.', '/')}{'__init__' if name.endswith('.') else ''}.py"
+
+
+def compiled(name: str, text: str) -> CodeType:
+    return compile(text, origin_of(name), "exec", dont_inherit=True)
+
+
+def read(path: Path) -> dict[str, bytes | str]:
+    """The code in a file that root alone can have written, as it was written."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            state = os.fstat(file.fileno())
+            content = file.read()
+    except FileNotFoundError:
+        raise MissingError("absent") from None
+    except OSError:
+        raise MissingError("changed") from None
+    is_roots = state.st_uid == 0 and not state.st_mode & 0o022
+    if not is_roots or hashlib.sha256(content[DIGEST_LENGTH:]).digest() != content[:DIGEST_LENGTH]:
+        raise MissingError("changed")
+    return marshal.loads(content[DIGEST_LENGTH:])
+
+
+def install(path: Path, sources: dict[str, str]) -> dict[str, bytes | str]:
+    """Puts the code of the sources there, whole or not at all; a host without space for it goes on without."""
+    codes = {name: marshal.dumps(compiled(name, text)) for name, text in sources.items()}
+    content = marshal.dumps(codes)
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
+            file.write(hashlib.sha256(content).digest() + content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)
+        new.replace(path)
+        for former in sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime)[:-KEPT]:
+            former.unlink()
+    except OSError:
+        pass
+    return dict(codes)
+
+
+def main() -> None:
+    call = json.loads(r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>""")
+    try:
+        Path.cwd()
+    except OSError:  # of an account that this one may not see
+        os.chdir("/")
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", ".")]
+    path = Path(call["directory"], f"{call['digest']}-{importlib.util.MAGIC_NUMBER.hex()}")
+    if "sources" in call:
+        sources = json.loads(zlib.decompress(base64.b64decode(call["sources"])))
+        entries = install(path, sources) if call["install"] and os.geteuid() == 0 else sources
+    else:
+        try:
+            entries = read(path)
+        except MissingError as error:
+            print(json.dumps({"library_misses": str(error)}))
+            return
+    sys.meta_path.insert(0, Library(entries))  # type: ignore[arg-type]
+    basic = importlib.import_module("ansible.module_utils.basic")
+    options = {name: value for name, value in call.items() if name.startswith("_ansible_")}
+    options["_ansible_module_name"] = call["module"].rpartition(".")[2]
+    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": {**call["arguments"], **options}}).encode()
+    basic._ANSIBLE_PROFILE = "legacy"
+    known = {"_module_fqn": call["module"], "_modlib_path": str(path)}
+    runpy.run_module(call["module"], init_globals=known, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

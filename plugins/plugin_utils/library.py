@@ -1,0 +1,82 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The library that hosts keep of this collection's modules, so that a task sends its arguments and no code."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible.plugins.action import ActionBase
+
+COLLECTION = "ansible_collections.mlfleet.stack"
+STUB = "mlfleet.stack.library_module"
+DIRECTORY = "/var/cache/mlfleet/library"
+
+
+class LibraryActionBase(ActionBase):
+    """Runs modules of this collection from the host's library, which the first task installs that may change something.
+
+    In a check, or where it cannot be installed, the code of the library goes with each task that misses it.
+    """
+
+    def _execute_module(  # type: ignore[override]
+        self,
+        module_name: str | None = None,
+        module_args: dict[str, Any] | None = None,
+        task_vars: dict[str, Any] | None = None,
+        wrap_async: bool = False,
+    ) -> dict[str, Any]:
+        name = module_name or self._task.action
+        arguments = self._task.args if module_args is None else module_args
+        if wrap_async or not name.startswith("mlfleet.stack."):
+            return super()._execute_module(name, arguments, task_vars=task_vars, wrap_async=wrap_async)
+        call = {"module": f"{COLLECTION}.plugins.modules.{name.rpartition('.')[2]}", "arguments": arguments}
+        call |= {"directory": DIRECTORY, "digest": digest()}
+        result = super()._execute_module(STUB, call.copy(), task_vars=task_vars)
+        if why := result.get("library_misses"):
+            changed = why == "changed"
+            if changed and not self._task.check_mode:
+                self._display.warning(f"{DIRECTORY} was changed by hand and is installed anew.")
+            call |= {"sources": packed(), "install": not self._task.check_mode, "changed": changed}
+            result = super()._execute_module(STUB, call, task_vars=task_vars)
+        return result
+
+
+@functools.cache
+def sources() -> dict[str, str]:
+    """The code of what modules import on a host, by the names to import; a package's name ends with a dot."""
+    ours = Path(__file__).parents[1]
+    roots = {
+        "ansible.module_utils": Path(ansible.module_utils.__file__).parent,
+        f"{COLLECTION}.plugins.module_utils": ours / "module_utils",
+        f"{COLLECTION}.plugins.modules": ours / "modules",
+    }
+    found = {}
+    for package, directory in roots.items():
+        for file in directory.rglob("*.py"):
+            parts = [package, *file.relative_to(directory).with_suffix("").parts]
+            name = ".".join(parts[:-1]) + "." if parts[-1] == "__init__" else ".".join(parts)
+            found[name] = file.read_text(encoding="utf-8")
+        while package:
+            found.setdefault(f"{package}.", "")
+            package = package.rpartition(".")[0]
+    return dict(sorted(found.items()))
+
+
+@functools.cache
+def digest() -> str:
+    return hashlib.sha256(json.dumps(sources()).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def packed() -> str:
+    return base64.b64encode(zlib.compress(json.dumps(sources()).encode())).decode()
