@@ -3,9 +3,20 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Runs a module of this collection from the library of the host. It is sent with every task, so it is short.
+# It goes to the host with every task, so it is short.
 
 from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: library_module
+short_description: Runs another module of this collection from the library that the host keeps of them
+description: The actions of the collection use it; it is of no use in a playbook.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options: {}
+"""
+EXAMPLES = "# None."
+RETURN = ""
 
 import base64
 import hashlib
@@ -16,6 +27,7 @@ import marshal
 import os
 import runpy
 import sys
+import traceback
 import zlib
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -100,7 +112,11 @@ def install(path: Path, sources: dict[str, str]) -> dict[str, bytes | str]:
 
 
 def main() -> None:
-    call = json.loads(r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>""")
+    try:
+        call = json.loads(r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>""")  # JSON never has three quotes in a row
+    except ValueError:
+        basic = importlib.import_module("ansible.module_utils.basic")
+        basic.AnsibleModule(argument_spec={}).fail_json(msg="The actions of the collection run this, and nobody else.")
     try:
         Path.cwd()
     except OSError:  # of an account that this one may not see
@@ -114,16 +130,23 @@ def main() -> None:
         try:
             entries = read(path)
         except MissingError as error:
-            print(json.dumps({"library_misses": str(error)}))
+            sys.stdout.write(json.dumps({"library_misses": str(error)}))
             return
     sys.meta_path.insert(0, Library(entries))  # type: ignore[arg-type]
-    basic = importlib.import_module("ansible.module_utils.basic")
+    if call.get("changed"):
+        os.environ["MLFLEET_LIBRARY_CHANGED"] = str(path)
     options = {name: value for name, value in call.items() if name.startswith("_ansible_")}
     options["_ansible_module_name"] = call["module"].rpartition(".")[2]
-    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": {**call["arguments"], **options}}).encode()
-    basic._ANSIBLE_PROFILE = "legacy"
     known = {"_module_fqn": call["module"], "_modlib_path": str(path)}
-    runpy.run_module(call["module"], init_globals=known, run_name="__main__", alter_sys=True)
+    try:
+        basic = importlib.import_module("ansible.module_utils.basic")
+        basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": {**call["arguments"], **options}}).encode()
+        basic._ANSIBLE_PROFILE = "legacy"
+        runpy.run_module(call["module"], init_globals=known, run_name="__main__", alter_sys=True)
+    except Exception as error:
+        told = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
+        sys.stdout.write(json.dumps(told))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

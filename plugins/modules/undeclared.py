@@ -155,6 +155,12 @@ def stray_directories(paths: list[str]) -> Iterator[dict[str, str]]:
         yield stray("directory with secrets", path, ["rm", "-r", path])
 
 
+def stray_library() -> Iterator[dict[str, str]]:
+    """The library of our modules, where what runs this found it changed and did not use it."""
+    if path := os.environ.get("MLFLEET_LIBRARY_CHANGED"):
+        yield stray("library of modules that was changed by hand", path, ["rm", path])
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -171,6 +177,7 @@ def main() -> None:
         *stray_containers(known, units),
         *stray_directories(module.params["directories"]),
         *stray_ports(units, module.params["ports"], known),
+        *stray_library(),
     ]
     module.exit_json(changed=False, undeclared=found)
 

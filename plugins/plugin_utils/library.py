@@ -19,7 +19,7 @@ from ansible.plugins.action import ActionBase
 
 COLLECTION = "ansible_collections.mlfleet.stack"
 STUB = "mlfleet.stack.library_module"
-DIRECTORY = "/var/cache/mlfleet/library"
+DIRECTORY = "/var/cache/mlfleet-modules"  # none that a role declares, for it is there before the roles
 
 
 class LibraryActionBase(ActionBase):
