@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
+from ansible import context
 from ansible.plugins.action import ActionBase
 
 COLLECTION = "ansible_collections.mlfleet.stack"
@@ -43,10 +44,11 @@ class LibraryActionBase(ActionBase):
         call |= {"directory": DIRECTORY, "digest": digest()}
         result = super()._execute_module(STUB, call.copy(), task_vars=task_vars)
         if why := result.get("library_misses"):
-            changed = why == "changed"
-            if changed and not self._task.check_mode:
+            # A task of a check may be none.
+            install, changed = not (self._task.check_mode or context.CLIARGS.get("check")), why == "changed"
+            if install and changed:
                 self._display.warning(f"{DIRECTORY} was changed by hand and is installed anew.")
-            call |= {"sources": packed(), "install": not self._task.check_mode, "changed": changed}
+            call |= {"sources": packed(), "install": install, "changed": changed}
             result = super()._execute_module(STUB, call, task_vars=task_vars)
         return result
 
