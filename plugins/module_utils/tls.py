@@ -31,7 +31,7 @@ PAUSE_SECONDS = 0.2
 PLAIN_ANSWERS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNEXPECTED_EOF_WHILE_READING")
 
 
-class ToggleError(Exception):
+class ToggleError(systemd.UnitError):
     """A service that does not do as it was told."""
 
 

@@ -22,7 +22,6 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
     remove_containers,
     units,
 )
-from ansible_collections.mlfleet.stack.plugins.module_utils.tls import ToggleError
 
 Result = dict[str, Any]
 SETTLE_SECONDS = 5  # in which a program ends that does not run with its files
@@ -52,14 +51,14 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
             if installed["changed"] and not check_mode and options["run"]["names"]:
                 running.extend(unit for unit in units(options["run"]["names"]) if unit.is_running)
             results.update(taken_up(options, installed, bool(running), check_mode))
-        except (ToggleError, UnitError) as error:
+        except UnitError as error:
             if running and not healthy_unit.is_kept_by_database(options["run"]):
                 raise
             failures.append(error)
 
     try:
         installed = results["files"] = files.install(items, check_mode, with_diff, take_up)
-    except (ToggleError, UnitError) as error:
+    except UnitError as error:
         raise UnitError(f"{error}\n{go_back(running, options['run'], results['files']['changed_paths'])}") from error
     if failures:
         raise failures[0]

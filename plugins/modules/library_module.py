@@ -14,6 +14,13 @@ description: The actions of the collection use it; it is of no use in a playbook
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options: {}
+attributes:
+  check_mode:
+    description: Changes nothing, but for what the other module changes.
+    support: full
+  diff_mode:
+    description: As the other module has it.
+    support: full
 """
 EXAMPLES = "# None."
 RETURN = ""

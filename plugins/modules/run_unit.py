@@ -63,7 +63,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, unpack
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
-from ansible_collections.mlfleet.stack.plugins.module_utils.tls import ToggleError
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import converge
 
 
@@ -76,7 +75,7 @@ def main() -> None:
     hold(module, f"unit {', '.join(options['run']['names'])}".strip())
     try:
         result = converge(items, options, module.check_mode, module._diff)
-    except (FilesError, ToggleError, UnitError) as error:
+    except (FilesError, UnitError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 
