@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What runs the modules of this collection that need nothing of the controller; meta/runtime.yml names them."""
+"""What runs the modules of this collection that need nothing of the controller; each of them has a link to it."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import Libra
 
 
 class ActionModule(LibraryActionBase, normal.ActionModule):
-    """A module, as it is."""
+    """Run the module with the arguments of the task."""

@@ -22,7 +22,10 @@ attributes:
     description: As the other module has it.
     support: full
 """
-EXAMPLES = "# None."
+EXAMPLES = r"""
+---
+# None.
+"""
 RETURN = ""
 
 import base64
