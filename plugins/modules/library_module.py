@@ -126,7 +126,9 @@ def main() -> None:
         call = json.loads(r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>""")  # JSON never has three quotes in a row
     except ValueError:
         basic = importlib.import_module("ansible.module_utils.basic")
-        basic.AnsibleModule(argument_spec={}).fail_json(msg="The actions of the collection run this, and nobody else.")
+        basic.AnsibleModule(argument_spec={}, supports_check_mode=True).fail_json(
+            msg="The actions of the collection run this, and nobody else."
+        )
     try:
         Path.cwd()
     except OSError:  # of an account that this one may not see
@@ -156,7 +158,6 @@ def main() -> None:
     except Exception as error:
         told = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
         sys.stdout.write(json.dumps(told))
-        sys.exit(1)
 
 
 if __name__ == "__main__":
