@@ -11,7 +11,7 @@ short_description: Gathers the facts that the roles need, with the ports that ar
 description:
   - The facts of M(ansible.builtin.setup) that the roles read; and which TCP ports are listened at and which units run,
     by which M(mlfleet.stack.preflight) knows of a port that another program has; and which stores the host has used.
-  - It is one module, so that this is one round trip. Name it in C(ansible_facts_modules) of a play that gathers facts.
+  - It is one module, so that this is one round trip.
   - Waits a while for a run of another controller that is changing the host, and then refuses.
   - Needs no rights; changes nothing.
 version_added: 0.1.0
@@ -26,11 +26,8 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Gather what preflight looks at
-  hosts: all
-  gather_facts: true
-  vars:
-    ansible_facts_modules: [mlfleet.stack.host_facts]
+- name: Gather the facts of this host
+  mlfleet.stack.host_facts:
 """
 
 RETURN = r"""

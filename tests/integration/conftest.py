@@ -28,7 +28,7 @@ Groups = Mapping[str, Iterable[str]]  # the hosts of each
 TESTED_ROLES = ["postgres", "redis", "minio", "mlflow", "restapi", "worker_tensorflow_cpu"]
 # Ten moments of a fresh converge, in its order: seconds after it comes to a task.
 MOMENTS = [
-    ("Gathering Facts", 1),
+    ("Gather the facts of this host", 1),
     ("Install the base packages", 2),
     ("Install the packages of postgres", 8),
     ("Provide the declared databases", 0.7),
