@@ -97,6 +97,7 @@ stamp:
   sample: /opt/mlfleet/tools/.installed
 """
 
+import functools
 import os
 import re
 import shutil
@@ -130,6 +131,11 @@ def run(*words: str | Path) -> str:
     return done.stdout + done.stderr
 
 
+@functools.cache
+def version_of(python: Path) -> str:
+    return run(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')")
+
+
 class Uv:
     """The pinned uv in an environment of its own."""
 
@@ -137,6 +143,7 @@ class Uv:
         self.path, self.requirement, self.python = path, requirement.strip(), python
         self.program = path / "bin" / "uv"
 
+    @functools.cached_property
     def is_ready(self) -> bool:
         try:
             return run(self.program, "--version").split()[1] == self.requirement.partition("==")[2]
@@ -146,6 +153,7 @@ class Uv:
     def install(self) -> None:
         run(self.python, "-m", "venv", "--clear", self.path)
         run(self.path / "bin" / "python", "-m", "pip", "install", "--quiet", self.requirement)
+        del self.is_ready
 
 
 class Venv:
@@ -158,8 +166,7 @@ class Venv:
         if not self.stamp.exists():
             return False
         try:
-            version = "import sys; print(*sys.version_info[:2], sep='.')"
-            return run(self.path / "bin" / "python", "-c", version) == run(self.python, "-c", version)
+            return version_of(self.path / "bin" / "python") == version_of(self.python)
         except (CommandFailedError, OSError):
             return False
 
@@ -171,11 +178,11 @@ class Venv:
     def pending(self) -> list[tuple[str, str]]:
         if not self.is_whole():
             return [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
-        return self.sync(self.path, "--dry-run") if self.uv.is_ready() else [("~", self.uv.requirement)]
+        return self.sync(self.path, "--dry-run") if self.uv.is_ready else [("~", self.uv.requirement)]
 
     def prepare(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """Has uv at its pin; that change, and those that are pending."""
-        replaced = [] if self.uv.is_ready() else [("~", self.uv.requirement)]
+        replaced = [] if self.uv.is_ready else [("~", self.uv.requirement)]
         if replaced:
             self.uv.install()
         return replaced, self.pending()
@@ -257,7 +264,7 @@ def main() -> None:
         venv = Venv(path, Path(pins.name), python, uv)
         try:
             changes = venv.pending() if module.check_mode else installed(venv, module.params["trial"], stop)
-            usable = venv.is_whole()
+            usable = venv.is_whole() if changes and module.check_mode else True
         except trials.RefusedError as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}; the former one stays in use")
         except (CommandFailedError, UnitError, OSError) as error:

@@ -29,8 +29,7 @@ esac
 class Uv(python_venv.Uv):
     requirement = "uv==1"
 
-    def is_ready(self) -> bool:
-        return True
+    is_ready = True
 
 
 @pytest.fixture
