@@ -205,11 +205,13 @@ def converge(options: dict, check_mode: bool) -> dict:
     found: dict[str, dict | None] = {}
     others: list[str] = []
     try:
-        require_admin(admin, options["username"])
         with ThreadPoolExecutor() as pool:  # MLflow takes its time to compare a password, at each request
-            found = dict(zip(users, pool.map(lambda user: state(options, user, admin), users.values()), strict=True))
-        listed = [user["username"] for user in admin.call("GET", f"{USERS}/list")["users"]]
-        others = sorted(set(listed) - {options["username"], *users})
+            is_admin = pool.submit(require_admin, admin, options["username"])
+            states = [pool.submit(state, options, user, admin) for user in users.values()]
+            listed = pool.submit(admin.call, "GET", f"{USERS}/list")
+        is_admin.result()  # first, for what it says of what is wrong
+        found = {name: each.result() for name, each in zip(users, states, strict=True)}
+        others = sorted({user["username"] for user in listed.result()["users"]} - {options["username"], *users})
     except NotRunningError:
         if not check_mode:
             raise
