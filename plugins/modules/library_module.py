@@ -28,6 +28,11 @@ EXAMPLES = r"""
 """
 RETURN = ""
 
+import sys
+
+# Root may have been started in a directory of somebody else's.
+sys.path[:] = [entry for entry in sys.path if entry not in ("", ".")]
+
 import base64
 import hashlib
 import importlib
@@ -36,9 +41,9 @@ import json
 import marshal
 import os
 import runpy
-import sys
 import traceback
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -91,7 +96,7 @@ def read(path: Path) -> dict[str, bytes | str]:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
             state = os.fstat(file.fileno())
             content = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise MissingError("absent") from None
     except OSError:
         raise MissingError("changed") from None
@@ -107,7 +112,8 @@ def install(path: Path, sources: dict[str, str]) -> dict[str, bytes | str]:
     content = marshal.dumps(codes)
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o755)  # whatever the umask
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
             file.write(hashlib.sha256(content).digest() + content)
             file.flush()
@@ -117,7 +123,8 @@ def install(path: Path, sources: dict[str, str]) -> dict[str, bytes | str]:
         for former in sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime)[:-KEPT]:
             former.unlink()
     except OSError:
-        pass
+        with suppress(OSError):
+            new.unlink()
     return dict(codes)
 
 
@@ -133,7 +140,6 @@ def main() -> None:
         Path.cwd()
     except OSError:  # of an account that this one may not see
         os.chdir("/")
-    sys.path[:] = [entry for entry in sys.path if entry not in ("", ".")]
     path = Path(call["directory"], f"{call['digest']}-{importlib.util.MAGIC_NUMBER.hex()}")
     if "sources" in call:
         sources = json.loads(zlib.decompress(base64.b64decode(call["sources"])))

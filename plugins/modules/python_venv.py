@@ -264,7 +264,7 @@ def main() -> None:
         venv = Venv(path, Path(pins.name), python, uv)
         try:
             changes = venv.pending() if module.check_mode else installed(venv, module.params["trial"], stop)
-            usable = venv.is_whole() if changes and module.check_mode else True
+            usable = venv.is_whole() if module.check_mode else True
         except trials.RefusedError as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}; the former one stays in use")
         except (CommandFailedError, UnitError, OSError) as error:

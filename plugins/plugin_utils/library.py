@@ -47,7 +47,9 @@ class LibraryActionBase(ActionBase):
             # A task of a check may be none.
             install, changed = not (self._task.check_mode or context.CLIARGS.get("check")), why == "changed"
             if install and changed:
-                self._display.warning(f"{DIRECTORY} was changed by hand and is installed anew.")
+                self._display.warning(
+                    f"{DIRECTORY} was changed by hand: its code is not used, and replaced by a task of root's."
+                )
             call |= {"sources": packed(), "install": install, "changed": changed}
             result = super()._execute_module(STUB, call, task_vars=task_vars)
         return result
@@ -82,3 +84,6 @@ def digest() -> str:
 @functools.cache
 def packed() -> str:
     return base64.b64encode(zlib.compress(json.dumps(sources()).encode())).decode()
+
+
+digest()  # in the process of the run, for those of all tasks
