@@ -31,7 +31,8 @@ RETURN = ""
 import sys
 
 # Root may have been started in a directory of somebody else's.
-sys.path[:] = [entry for entry in sys.path if entry not in ("", ".")]
+while "" in sys.path:
+    sys.path.remove("")
 
 import base64
 import hashlib
