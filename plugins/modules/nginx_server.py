@@ -10,7 +10,8 @@ module: nginx_server
 short_description: Have nginx send a server no requests for a while
 description:
   - Marks servers of upstreams as C(down) in nginx's configuration, or takes the mark away, and has nginx reload, which
-    drops no connection.
+    ends no request. Connections without one are closed; a client that asks on such a one at that moment asks again, as
+    HTTP has it.
   - The last server of an upstream is left in use, since a slow answer is better than none. It is marked with
     C(max_fails=0) meanwhile, for nginx would ask nobody for some seconds after a failure of it.
   - A server that no upstream names, as one that is new, gets no requests anyway, nor does any of an nginx that is not
