@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.action import preflight as action
-from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.stores import MARKS
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import Hosts
 
 
 class ActionModule(action.ActionModule):
@@ -28,9 +28,7 @@ class ActionModule(action.ActionModule):
         names = [name for name in arguments["roles"] if name in MARKS and name in task_vars["group_names"]]
         if not names:
             return result | {"changed": False}
-        roles = preflight.load_roles(names, action.ROLES_DIR, self._read)
-        resolve = self._resolver(roles, task_vars)
-        paths = self._declared("store_paths", roles, resolve)
-        patterns = self._declared("store_patterns", roles, resolve)
+        host = Hosts(names, task_vars, self._templar, self.read).host(task_vars["inventory_hostname"])
+        paths, patterns = host.declared("store_paths"), host.declared("store_patterns")
         places = {store: {"paths": paths[store], "patterns": patterns.get(store, [])} for store in names}
         return result | self._execute_module("mlfleet.stack.store_facts", {"stores": places}, task_vars=task_vars)

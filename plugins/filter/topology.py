@@ -55,12 +55,13 @@ def clients(groups: Groups, service: str) -> list[str]:
 
 def addresses(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The address of each host as its peers know it: topology_address, else ansible_host, else its name."""
-    return [str(hostvars[host].get("topology_address") or hostvars[host].get("ansible_host") or host) for host in hosts]
+    known = ((host, hostvars[host]) for host in hosts)  # of which each look makes anew what it gives
+    return [str(own.get("topology_address") or own.get("ansible_host") or host) for host, own in known]
 
 
 def endpoint(hosts: list[str], clients: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
     """Where clients reach a service: loopback when they all share its only host, else its first host's address."""
-    if len(hosts) == 1 and not set(clients) - set(hosts):
+    if len(hosts) == 1 and all(client in hosts for client in clients):
         return LOOPBACK
     return next(iter(addresses(hosts, hostvars)), "")
 
@@ -87,9 +88,11 @@ def units(groups: Iterable[str], kinds: Iterable[str] = (), containers: Iterable
 def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A service of this host that others would look for on themselves."""
     for service in CLIENTS:
+        if host not in groups.get(service, ()):
+            continue
         address = addresses([host], hostvars)[0]
         others = [client for client in clients(groups, service) if client != host]
-        if host not in groups.get(service, ()) or hostvars[host].get(f"topology_{service}_host") or not others:
+        if hostvars[host].get(f"topology_{service}_host") or not others:
             continue
         same = [client for client in others if addresses([client], hostvars)[0] == address]
         if LOOPBACKS.fullmatch(address):

@@ -197,7 +197,24 @@ def _load_role(path: Path, read: Callable[[Path], Any]) -> Role:
 # --- arguments -------------------------------------------------------------------------------------------------------
 
 
-def examine(roles: Iterable[Role], resolve: Callable[[Role, str], Any]) -> Findings:
+def validated(name: str, option: Mapping[str, Any], value: Any) -> tuple[Any, list[str]]:
+    """The value in the option's type, with what is wrong with it; no secret is ever quoted."""
+    result = ArgumentSpecValidator({name: option}).validate({name: value})
+    if option.get("no_log"):
+        errors = [f"is no valid {option.get('type', 'str')}"] if result.error_messages else []
+    else:
+        errors = [
+            " ".join(remove_values(message, result._no_log_values).removeprefix(f"argument '{name}' ").split())
+            for message in result.error_messages
+        ]
+    return None if errors else result.validated_parameters[name], errors
+
+
+def examine(
+    roles: Iterable[Role],
+    resolve: Callable[[Role, str], Any],
+    validate: Callable[[str, Mapping[str, Any], Any], tuple[Any, list[str]]] = validated,
+) -> Findings:
     """Every option of every role. C(resolve) gives its value or raises one of the two errors above."""
     found = Findings()
     values: dict[str, Any] = {}
@@ -219,7 +236,7 @@ def examine(roles: Iterable[Role], resolve: Callable[[Role, str], Any]) -> Findi
                     found.lines.append(f"{prefix}: {error}")
                 continue
             if not is_secret:
-                values[name], errors = validated(name, option, value)
+                values[name], errors = validate(name, option, value)
                 found.lines += [f"{prefix}: {error}" for error in errors]
             elif problem := secret_problem(value):
                 found.malformed_secrets[name] = problem
@@ -233,19 +250,6 @@ def examine(roles: Iterable[Role], resolve: Callable[[Role, str], Any]) -> Findi
     known = [line for line in found.lines if not any(name in line for name in found.missing_secrets)]
     found.lines = [remove_values(line, secrets) for line in dict.fromkeys(known)]
     return found
-
-
-def validated(name: str, option: Mapping[str, Any], value: Any) -> tuple[Any, list[str]]:
-    """The value in the option's type, with what is wrong with it; no secret is ever quoted."""
-    result = ArgumentSpecValidator({name: option}).validate({name: value})
-    if option.get("no_log"):
-        errors = [f"is no valid {option.get('type', 'str')}"] if result.error_messages else []
-    else:
-        errors = [
-            " ".join(remove_values(message, result._no_log_values).removeprefix(f"argument '{name}' ").split())
-            for message in result.error_messages
-        ]
-    return None if errors else result.validated_parameters[name], errors
 
 
 def secret_problem(value: Any) -> str | None:

@@ -1,0 +1,187 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Settings of hosts as their roles will see them; what hosts have in common is rendered once for all of them."""
+
+from __future__ import annotations
+
+import functools
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
+from ansible.template import Templar
+from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
+from jinja2 import Environment, TemplateSyntaxError, nodes
+
+ROLES_DIR = Path(__file__).parents[2] / "roles"
+
+UNSET = object()
+# With these a template may read variables that it does not name.
+UNKNOWABLE = {"vars", "lookup", "query", "q"}
+_parser = Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"], autoescape=True)
+
+
+class Shared:
+    """What the first of some hosts has rendered, for those after it that do not differ in what it refers to."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self.variables = variables
+        self.rendered: dict[str, Any] = {}  # or the error that came of it
+        self.validated: dict[str, tuple[Any, list[str]]] = {}
+        self._references: dict[str, set[str]] = {}
+
+    def references(self, name: str) -> set[str]:
+        """The variables that the value of this one is made of, itself among them."""
+        if name not in self._references:
+            seen: set[str] = set()
+            waiting = [name]
+            while waiting:
+                each = waiting.pop()
+                if each not in seen:
+                    seen.add(each)
+                    waiting += names_in(self.variables.get(each))
+            self._references[name] = seen
+        return self._references[name]
+
+    def differs(self, others: Mapping[str, Any]) -> Callable[[str], bool]:
+        """Whether what a variable stands for may be another value for the host of the other variables."""
+
+        @functools.cache
+        def is_other(name: str) -> bool:
+            mine, other = self.variables.get(name, UNSET), others.get(name, UNSET)
+            return name in UNKNOWABLE or (mine is not other and mine != other)
+
+        return lambda name: any(map(is_other, self.references(name)))
+
+
+class Host:
+    """A host with its roles, and the values of their settings."""
+
+    def __init__(
+        self, name: str, variables: Mapping[str, Any], roles: list[Role], shared: Shared, templar: Templar
+    ) -> None:
+        self.name, self.variables, self.roles, self._shared = name, variables, roles, shared
+        self._is_first = shared.variables is variables
+        self._differs = shared.differs(variables)
+        # What the others would render alike. What refers to a value does not render it again.
+        self._rendered = {
+            name: value
+            for name, value in shared.rendered.items()
+            if not self._is_first and not isinstance(value, Exception) and not self._differs(name)
+        }
+        self._templars = {
+            role.name: templar.copy_with_new_env(
+                available_variables=ChainMap({"role_path": str(role.path)}, self._rendered, dict(variables))
+            )
+            for role in roles
+        }
+
+    def resolve(self, role: Role, name: str) -> Any:
+        """A value as the role will see it: one at a time, so that an error names its option."""
+        if name not in self._rendered:
+            found = self._shared.rendered.get(name, UNSET)
+            if found is UNSET or self._is_first or self._differs(name):
+                found = self._render(role, name)
+            if self._is_first:
+                self._shared.rendered[name] = found
+            if isinstance(found, Exception):
+                raise found
+            self._rendered[name] = found
+        return self._rendered[name]
+
+    def _render(self, role: Role, name: str) -> Any:
+        if name not in self.variables:
+            return UnsetError()
+        try:
+            return self._templars[role.name].template(self.variables[name])
+        except AnsibleValueOmittedError:
+            return UnsetError()
+        except AnsibleUndefinedVariable as error:
+            return UnresolvableError(" ".join(str(error).split()))
+        except AnsibleError as error:
+            # Other errors may quote the value.
+            is_secret = role.options.get(name, {}).get("no_log")
+            return UnresolvableError("does not render" if is_secret else " ".join(str(error).split()))
+
+    def validated(self, name: str, option: Mapping[str, Any], value: Any) -> tuple[Any, list[str]]:
+        """As preflight.validated has it."""
+        is_shared = value is self._shared.rendered.get(name, UNSET)
+        if not is_shared or name not in self._shared.validated:
+            found = preflight.validated(name, option, value)
+            if not is_shared:
+                return found
+            self._shared.validated[name] = found
+        return self._shared.validated[name]
+
+    def option(self, role: Role, name: str) -> Any:
+        return self.validated(name, role.options[name], self.resolve(role, name))[0]
+
+    def declared(self, noun: str) -> dict[str, Any]:
+        """What the roles that say so need, such as __redis_python_versions."""
+        names = {role: f"__{role.name}_{noun}" for role in self.roles}
+        return {role.name: self.resolve(role, name) for role, name in names.items() if name in role.vars}
+
+
+class Hosts:
+    """The hosts of a play."""
+
+    def __init__(
+        self, site: list[str], task_vars: Mapping[str, Any], templar: Templar, read: Callable[[Path], Any]
+    ) -> None:
+        self._site, self._templar, self._read = site, templar, read
+        self.raw = functools.cache(task_vars["hostvars"].raw_get)
+        own = self.raw(task_vars["inventory_hostname"])
+        # What is no host's, such as the variables of the play.
+        self._common = {
+            name: value
+            for name, value in task_vars.items()
+            if own.get(name, UNSET) is not value and own.get(name, UNSET) != value
+        }
+        self._shared: dict[tuple[str, ...], Shared] = {}
+        self._roles: dict[tuple[str, ...], list[Role]] = {}
+        play = set(task_vars["ansible_play_hosts"])
+        # The first host of a group that this run covers speaks for its group.
+        self.speakers = {
+            name: next(filter(play.__contains__, hosts), "") for name, hosts in task_vars["groups"].items()
+        }
+
+    def host(self, name: str) -> Host:
+        """The host, with the roles that it runs.
+
+        Raises:
+            LookupError: there is no such role.
+        """
+        variables = self.raw(name) | self._common
+        names = tuple(preflight.roles_of_host(self._site, variables["group_names"]))
+        if names not in self._roles:
+            self._roles[names] = preflight.load_roles(names, ROLES_DIR, self._read)
+        roles = self._roles[names]
+        own = (values for role in roles for values in (role.defaults, role.vars))
+        seen = {name: value for values in (*own, variables) for name, value in values.items()}
+        return Host(name, seen, roles, self._shared.setdefault(names, Shared(seen)), self._templar)
+
+
+def names_in(value: Any) -> Iterator[str]:
+    """Variables that the templates in a value name."""
+    if isinstance(value, str):
+        yield from _names_in_text(value) if "{" in value else ()
+    elif isinstance(value, dict):  # no hostvars, which are the same for all
+        for key, each in value.items():
+            yield from names_in(key)
+            yield from names_in(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from names_in(each)
+
+
+@functools.cache
+def _names_in_text(text: str) -> frozenset[str]:
+    try:
+        return frozenset(node.name for node in _parser.parse(text).find_all(nodes.Name))
+    except TemplateSyntaxError:
+        return frozenset(UNKNOWABLE)
