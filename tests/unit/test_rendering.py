@@ -20,7 +20,7 @@ OWN = {
         "topology_worker_queues": "{{ lookup('vars', 'mine') }}",
         "mine": {"worker_tensorflow_cpu": ["its_own"]},
     },
-    "node4": {"topology_minio_host": "{{ nowhere }}"},
+    "node4": {"topology_postgres_host": "{{ nowhere }}"},
 }
 
 
@@ -43,8 +43,8 @@ def test_each_host_gets_what_it_would_get_alone(rendered: dict[str, Any]) -> Non
     assert found["node1"]["topology_address"] == "192.0.2.51" and found["node3"]["topology_address"] == "198.51.100.53"
     assert found["node3"]["topology_worker_queues"] == OWN["node3"]["mine"] != found["node1"]["topology_worker_queues"]
     assert str(found["node3"]).count("/etc/other") > 1 and "/etc/other" not in str(found["node5"])
-    assert "nowhere" in found["node4"]["topology_minio_url"]
-    assert found["node5"]["topology_minio_url"] == found["node1"]["topology_minio_url"]
+    assert "nowhere" in found["node4"]["topology_postgres_address"]
+    assert found["node5"]["topology_postgres_address"] == found["node1"]["topology_postgres_address"]
     assert {values["of_the_play"] for values in found.values()} == {"everybody's"}
 
 
