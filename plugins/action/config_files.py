@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +64,17 @@ class ActionModule(LibraryActionBase):
         if entry["content"] is not None:
             raise FilesError(f"{path}: a file has either a template or content")
         try:
-            content = self._render(self._find_needle("templates", template), {**task_vars, **entry["vars"]})
+            content = self._render(self._find_needle("templates", template), entry["vars"], task_vars)
         except AnsibleError as error:
             raise FilesError(f"{path}: template {template} does not render: {' '.join(str(error).split())}") from error
         return {**entry, "content": content}
 
-    def _render(self, source: str, variables: dict[str, Any]) -> str:
+    def _render(self, source: str, own: dict[str, Any], task_vars: dict[str, Any]) -> str:
         """As ansible.builtin.template does, with its search path and defaults."""
-        roots = [*variables.get("ansible_search_path", []), self._loader.get_basedir(), Path(source).parent]
+        roots = [*task_vars.get("ansible_search_path", []), self._loader.get_basedir(), Path(source).parent]
         templar = self._templar.copy_with_new_env(
             searchpath=[str(path) for root in map(Path, roots) for path in (root / "templates", root)],
-            available_variables=variables,
+            available_variables=ChainMap(own, self._templar.available_variables),
         )
         text = trust_as_template(self._loader.get_text_file_contents(source))
         rendered = templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True})

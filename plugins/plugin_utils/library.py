@@ -17,6 +17,7 @@ from typing import Any
 import ansible.module_utils
 from ansible import context
 from ansible.plugins.action import ActionBase
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.lazy_variables import render_once
 
 COLLECTION = "ansible_collections.mlfleet.stack"
 STUB = "mlfleet.stack.library_module"
@@ -28,6 +29,11 @@ class LibraryActionBase(ActionBase):
 
     In a check, or where it cannot be installed, the code of the library goes with each task that misses it.
     """
+
+    @classmethod
+    def finalize_task_arg(cls, name: str, value: Any, templar: Any, context: Any) -> Any:
+        render_once(templar)
+        return super().finalize_task_arg(name, value, templar, context)
 
     def _execute_module(  # type: ignore[override]
         self,

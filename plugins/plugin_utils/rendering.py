@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import functools
-from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueO
 from ansible.template import Templar
 from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.lazy_variables import render_once
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
 ROLES_DIR = Path(__file__).parents[2] / "roles"
@@ -74,12 +74,15 @@ class Host:
             for name, value in shared.rendered.items()
             if not self._is_first and not isinstance(value, Exception) and not self._differs(name)
         }
-        self._templars = {
-            role.name: templar.copy_with_new_env(
-                available_variables=ChainMap({"role_path": str(role.path)}, self._rendered, dict(variables))
-            )
-            for role in roles
-        }
+        self._templar = templar
+        self._templars: dict[str, Templar] = {}
+
+    def _templar_of(self, role: Role) -> Templar:
+        if role.name not in self._templars:
+            variables = {**self.variables, **self._rendered, "role_path": str(role.path)}
+            self._templars[role.name] = self._templar.copy_with_new_env(available_variables=variables)
+            render_once(self._templars[role.name])
+        return self._templars[role.name]
 
     def resolve(self, role: Role, name: str) -> Any:
         """A value as the role will see it: one at a time, so that an error names its option."""
@@ -91,14 +94,14 @@ class Host:
                 self._shared.rendered[name] = found
             if isinstance(found, Exception):
                 raise found
-            self._rendered[name] = found
+            self._rendered[name] = self._templar_of(role).available_variables[name] = found
         return self._rendered[name]
 
     def _render(self, role: Role, name: str) -> Any:
         if name not in self.variables:
             return UnsetError()
         try:
-            return self._templars[role.name].template(self.variables[name])
+            return self._templar_of(role).template(self.variables[name])
         except AnsibleValueOmittedError:
             return UnsetError()
         except AnsibleUndefinedVariable as error:
