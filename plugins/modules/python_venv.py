@@ -103,6 +103,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,13 @@ class Venv:
     def pending(self) -> list[tuple[str, str]]:
         if not self.is_whole():
             return [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
-        return self.sync(self.path, "--dry-run") if self.uv.is_ready else [("~", self.uv.requirement)]
+        if not self.uv.is_ready:
+            return [("~", self.uv.requirement)]
+        # An index is asked only when what it said last does not tell that nothing is missing.
+        with suppress(CommandFailedError):
+            if not self.sync(self.path, "--dry-run", "--offline"):
+                return []
+        return self.sync(self.path, "--dry-run")
 
     def prepare(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """Has uv at its pin; that change, and those that are pending."""

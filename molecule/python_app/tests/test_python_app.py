@@ -50,6 +50,15 @@ def test_package_removed_by_hand_is_installed(host, installed, pins, play):
     assert installed() == pins
 
 
+def test_index_is_asked_for_what_is_missing_alone(host, play):
+    no_way = {"HTTPS_PROXY": "http://127.0.0.1:1"}
+    assert play("-e", json.dumps({"python_app_environment": no_way}))["changed"] == 0
+    host.check_output(f"{UV} uninstall --python={VENV}/bin/python minio")
+    with pytest.raises(AssertionError, match=re.escape("127.0.0.1:1")):
+        play("-e", json.dumps({"python_app_environment": no_way}))
+    assert play()["changed"] == 1
+
+
 def test_change_that_fails_leaves_the_former_one_in_use(host, installed, pins, play):
     former = host.check_output(f"readlink {VENV}")
     host.check_output(f"{UV} uninstall --python={VENV}/bin/python minio")
