@@ -90,6 +90,7 @@ undeclared:
 """
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
@@ -118,10 +119,10 @@ def declared_state(user: dict) -> dict | None:
     return {"password": AS_DECLARED, "is_admin": user.get("is_admin") or False, **permissions}
 
 
-def state(options: dict, user: dict, admin: Http) -> dict | None:
-    """What the server has of the account, with its permissions as far as some are declared; nothing where it is not."""
-    account = Http(options["url"], options["timeout_seconds"], options["ca_file"], user["name"], user["password"])
-    own = account.ask("GET", f"{USERS}/current")
+def account(options: dict, user: dict, admin: Http) -> dict | None:
+    """What the server has of the account itself; nothing where it is not."""
+    signed_in = Http(options["url"], options["timeout_seconds"], options["ca_file"], user["name"], user["password"])
+    own = signed_in.ask("GET", f"{USERS}/current")
     password = AS_DECLARED
     if own.status != 200:
         own = admin.ask("GET", f"{USERS}/get", username=user["name"])
@@ -130,23 +131,40 @@ def state(options: dict, user: dict, admin: Http) -> dict | None:
         return None
     if own.status != 200:
         raise HttpError(f"{admin.url}: user {user['name']}: the server answered {own.status}: {own.reason}")
-    return {"password": password, "is_admin": own.data["user"]["is_admin"], **permissions(user, admin)}
+    return {"password": password, "is_admin": own.data["user"]["is_admin"]}
 
 
-def permissions(user: dict, admin: Http) -> dict[str, dict[str, str | None]]:
-    """By option and name what the account may do with each resource that is declared for it."""
-    wanted = [option for option in TYPES if user.get(option)]
-    if not wanted:
-        return {}
-    granted = {
+def grants(user: str, admin: Http) -> dict[tuple[str, str], str]:
+    """What was granted to the account alone: a permission by type of resource and what that is known by."""
+    answer = admin.ask("GET", f"{GRANTS}/list", username=user)
+    if answer.status not in (200, 404):
+        raise HttpError(f"{admin.url}: user {user}: the server answered {answer.status}: {answer.reason}")
+    listed = answer.data["permissions"] if answer.status == 200 else []
+    return {
         (grant["resource_type"], grant["resource_pattern"]): grant["permission"]
-        for grant in admin.call("GET", f"{GRANTS}/list", username=user["name"])["permissions"]
+        for grant in listed
         if grant["role_name"].startswith(NOBODYS)
     }
-    return {
-        option: {name: granted.get((TYPES[option], resource_id(option, name, admin) or "")) for name in user[option]}
-        for option in wanted
-    }
+
+
+def states(
+    options: dict, users: dict[str, dict], admin: Http, pool: ThreadPoolExecutor
+) -> Callable[[], dict[str, dict | None]]:
+    """Asks for all accounts at once, with the permissions that are declared; what the server has of them, by name."""
+    declared = {name: [(option, each) for option in TYPES for each in users[name].get(option) or {}] for name in users}
+    accounts = {name: pool.submit(account, options, user, admin) for name, user in users.items()}
+    granted = {name: pool.submit(grants, name, admin) for name, resources in declared.items() if resources}
+    resources = {resource for of_user in declared.values() for resource in of_user}
+    known = {resource: pool.submit(resource_id, *resource, admin) for resource in resources}
+
+    def state(name: str) -> dict | None:
+        found = accounts[name].result()
+        for option, each in declared[name] if found else []:
+            permission = granted[name].result().get((TYPES[option], known[option, each].result() or ""))
+            found.setdefault(option, {})[each] = permission
+        return found
+
+    return lambda: {name: state(name) for name in users}
 
 
 def resource_id(option: str, name: str, admin: Http) -> str | None:
@@ -207,10 +225,10 @@ def converge(options: dict, check_mode: bool) -> dict:
     try:
         with ThreadPoolExecutor() as pool:  # MLflow takes its time to compare a password, at each request
             is_admin = pool.submit(require_admin, admin, options["username"])
-            states = [pool.submit(state, options, user, admin) for user in users.values()]
+            asked = states(options, users, admin, pool)
             listed = pool.submit(admin.call, "GET", f"{USERS}/list")
         is_admin.result()  # first, for what it says of what is wrong
-        found = {name: each.result() for name, each in zip(users, states, strict=True)}
+        found = asked()
         others = sorted({user["username"] for user in listed.result()["users"]} - {options["username"], *users})
     except NotRunningError:
         if not check_mode:
