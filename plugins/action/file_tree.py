@@ -28,13 +28,19 @@ class ActionModule(LibraryActionBase):
         except archives.ArchiveError as error:
             raise AnsibleActionFail(str(error)) from None
         options = {**arguments, "manifest": wanted}
+        return result | self._sent_if_other("mlfleet.stack.file_tree", options, "archive", task_vars)
+
+    def _sent_if_other(
+        self, module: str, options: dict[str, Any], sent: str, task_vars: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Ask whether the host differs, and if so send it the file that this option names, and ask again."""
 
         def call(**more: Any) -> dict[str, Any]:
-            return self._execute_module("mlfleet.stack.file_tree", options | more, task_vars=task_vars)
+            return self._execute_module(module, options | more, task_vars=task_vars)
 
         found = call()
         if found.get("failed") or not found["changed"] or self._task.check_mode:
-            return result | found
+            return found
         directory = self._connection._shell.tmpdir or self._make_tmp_path()
-        sent = self._transfer_file(arguments["archive"], self._connection._shell.join_path(directory, "archive"))
-        return result | call(archive=sent, is_sent=True)
+        file = self._transfer_file(options[sent], self._connection._shell.join_path(directory, sent))
+        return call(**{sent: file, "is_sent": True})

@@ -1,0 +1,31 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of program: the program travels only when the host's differs from it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.mlfleet.stack.plugins.action import file_tree
+
+ARGUMENT_SPEC = {"path": {"type": "path", "required": True}, "source": {"type": "path", "required": True}}
+
+
+class ActionModule(file_tree.ActionModule):
+    """Compare, and send the program if it is another."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        # Past file_tree, whose run takes its own arguments.
+        result = super(file_tree.ActionModule, self).run(tmp, task_vars)
+        _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        try:
+            with Path(arguments["source"]).open("rb") as file:
+                options = {**arguments, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        except OSError as error:
+            raise AnsibleActionFail(f"{arguments['source']}: {error.strerror}") from None
+        return result | self._sent_if_other("mlfleet.stack.program", options, "source", task_vars)
