@@ -512,6 +512,7 @@ def inspect(client: Client, subjects: Iterable[str]) -> dict[str, Any]:
             "deployment_id": info["deploymentID"],
             "pools": len(info["backend"]["totalSets"]),
             "drives": client.drives(),
+            "uptime_seconds": min(server.get("uptime", 0) for server in info["servers"]),
         }
     return found
 

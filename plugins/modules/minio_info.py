@@ -68,7 +68,8 @@ service_accounts:
 server:
   description:
     - The server's C(version), C(deployment_id), number of C(pools), and the C(drives) of the whole deployment that it
-      sees as C(online) and C(offline).
+      sees as C(online) and C(offline), each as its own host tells of it. C(uptime_seconds) are those of the server that
+      was started last.
   returned: when gathered
   type: dict
 """
