@@ -197,7 +197,8 @@ def lab_variables(certificates: bool, index_url: str | None, base_archive: str |
         environment |= {"SSL_CERT_FILE": CA_BUNDLE, "PIP_CERT": CA_BUNDLE}
     if index_url:
         environment |= {"UV_INDEX_URL": index_url, "PIP_INDEX_URL": index_url}
-    variables: dict[str, object] = {"python_app_cache_dir": UV_CACHE}
+    # A lab host has one file system for all that it holds.
+    variables: dict[str, object] = {"python_app_cache_dir": UV_CACHE, "minio_root_drives_allowed": True}
     if environment:
         variables["python_app_environment"] = environment
     if base_archive:

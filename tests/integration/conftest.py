@@ -25,7 +25,6 @@ RECAP = re.compile(
 )
 
 Groups = Mapping[str, Iterable[str]]  # the hosts of each
-TESTED_ROLES = ["postgres", "redis", "minio", "mlflow", "restapi", "worker_tensorflow_cpu"]
 # Ten moments of a fresh converge, in its order: seconds after it comes to a task.
 MOMENTS = [
     ("Gather the facts of this host", 1),
@@ -136,7 +135,8 @@ class Lab:
     def run_role_tests(self, without: str = "") -> None:
         """Runs the roles' own tests, save those that switch TLS, which takes long, and of what scenarios declare."""
         left_out = ["switched", "drives", "extra", *without.split()]
-        files = [str(ROOT / "molecule" / role / "tests") for role in [*TESTED_ROLES, "shared"]]
+        roles = re.findall(r"^ROLES_ON_LABS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
+        files = [str(ROOT / "molecule" / role / "tests") for role in [*roles, "shared"]]
         words = ["pytest", "-p", "no:cacheprovider", "--hosts", "ansible://testbed", "--ansible-inventory", self.name]
         words += ["--sudo", "-k", " and ".join(f"not {word}" for word in left_out), *files]
         done = self.command(

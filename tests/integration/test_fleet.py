@@ -23,11 +23,8 @@ pytestmark = pytest.mark.fleet
 EDGE = "edge1"
 SECOND_EDGE = "redis1"  # which has nothing to do for people else
 WORKERS = ["node1", "node2"]
-# What a lab of small hosts on one disk needs beside what the inventory says.
-SETTINGS = {
-    "minio_root_drives_allowed": True,
-    "worker_tensorflow_cpu_count": 1,
-}
+# What a lab of small hosts needs beside what the inventory says.
+SETTINGS = {"worker_tensorflow_cpu_count": 1}
 
 
 @pytest.fixture(scope="module")

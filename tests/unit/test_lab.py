@@ -231,7 +231,10 @@ def test_known_hosts_line_has_no_comment() -> None:
 
 
 def test_network_of_the_controller_is_lab_data_only_where_there_is_something_to_say() -> None:
-    assert lab_variables(certificates=False, index_url=None) == {"python_app_cache_dir": "/var/cache/mlfleet/uv"}
+    assert lab_variables(certificates=False, index_url=None) == {
+        "python_app_cache_dir": "/var/cache/mlfleet/uv",
+        "minio_root_drives_allowed": True,
+    }
     environment = lab_variables(certificates=True, index_url="https://index.example.org/simple")[
         "python_app_environment"
     ]

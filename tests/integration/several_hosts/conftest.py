@@ -27,7 +27,6 @@ def stores() -> Iterator[Lab]:
     }
     settings = {
         "minio_volumes": ["/srv/drive1", "/srv/drive2"],
-        "minio_root_drives_allowed": True,
         "nginx_listen_address": "0.0.0.0",  # the test comes from outside
         "topology_tls_client_certificates": True,
         "restapi_gunicorn_workers": 2,
