@@ -90,7 +90,6 @@ undeclared:
 """
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
@@ -119,52 +118,22 @@ def declared_state(user: dict) -> dict | None:
     return {"password": AS_DECLARED, "is_admin": user.get("is_admin") or False, **permissions}
 
 
-def account(options: dict, user: dict, admin: Http) -> dict | None:
-    """What the server has of the account itself; nothing where it is not."""
-    signed_in = Http(options["url"], options["timeout_seconds"], options["ca_file"], user["name"], user["password"])
-    own = signed_in.ask("GET", f"{USERS}/current")
-    password = AS_DECLARED
-    if own.status != 200:
-        own = admin.ask("GET", f"{USERS}/get", username=user["name"])
-        password = "another one"
-    if own.status == 404:
-        return None
-    if own.status != 200:
-        raise HttpError(f"{admin.url}: user {user['name']}: the server answered {own.status}: {own.reason}")
-    return {"password": password, "is_admin": own.data["user"]["is_admin"]}
+def signs_in(options: dict, user: dict) -> bool:
+    account = Http(options["url"], options["timeout_seconds"], options["ca_file"], user["name"], user["password"])
+    answer = account.ask("GET", f"{USERS}/current")
+    if answer.status not in (200, 401):
+        raise HttpError(f"{account.url}: user {user['name']}: the server answered {answer.status}: {answer.reason}")
+    return answer.status == 200
 
 
-def grants(user: str, admin: Http) -> dict[tuple[str, str], str]:
+def grants(listed: dict) -> dict[tuple[str, str], str]:
     """What was granted to the account alone: a permission by type of resource and what that is known by."""
-    answer = admin.ask("GET", f"{GRANTS}/list", username=user)
-    if answer.status not in (200, 404):
-        raise HttpError(f"{admin.url}: user {user}: the server answered {answer.status}: {answer.reason}")
-    listed = answer.data["permissions"] if answer.status == 200 else []
     return {
         (grant["resource_type"], grant["resource_pattern"]): grant["permission"]
-        for grant in listed
-        if grant["role_name"].startswith(NOBODYS)
+        for role in listed["roles"]
+        if role["name"].startswith(NOBODYS)
+        for grant in role["permissions"]
     }
-
-
-def states(
-    options: dict, users: dict[str, dict], admin: Http, pool: ThreadPoolExecutor
-) -> Callable[[], dict[str, dict | None]]:
-    """Asks for all accounts at once, with the permissions that are declared; what the server has of them, by name."""
-    declared = {name: [(option, each) for option in TYPES for each in users[name].get(option) or {}] for name in users}
-    accounts = {name: pool.submit(account, options, user, admin) for name, user in users.items()}
-    granted = {name: pool.submit(grants, name, admin) for name, resources in declared.items() if resources}
-    resources = {resource for of_user in declared.values() for resource in of_user}
-    known = {resource: pool.submit(resource_id, *resource, admin) for resource in resources}
-
-    def state(name: str) -> dict | None:
-        found = accounts[name].result()
-        for option, each in declared[name] if found else []:
-            permission = granted[name].result().get((TYPES[option], known[option, each].result() or ""))
-            found.setdefault(option, {})[each] = permission
-        return found
-
-    return lambda: {name: state(name) for name in users}
 
 
 def resource_id(option: str, name: str, admin: Http) -> str | None:
@@ -192,8 +161,9 @@ def grant(user: str, option: str, name: str, former: str | None, permission: str
     admin.call("POST", f"{GRANTS}/grant", about | {"permission": permission})
 
 
-def require_admin(admin: Http, name: str) -> None:
-    answer = admin.ask("GET", f"{USERS}/current")
+def accounts(admin: Http, name: str) -> dict[str, dict]:
+    """What the server has of all accounts, by their names, asked by one that has to be an administrator."""
+    answer = admin.ask("GET", f"{USERS}/list")
     if answer.status == 401:
         raise HttpError(
             f"{admin.url}: administrator {name!r} cannot sign in with the given password; MLflow took the one of its "
@@ -201,10 +171,36 @@ def require_admin(admin: Http, name: str) -> None:
         )
     if answer.status == 404:
         raise HttpError(f"{admin.url}: MLflow runs without sign-in; start it with --app-name basic-auth")
-    if answer.status != 200:
+    if answer.status not in (200, 403):
         raise HttpError(f"{admin.url}: MLflow answered {answer.status}: {answer.reason}")
-    if not answer.data["user"]["is_admin"]:
+    listed = {user["username"]: user for user in answer.data["users"]} if answer.status == 200 else {}
+    if not listed.get(name, {}).get("is_admin"):
         raise HttpError(f"{admin.url}: {name!r} is no administrator of MLflow")
+    return listed
+
+
+def states(options: dict, users: dict[str, dict], admin: Http) -> tuple[dict[str, dict], list[str]]:
+    """What the server has of those of the accounts that are there, and the names of others.
+
+    All is asked at once, for MLflow takes its time to compare a password, at each request.
+    """
+    resources = {(option, each) for user in users.values() for option in TYPES for each in user.get(option) or {}}
+    with ThreadPoolExecutor() as pool:
+        listing = pool.submit(accounts, admin, options["username"])
+        passwords = {name: pool.submit(signs_in, options, user) for name, user in users.items()}
+        known = {resource: pool.submit(resource_id, *resource, admin) for resource in resources}
+    listed = listing.result()  # first, for what it says of what is wrong
+    found = {}
+    for name in users.keys() & listed.keys():
+        granted = grants(listed[name])
+        permissions = {
+            option: {each: granted.get((TYPES[option], known[option, each].result() or "")) for each in declared}
+            for option in TYPES
+            if (declared := users[name].get(option))
+        }
+        password = AS_DECLARED if passwords[name].result() else "another one"
+        found[name] = {"password": password, "is_admin": listed[name]["is_admin"], **permissions}
+    return found, sorted(listed.keys() - users.keys() - {options["username"]})
 
 
 def converge(options: dict, check_mode: bool) -> dict:
@@ -220,25 +216,19 @@ def converge(options: dict, check_mode: bool) -> dict:
     admin = Http(
         options["url"], options["timeout_seconds"], options["ca_file"], options["username"], options["password"]
     )
-    found: dict[str, dict | None] = {}
+    found: dict[str, dict] = {}
     others: list[str] = []
     try:
-        with ThreadPoolExecutor() as pool:  # MLflow takes its time to compare a password, at each request
-            is_admin = pool.submit(require_admin, admin, options["username"])
-            asked = states(options, users, admin, pool)
-            listed = pool.submit(admin.call, "GET", f"{USERS}/list")
-        is_admin.result()  # first, for what it says of what is wrong
-        found = asked()
-        others = sorted({user["username"] for user in listed.result()["users"]} - {options["username"], *users})
+        found, others = states(options, users, admin)
     except NotRunningError:
         if not check_mode:
             raise
     differing = [name for name in users if found.get(name) != declared[name]]
     if not check_mode:
         for name in differing:
-            apply(users[name], found[name], declared[name], admin)
+            apply(users[name], found.get(name), declared[name], admin)
     diff = {
-        "before": {f"user {name}": found[name] for name in differing if found.get(name)},
+        "before": {f"user {name}": found[name] for name in differing if name in found},
         "after": {f"user {name}": declared[name] for name in differing if declared[name]},
     }
     undeclared = [

@@ -33,6 +33,16 @@ def server(monkeypatch):
     passwords = Passwords(admin="administrator")
     admins = {"admin"}
 
+    def listed(name):
+        rows = [
+            {"resource_type": kind, "resource_pattern": pattern, "permission": given}
+            for (user, kind, pattern), given in passwords.grants.items()
+            if user == name
+        ]
+        of_a_role = {"resource_type": "experiment", "resource_pattern": "1", "permission": "MANAGE"}
+        roles = [{"name": "__user_7__", "permissions": rows}, {"name": "staff", "permissions": [of_a_role]}]
+        return {"username": name, "is_admin": name in admins, "roles": roles}
+
     class Client:
         def __init__(self, url, _seconds, _ca_file, username, password):
             self.url, self.username = url, username
@@ -43,14 +53,6 @@ def server(monkeypatch):
                 raise NotRunningError("does not answer")
             if not self.is_in:
                 return Answer(401, "")
-            if path.endswith("/permissions/list"):
-                mine = [(key, given) for key, given in passwords.grants.items() if key[0] == query["username"]]
-                rows = [
-                    {"role_name": "__user_7__", "resource_type": kind, "resource_pattern": pattern, "permission": given}
-                    for (_user, kind, pattern), given in mine
-                ]
-                of_a_role = {"resource_type": "experiment", "resource_pattern": "1", "permission": "MANAGE"}
-                return Answer(200, {"permissions": [*rows, {"role_name": "staff", **of_a_role}]})
             if path.endswith(("/grant", "/revoke")):
                 key = (body["username"], body["resource_type"], body["resource_id"])
                 assert (key in passwords.grants) == path.endswith("/revoke"), "MLflow refuses it"
@@ -71,11 +73,8 @@ def server(monkeypatch):
                 return Answer(200, {"registered_model": {"name": body["name"]}})
             if path.endswith("/current"):
                 return Answer(200, {"user": {"is_admin": self.username in admins}})
-            if path.endswith("/get"):
-                user = {"is_admin": query["username"] in admins}
-                return Answer(200 if query["username"] in passwords else 404, {"user": user})
             if path.endswith("/list"):
-                return Answer(200, {"users": [{"username": name} for name in passwords]})
+                return Answer(200, {"users": [listed(name) for name in passwords]})
             if path.endswith("/update-admin"):
                 (admins.add if body["is_admin"] else admins.discard)(body["username"])
             else:
