@@ -1,1 +1,23 @@
-library_module.py
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of packages: a host that has told in this run that they are installed is not asked again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import normal
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
+
+
+class ActionModule(LibraryActionBase, normal.ActionModule):
+    """Compare with what host_facts has registered as site_facts; facts themselves may be of a former run."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        names = self._task.args.get("name")
+        told = (task_vars or {}).get("site_facts", {}).get("ansible_facts", {}).get("ansible_installed_packages", "")
+        if isinstance(names, list) and not self._task.delegate_to and set(names) <= set(told.split()):
+            return {"changed": False, "installed": [], "undeclared": []}
+        return super().run(tmp, task_vars)

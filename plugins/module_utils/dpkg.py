@@ -24,6 +24,13 @@ def states(names: list[str]) -> States:
     return {name: (wanted, status) for name, wanted, status in map(str.split, listed.splitlines())}
 
 
+def in_order() -> list[str]:
+    """All packages that are installed and that dpkg is to keep so."""
+    shown = "--showformat=${Package} ${db:Status-Want} ${db:Status-Status}\n"
+    listed = run(["dpkg-query", "--show", shown]).stdout
+    return [line.split()[0] for line in listed.splitlines() if line.endswith(" install installed")]
+
+
 def missing(names: list[str], found: States) -> list[str]:
     """Those of the packages that dpkg does not list as installed, and that none that is stands for, as mawk for awk."""
     absent = [name for name in names if found.get(name, ("", ""))[1] != "installed"]

@@ -32,7 +32,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: Those of the system, and three of its services.
+  description: Those of the system, and four of our own.
   returned: always
   type: dict
   contains:
@@ -45,6 +45,10 @@ ansible_facts:
       description: Users of each unit that has processes, by number.
       type: dict
       sample: {pgadmin: [997]}
+    installed_packages:
+      description: Debian packages that are installed and not held, for which M(mlfleet.stack.packages) asks no more.
+      type: str
+      sample: adduser apt base-files
     used_stores:
       description: The mark of each store that the host has used, empty where it was before there were marks.
       type: dict
@@ -56,6 +60,7 @@ import pwd
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.facts import ansible_collector, default_collectors
 from ansible.module_utils.facts.namespace import PrefixFactNamespace
+from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import in_order
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import BusyError, require_idle
 from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import listeners, running_units
 from ansible_collections.mlfleet.stack.plugins.module_utils.stores import used
@@ -87,7 +92,12 @@ def main() -> None:
         for listener in listeners()
     ]
     units = {name: sorted(uids) for name, uids in running_units().items()}
-    own = {"ansible_listeners": taken, "ansible_running_units": units, "ansible_used_stores": used()}
+    own = {
+        "ansible_listeners": taken,
+        "ansible_running_units": units,
+        "ansible_used_stores": used(),
+        "ansible_installed_packages": " ".join(in_order()),  # a text, which templates take as it is
+    }
     facts = collector.collect(module=module) | own
     module.exit_json(ansible_facts=facts)
 

@@ -18,7 +18,7 @@ def render_once(templar: TemplateEngine | Templar) -> None:
     It makes such a dictionary of all variables anew for each template that a template refers to, unless there is one.
     """
     variables = templar.available_variables
-    if type(variables) is dict:
+    if isinstance(variables, dict) and not isinstance(variables, lazy._AnsibleLazyTemplateDict):
         values = ((name, lazy._LazyValue(value)) for name, value in variables.items())
         engine = getattr(templar, "_engine", templar)
         source = lazy._LazyValueSource(source=values, templar=engine, lazy_options=LazyOptions.DEFAULT)

@@ -1,0 +1,42 @@
+"""Who has told in this run what is installed is not asked again."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ansible.plugins.action import normal
+from ansible_collections.mlfleet.stack.plugins.action import packages
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """What the action returns for these names, with what is known of the host."""
+    monkeypatch.setattr(normal.ActionModule, "run", lambda _self, _tmp, _task_vars: {"changed": "asked"})
+
+    def run(names, told="nginx mawk", delegate_to=None):
+        action = object.__new__(packages.ActionModule)
+        action._task = SimpleNamespace(args={"name": names}, delegate_to=delegate_to)
+        facts = {"site_facts": {"ansible_facts": {"ansible_installed_packages": told}}}
+        return action.run(None, facts if told is not None else {})["changed"]
+
+    return run
+
+
+def test_what_is_installed_is_not_asked_for_again(ask):
+    assert ask(["nginx"]) is False
+    assert ask(["nginx", "mawk"]) is False
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"names": ["nginx", "awk"]},
+        {"names": ["nginx"], "told": None},
+        {"names": ["nginx"], "told": ""},
+        {"names": ["nginx"], "delegate_to": "other"},
+        {"names": "nginx"},
+    ],
+)
+def test_host_is_asked_for_all_else(ask, words):
+    assert ask(**words) == "asked"
