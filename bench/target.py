@@ -89,7 +89,7 @@ class Target:
             "services": self.ask(SERVICES).split(),
             "roles": self._query(ROLES),
             "databases": dict(row.split("|") for row in self._query(DATABASES)),
-            "venvs": {path: self._pinned(path) for path in self.ask("dirname /opt/mlfleet/*/.installed").split()},
+            "venvs": {path: self._pinned(path) for path in self.ask("find /opt/mlfleet -maxdepth 1 -type l").split()},
         }
 
     def _query(self, statement: str) -> list[str]:
