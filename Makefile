@@ -93,6 +93,7 @@ fleet: venv engine
 
 bench: venv engine
 	@python bench --markdown docs/performance.md
+	@python bench/scale.py --markdown docs/performance.md
 
 # What the venvs of services and controller are pinned to; run after a change of a *.in file or of pyproject.toml.
 constraints: venv

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import resource
 import signal
@@ -19,18 +18,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from tables import CONSTRAINTS, machine, show, write
 from target import Target
 
 HERE = Path(__file__).resolve().parent
 TOOLS = HERE.parent / ".cache/bench"
-CONSTRAINTS = HERE.parent / "constraints/bench.txt"
 FRESH = ".cache/fresh"
 AS_ROOT = [] if os.getuid() == 0 else ["sudo", "--set-home", "env", f"PATH={os.environ['PATH']}"]
 RECAP = re.compile(r"ok=(\d+)\s+changed=(\d+)\s+unreachable=0\s+failed=0\s+skipped=(\d+)")
@@ -66,15 +63,13 @@ class Run:
     name: str
     words: list[str]
     counts: Callable[[str], tuple[int, int]] = of_ansible
-    environment: dict[str, str] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     tasks: int = 0
-    failure: str = ""
 
     def once(self, target: Target, changes: bool = False) -> None:
         # Each run opens its own connections, as pyinfra's do.
         with tempfile.TemporaryDirectory(dir=target.private) as sockets:
-            environment = os.environ | {"ANSIBLE_SSH_CONTROL_PATH_DIR": sockets} | self.environment
+            environment = os.environ | {"ANSIBLE_SSH_CONTROL_PATH_DIR": sockets}
             host = target.cpu_seconds()
             before, start = children(), time.monotonic()
             done = subprocess.run(self.words, capture_output=True, text=True, check=False, env=environment)
@@ -91,8 +86,6 @@ class Run:
         self.samples.append(Sample(seconds, controller, host))
 
     def row(self, rival: Run | None) -> list[str]:
-        if self.failure:
-            return [self.name, "", self.failure, "", "", ""]
         ratio = ""
         if rival and rival is not self:
             ratios = [mine.seconds / its.seconds for mine, its in zip(self.samples, rival.samples, strict=True)]
@@ -115,17 +108,13 @@ def children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def install() -> Path:
-    """The rivals' pinned packages, apart from the project's; where Mitogen's are, which Ansible's Python imports."""
-    mitogen = TOOLS / "mitogen"
-    pip = ["uv", "pip", "install", "--quiet"]
+def install() -> None:
+    """The rival's pinned packages, apart from the project's."""
     for words in (
         ["uv", "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(TOOLS / "venv")],
-        [*pip, "--python", str(TOOLS / "venv"), "--requirement", str(CONSTRAINTS)],
-        [*pip, "--target", str(mitogen), "--no-deps", "--constraint", str(CONSTRAINTS), "mitogen"],
+        ["uv", "pip", "install", "--quiet", "--python", str(TOOLS / "venv"), "--requirement", str(CONSTRAINTS)],
     ):
         subprocess.run(words, check=True, env=os.environ | {"UV_SYSTEM_CERTS": "1"})
-    return mitogen
 
 
 @contextmanager
@@ -153,24 +142,6 @@ def fresh() -> Run:
     return run
 
 
-def machine() -> str:
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    pins = dict(line.split("==") for line in CONSTRAINTS.read_text().splitlines() if " " not in line)
-    return (
-        f"{os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, load {os.getloadavg()[2]:.1f}; "
-        f"Python {platform.python_version()}, ansible-core {version('ansible-core')}, "
-        f"pyinfra {pins['pyinfra']}, Mitogen {pins['mitogen']}"
-    )
-
-
-def write(path: Path, rows: list[list[str]], notes: list[str]) -> None:
-    """The table as Markdown, between the two marks of the file."""
-    rule = ["---"] + ["---:"] * (len(COLUMNS) - 1)
-    lines = [f"| {' | '.join(cells)} |" for cells in (COLUMNS, rule, *rows)]
-    body = "\n".join(["<!-- made by make bench -->", *lines, "", *notes, "<!-- to here -->"])
-    path.write_text(re.sub(r"<!-- made by .*?<!-- to here -->", lambda _found: body, path.read_text(), flags=re.DOTALL))
-
-
 def main(
     inventory: Annotated[str, typer.Argument(help="Inventory of one converged host.")] = "inventories/lab",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; each times every run once.")] = 5,
@@ -178,7 +149,7 @@ def main(
     with_fresh: Annotated[bool, typer.Option("--fresh", help="Converge a lab made for it as well.")] = False,
 ) -> None:
     """Time a converge and a drift check that change nothing, by turns with a pyinfra deploy of the same state."""
-    mitogen = install()
+    install()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that the copied files go
     site = ["ansible-playbook", "site.yml", "-i", inventory]
     with reached(inventory) as target:
@@ -189,44 +160,26 @@ def main(
         state.write_text(json.dumps(target.state()))
         deploy = [target.address, str(HERE / "deploy.py"), "--sudo", "--yes", "--json", "--data", f"state={state}"]
         drift = ["ansible-playbook", "playbooks/drift.yml", "-i", inventory, "--check", "--diff"]
-        strategy = {
-            "ANSIBLE_STRATEGY_PLUGINS": str(mitogen / "ansible_mitogen/plugins/strategy"),
-            "ANSIBLE_STRATEGY": "mitogen_linear",
-        }
         rival = Run("pyinfra", [str(TOOLS / "venv/bin/pyinfra"), *deploy, *target.pyinfra_options()], of_pyinfra)
-        accelerated = Run("Converge with Mitogen", site, environment=strategy)
-        runs = [Run("Converge", site), rival, accelerated, Run("Drift check", drift)]
+        runs = [Run("Converge", site), rival, Run("Drift check", drift)]
         before = target.cpu_seconds()
         time.sleep(REST_SECONDS)
         at_rest = target.cpu_seconds() - before
         for number in range(repeats):
             for run in runs:
-                if run.failure:
-                    continue
                 console.print(f"Round {number + 1} of {repeats}: {run.name}")
-                if run is not accelerated:
-                    checked(run, target)
-                    continue
-                try:
-                    run.once(target)
-                except FailedError as error:
-                    run.failure = "does not run"
-                    console.print(str(error), markup=False)
+                checked(run, target)
         rows = [run.row(rival) for run in runs]
     if with_fresh:
         rows.append(fresh().row(None))
     notes = [
         f"Medians of {repeats} rounds, ratios within a round with their least and greatest. At rest the host spent "
         f"{at_rest:.1f} CPU seconds in {REST_SECONDS} s.",
-        f"{machine()}.",
+        f"{machine(['ansible-core', 'pyinfra'])}.",
     ]
-    table = Table(*COLUMNS, title="Runs that change nothing")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    console.print(*notes, sep="\n")
+    show("Runs that change nothing", COLUMNS, rows, notes)
     if markdown:
-        write(markdown, rows, notes)
+        write(markdown, "make bench", COLUMNS, rows, notes)
 
 
 if __name__ == "__main__":
