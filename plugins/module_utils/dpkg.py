@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
@@ -44,6 +45,10 @@ def provided() -> set[str]:
     listed = run(["dpkg-query", "--show", shown]).stdout
     lines = [line.removeprefix("installed ") for line in listed.splitlines() if line.startswith("installed ")]
     return {entry.split()[0].partition(":")[0] for line in lines for entry in line.split(",") if entry.strip()}
+
+
+def lists_are_new(seconds: float) -> bool:
+    return any(LISTS.glob("*_Packages*")) and time.time() - LISTS.stat().st_mtime < seconds
 
 
 def unknown(names: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ description:
   - Asks dpkg which packages are missing and installs these with C(apt-get), without recommended ones.
   - Unlike M(ansible.builtin.apt) it needs no C(python3-apt) on the host and no package lists to answer in check mode,
     so that a check of a fresh host ends with a prediction instead of an error.
+  - Package lists are renewed before, unless they were within the last ten minutes and have the names.
   - A name that an installed package stands for, as mawk for awk, is not missing.
   - A check warns of names that are in none of the host's package lists.
   - A C(dpkg) run that was interrupted is completed first; locks held by another C(apt) are waited for.
@@ -63,11 +64,19 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
-from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import held, missing, states, unknown
+from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import (
+    LISTS,
+    held,
+    lists_are_new,
+    missing,
+    states,
+    unknown,
+)
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+LISTS_SECONDS = 600  # for which package lists are taken for new
 LOCKED = ("Could not get lock", "Unable to lock", "was locked by another process")
 
 
@@ -88,7 +97,10 @@ def run(command: list[str], lock_timeout_seconds: int) -> None:
 
 def install(names: list[str], lock_timeout_seconds: int) -> None:
     run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
-    run(["apt-get", "update"], lock_timeout_seconds)
+    # The roles of a host install one after the other.
+    if not lists_are_new(LISTS_SECONDS) or unknown(names):
+        run(["apt-get", "update"], lock_timeout_seconds)
+        os.utime(LISTS)
     options = ["--yes", "--no-install-recommends", "--fix-broken", "--option=Dpkg::Options::=--force-confold"]
     lock = f"--option=DPkg::Lock::Timeout={lock_timeout_seconds}"
     run(["apt-get", "install", *options, lock, *names], lock_timeout_seconds)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from types import SimpleNamespace
 
 import pytest
 from ansible.plugins.action import normal
 from ansible_collections.mlfleet.stack.plugins.action import packages
+from ansible_collections.mlfleet.stack.plugins.module_utils import dpkg
 
 
 @pytest.fixture
@@ -40,3 +43,17 @@ def test_what_is_installed_is_not_asked_for_again(ask):
 )
 def test_host_is_asked_for_all_else(ask, words):
     assert ask(**words) == "asked"
+
+
+@pytest.mark.parametrize(
+    ("lists", "age_seconds", "are_new"),
+    [(["deb_Packages"], 0, True), (["deb_Packages"], 700, False), ([], 0, False), (None, 0, False)],
+)
+def test_package_lists_are_new(tmp_path, monkeypatch, lists, age_seconds, are_new):
+    monkeypatch.setattr(dpkg, "LISTS", tmp_path / "lists")
+    if lists is not None:
+        dpkg.LISTS.mkdir()
+        for name in lists:
+            (dpkg.LISTS / name).touch()
+        os.utime(dpkg.LISTS, (time.time() - age_seconds,) * 2)
+    assert dpkg.lists_are_new(600) is are_new
