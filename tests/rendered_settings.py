@@ -38,7 +38,6 @@ def rendered(inventory: Path, *hosts: str) -> dict[str, Any]:
 def render(inventory: str, names: list[str]) -> dict[str, Any]:
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
-    from ansible.template import Templar
     from ansible.vars.hostvars import HostVars
     from ansible.vars.manager import VariableManager
     from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import UnresolvableError, UnsetError
@@ -47,12 +46,13 @@ def render(inventory: str, names: list[str]) -> dict[str, Any]:
     loader = DataLoader()
     known = InventoryManager(loader, [inventory])
     manager = VariableManager(loader, known)
+    # As a task's, whose connection has been told of its first host.
     task_vars = manager.get_vars(host=known.get_host(names[0])) | {
         "hostvars": HostVars(known, manager, loader),
         "ansible_play_hosts": list(known.hosts),
-        "of_the_play": "everybody's",
+        "ansible_play_hosts_all": list(known.hosts),
+        "ansible_host": names[0],
     }
-    templar = Templar(loader=loader, variables={})
     count: dict[str, list[str]] = {}
     render_one = Host._render
 
@@ -63,13 +63,13 @@ def render(inventory: str, names: list[str]) -> dict[str, Any]:
     Host._render = noted  # type: ignore[method-assign]
 
     def hosts() -> Hosts:
-        return Hosts(SITE, task_vars, templar, read)
+        return Hosts(SITE, task_vars, None, loader, read)
 
     def read(path: Path) -> Any:
         return loader.load_from_file(str(path), unsafe=True, trusted_as_template=True) if path.exists() else None
 
     def values(host: Host) -> dict[str, Any]:
-        found = {"of_the_play": host.variables["of_the_play"]}
+        found: dict[str, Any] = {}
         for role in host.roles:
             for name in [*role.options, *(name for name in role.vars if name.endswith("_files"))]:
                 try:
@@ -79,6 +79,7 @@ def render(inventory: str, names: list[str]) -> dict[str, Any]:
         return found
 
     all_of_them = hosts()
+    all_of_them.host(names[0])  # as the action does, for what it is to do
     together = {name: values(all_of_them.host(name)) for name in names}
     counted = {name: list(rendered) for name, rendered in count.items()}
     return {"together": together, "count": counted, "alone": {name: values(hosts().host(name)) for name in names}}

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible.template import trust_as_template
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, Item, pack, parse
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "files": {
@@ -52,30 +52,33 @@ class ActionModule(LibraryActionBase):
 
     def _items(self, files: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[Item]:
         try:
-            return parse([self._rendered(entry, task_vars) for entry in files])
+            engine = RememberingEngine(self._loader, variables=task_vars)
+            return parse([self._rendered(entry, engine) for entry in files])
         except FilesError as error:
             raise AnsibleActionFail(str(error)) from None
 
-    def _rendered(self, entry: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+    def _rendered(self, entry: dict[str, Any], engine: RememberingEngine) -> dict[str, Any]:
         """The entry with its template, if it has one, turned into content."""
         template, path = entry["template"], entry["path"]
         if template is None:
             return entry
         if entry["content"] is not None:
             raise FilesError(f"{path}: a file has either a template or content")
+        if entry["vars"]:
+            engine = RememberingEngine(self._loader, variables={**engine.available_variables, **entry["vars"]})
         try:
-            content = self._render(self._find_needle("templates", template), entry["vars"], task_vars)
+            content = self._render(self._find_needle("templates", template), engine)
         except AnsibleError as error:
             raise FilesError(f"{path}: template {template} does not render: {' '.join(str(error).split())}") from error
         return {**entry, "content": content}
 
-    def _render(self, source: str, own: dict[str, Any], task_vars: dict[str, Any]) -> str:
-        """As ansible.builtin.template does, with its search path and defaults."""
-        roots = [*task_vars.get("ansible_search_path", []), self._loader.get_basedir(), Path(source).parent]
-        templar = self._templar.copy_with_new_env(
-            searchpath=[str(path) for root in map(Path, roots) for path in (root / "templates", root)],
-            available_variables=ChainMap(own, self._templar.available_variables),
-        )
+    def _render(self, source: str, engine: RememberingEngine) -> str:
+        roots = [
+            *engine.available_variables.get("ansible_search_path", []),
+            self._loader.get_basedir(),
+            Path(source).parent,
+        ]
+        searchpath = [str(path) for root in map(Path, roots) for path in (root / "templates", root)]
         text = trust_as_template(self._loader.get_text_file_contents(source))
-        rendered = templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True})
+        rendered = engine.render_file(text, searchpath)
         return "" if rendered is None else to_text(rendered, nonstring="simplerepr")

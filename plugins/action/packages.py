@@ -13,11 +13,17 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import Libra
 
 
 class ActionModule(LibraryActionBase, normal.ActionModule):
-    """Compare with what host_facts has registered as site_facts; facts themselves may be of a former run."""
+    """Compare with what host_facts has told in this run; facts themselves may be of a former one.
+
+    What is removed while the run goes on is found by the next.
+    """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         names = self._task.args.get("name")
-        told = (task_vars or {}).get("site_facts", {}).get("ansible_facts", {}).get("ansible_installed_packages", "")
+        registered = [
+            (task_vars or {}).get(name, {}).get("ansible_facts", {}) for name in ("site_facts", "drift_facts")
+        ]
+        told = " ".join(facts.get("ansible_installed_packages", "") for facts in registered)
         if isinstance(names, list) and not self._task.delegate_to and set(names) <= set(told.split()):
             return {"changed": False, "installed": [], "undeclared": []}
         return super().run(tmp, task_vars)

@@ -35,7 +35,7 @@ class ActionModule(LibraryActionBase):
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
-        play = Hosts(arguments["roles"], task_vars, self._templar, self.read)
+        play = Hosts(arguments["roles"], task_vars, self._task, self._loader, self.read)
         try:
             own = play.host(task_vars["inventory_hostname"])
         except LookupError as error:

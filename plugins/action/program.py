@@ -10,7 +10,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible_collections.mlfleet.stack.plugins.action import file_tree
 
 ARGUMENT_SPEC = {"path": {"type": "path", "required": True}, "source": {"type": "path", "required": True}}
@@ -23,9 +22,7 @@ class ActionModule(file_tree.ActionModule):
         # Past file_tree, whose run takes its own arguments.
         result = super(file_tree.ActionModule, self).run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
-        try:
-            with Path(arguments["source"]).open("rb") as file:
-                options = {**arguments, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-        except OSError as error:
-            raise AnsibleActionFail(f"{arguments['source']}: {error.strerror}") from None
+        source = self._find_needle("files", arguments["source"])
+        with Path(source).open("rb") as file:
+            options = {**arguments, "source": source, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
         return result | self._sent_if_other("mlfleet.stack.program", options, "source", task_vars)

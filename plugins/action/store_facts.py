@@ -28,7 +28,7 @@ class ActionModule(action.ActionModule):
         names = [name for name in arguments["roles"] if name in MARKS and name in task_vars["group_names"]]
         if not names:
             return result | {"changed": False}
-        host = Hosts(names, task_vars, self._templar, self.read).host(task_vars["inventory_hostname"])
+        host = Hosts(names, task_vars, self._task, self._loader, self.read).host(task_vars["inventory_hostname"])
         paths, patterns = host.declared("store_paths"), host.declared("store_patterns")
         places = {store: {"paths": paths[store], "patterns": patterns.get(store, [])} for store in names}
         return result | self._execute_module("mlfleet.stack.store_facts", {"stores": places}, task_vars=task_vars)

@@ -48,7 +48,7 @@ def provided() -> set[str]:
 
 
 def lists_are_new(seconds: float) -> bool:
-    return any(LISTS.glob("*_Packages*")) and time.time() - LISTS.stat().st_mtime < seconds
+    return any(LISTS.glob("*_Packages*")) and 0 <= time.time() - LISTS.stat().st_mtime < seconds
 
 
 def unknown(names: list[str]) -> list[str]:

@@ -60,6 +60,7 @@ undeclared:
 
 import os
 import time
+from contextlib import suppress
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS
@@ -96,14 +97,17 @@ def run(command: list[str], lock_timeout_seconds: int) -> None:
 
 
 def install(names: list[str], lock_timeout_seconds: int) -> None:
-    run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
-    # The roles of a host install one after the other.
-    if not lists_are_new(LISTS_SECONDS) or unknown(names):
-        run(["apt-get", "update"], lock_timeout_seconds)
-        os.utime(LISTS)
     options = ["--yes", "--no-install-recommends", "--fix-broken", "--option=Dpkg::Options::=--force-confold"]
     lock = f"--option=DPkg::Lock::Timeout={lock_timeout_seconds}"
-    run(["apt-get", "install", *options, lock, *names], lock_timeout_seconds)
+    command = ["apt-get", "install", *options, lock, *names]
+    run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
+    if lists_are_new(LISTS_SECONDS) and not unknown(names):  # roles of a host install one after the other
+        with suppress(RuntimeError):  # as when a mirror no longer has what the lists name
+            run(command, lock_timeout_seconds)
+            return
+    run(["apt-get", "update"], lock_timeout_seconds)
+    os.utime(LISTS)
+    run(command, lock_timeout_seconds)
 
 
 def main() -> None:

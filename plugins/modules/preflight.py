@@ -14,6 +14,8 @@ description:
     that operating system, Python and service manager are supported.
   - Ends a run of the same inventory that begins while another one is under way on the controller.
   - Runs on the controller only and never shows a secret.
+  - A task that runs once speaks for all hosts of its play. What they have in common is rendered once, so this is much
+    faster for many hosts.
 version_added: 0.1.0
 author:
   - The mlfleet authors (@mlfleet)
@@ -50,7 +52,7 @@ attributes:
     description: Changes nothing.
 notes:
   - O(facts=true) needs the facts of C(gather_subset=min).
-  - Use it in a play with C(any_errors_fatal), since what concerns all hosts is reported by the first one alone.
+  - Use it in a play with C(any_errors_fatal), since what concerns all hosts is reported for the first one alone.
 seealso:
   - module: ansible.builtin.validate_argument_spec
 """
@@ -64,6 +66,7 @@ EXAMPLES = r"""
     - name: Validate the settings
       mlfleet.stack.preflight:
         roles: [host, postgres, redis]
+      run_once: true
 
 - name: Validate the hosts
   hosts: all
@@ -75,14 +78,19 @@ EXAMPLES = r"""
       mlfleet.stack.preflight:
         roles: [host, postgres, redis]
         facts: true
+      run_once: true
 """
 
 RETURN = r"""
 ansible_facts:
-  description: Which instance of which worker gets which GPU.
-  returned: with O(gpus)
+  description: What later tasks need of what was found.
+  returned: with O(gpus) or O(facts)
   type: dict
   contains:
+    store_marks:
+      description: By host, the marks of the data in the stores that it uses.
+      type: dict
+      sample: {node1: {redis: 5d1c0a7b2e9f4c36 db1}}
     gpu_assignments:
       description: An entry for each instance.
       type: list

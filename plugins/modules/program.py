@@ -19,7 +19,7 @@ options:
     type: path
     required: true
   source:
-    description: The program on the controller.
+    description: The program on the controller. A relative path is one in C(files) of the role.
     type: path
     required: true
   sha256:

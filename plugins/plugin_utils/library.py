@@ -11,13 +11,15 @@ import functools
 import hashlib
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
 from ansible import context
 from ansible.plugins.action import ActionBase
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.lazy_variables import render_once
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
 
 COLLECTION = "ansible_collections.mlfleet.stack"
 STUB = "mlfleet.stack.library_module"
@@ -31,9 +33,15 @@ class LibraryActionBase(ActionBase):
     """
 
     @classmethod
-    def finalize_task_arg(cls, name: str, value: Any, templar: Any, context: Any) -> Any:
-        render_once(templar)
-        return super().finalize_task_arg(name, value, templar, context)
+    @contextmanager
+    def get_finalize_task_args_context(cls) -> Iterator[dict[str, RememberingEngine]]:
+        yield {}
+
+    @classmethod
+    def finalize_task_arg(cls, name: str, value: Any, templar: Any, context: dict[str, RememberingEngine]) -> Any:
+        if "engine" not in context:
+            context["engine"] = RememberingEngine.of(templar)
+        return super().finalize_task_arg(name, value, context["engine"], None)
 
     def _execute_module(  # type: ignore[override]
         self,

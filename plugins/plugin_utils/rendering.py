@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
-from ansible.template import Templar
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.task import Task
 from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
 from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.lazy_variables import render_once
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
 ROLES_DIR = Path(__file__).parents[2] / "roles"
@@ -63,7 +64,7 @@ class Host:
     """A host with its roles, and the values of their settings."""
 
     def __init__(
-        self, name: str, variables: Mapping[str, Any], roles: list[Role], shared: Shared, templar: Templar
+        self, name: str, variables: Mapping[str, Any], roles: list[Role], shared: Shared, loader: DataLoader
     ) -> None:
         self.name, self.variables, self.roles, self._shared = name, variables, roles, shared
         self._is_first = shared.variables is variables
@@ -74,15 +75,14 @@ class Host:
             for name, value in shared.rendered.items()
             if not self._is_first and not isinstance(value, Exception) and not self._differs(name)
         }
-        self._templar = templar
-        self._templars: dict[str, Templar] = {}
+        self._loader = loader
+        self._engines: dict[str, RememberingEngine] = {}
 
-    def _templar_of(self, role: Role) -> Templar:
-        if role.name not in self._templars:
+    def _engine_of(self, role: Role) -> RememberingEngine:
+        if role.name not in self._engines:
             variables = {**self.variables, **self._rendered, "role_path": str(role.path)}
-            self._templars[role.name] = self._templar.copy_with_new_env(available_variables=variables)
-            render_once(self._templars[role.name])
-        return self._templars[role.name]
+            self._engines[role.name] = RememberingEngine(self._loader, variables=variables)
+        return self._engines[role.name]
 
     def resolve(self, role: Role, name: str) -> Any:
         """A value as the role will see it: one at a time, so that an error names its option."""
@@ -94,14 +94,14 @@ class Host:
                 self._shared.rendered[name] = found
             if isinstance(found, Exception):
                 raise found
-            self._rendered[name] = self._templar_of(role).available_variables[name] = found
+            self._rendered[name] = found
         return self._rendered[name]
 
     def _render(self, role: Role, name: str) -> Any:
         if name not in self.variables:
             return UnsetError()
         try:
-            return self._templar_of(role).template(self.variables[name])
+            return self._engine_of(role).template(self.variables[name])
         except AnsibleValueOmittedError:
             return UnsetError()
         except AnsibleUndefinedVariable as error:
@@ -134,17 +134,16 @@ class Hosts:
     """The hosts of a play."""
 
     def __init__(
-        self, site: list[str], task_vars: Mapping[str, Any], templar: Templar, read: Callable[[Path], Any]
+        self,
+        site: list[str],
+        task_vars: Mapping[str, Any],
+        task: Task | None,
+        loader: DataLoader,
+        read: Callable[[Path], Any],
     ) -> None:
-        self._site, self._templar, self._read = site, templar, read
+        self._site, self._task_vars, self._task, self._loader, self._read = site, task_vars, task, loader, read
         self.raw = functools.cache(task_vars["hostvars"].raw_get)
-        own = self.raw(task_vars["inventory_hostname"])
-        # What is no host's, such as the variables of the play.
-        self._common = {
-            name: value
-            for name, value in task_vars.items()
-            if own.get(name, UNSET) is not value and own.get(name, UNSET) != value
-        }
+        self._last: Host | None = None
         self._shared: dict[tuple[str, ...], Shared] = {}
         self._roles: dict[tuple[str, ...], list[Role]] = {}
         play = set(task_vars["ansible_play_hosts"])
@@ -159,14 +158,32 @@ class Hosts:
         Raises:
             LookupError: there is no such role.
         """
-        variables = self.raw(name) | self._common
+        if self._last and self._last.name == name:
+            return self._last
+        variables = self._variables_of(name)
         names = tuple(preflight.roles_of_host(self._site, variables["group_names"]))
         if names not in self._roles:
             self._roles[names] = preflight.load_roles(names, ROLES_DIR, self._read)
         roles = self._roles[names]
         own = (values for role in roles for values in (role.defaults, role.vars))
         seen = {name: value for values in (*own, variables) for name, value in values.items()}
-        return Host(name, seen, roles, self._shared.setdefault(names, Shared(seen)), self._templar)
+        shared = self._shared.setdefault(names, Shared(seen))
+        self._last = Host(name, seen, roles, shared, self._loader)
+        return self._last
+
+    def _variables_of(self, name: str) -> dict[str, Any]:
+        """Those that the host would have in the task, the play's included."""
+        hostvars = self._task_vars["hostvars"]
+        play = self._task._parent._play if self._task else None
+        found: dict[str, Any] = hostvars._variable_manager.get_vars(
+            play=play,
+            host=hostvars._inventory.get_host(name),
+            task=self._task,
+            include_hostvars=False,
+            _hosts=self._task_vars["ansible_play_hosts"],
+            _hosts_all=self._task_vars.get("ansible_play_hosts_all"),
+        )
+        return found | {"hostvars": hostvars}
 
 
 def names_in(value: Any) -> Iterator[str]:

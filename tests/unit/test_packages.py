@@ -47,7 +47,13 @@ def test_host_is_asked_for_all_else(ask, words):
 
 @pytest.mark.parametrize(
     ("lists", "age_seconds", "are_new"),
-    [(["deb_Packages"], 0, True), (["deb_Packages"], 700, False), ([], 0, False), (None, 0, False)],
+    [
+        (["deb_Packages"], 0, True),
+        (["deb_Packages"], 700, False),
+        (["deb_Packages"], -60, False),
+        ([], 0, False),
+        (None, 0, False),
+    ],
 )
 def test_package_lists_are_new(tmp_path, monkeypatch, lists, age_seconds, are_new):
     monkeypatch.setattr(dpkg, "LISTS", tmp_path / "lists")

@@ -502,6 +502,31 @@ def test_a_whole_inventory_is_validated_without_a_connection(play):
     assert "h3: role" not in output and SECRET not in output
 
 
+def test_each_host_is_validated_with_its_own_values(play):
+    """Those that a template names by text, that the first host lacks, and that the play has for all."""
+    own = {
+        "h1": {"mine": 1, "known_as": "none"},
+        "h2": {"mine": "many", "known_as": "two", "ansible_host": "two"},
+        "h4": {"mine": 4, "known_as": "none", "play_is_told": False},
+    }
+    groups = {"redis": {"hosts": own}, "minio": {"hosts": {"h3": {}}}}
+    (play.inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
+    settings = {
+        "redis_gap": "{{ vars['mine'] }}",
+        "redis_port": "{{ 1 if ansible_host | default('none') == known_as else 'other' }}",
+        "redis_left_out": "{{ 1 if play_is_told else 'not told' }}",
+    }
+    (play.inventory / "group_vars").mkdir()
+    (play.inventory / "group_vars/all.yml").write_text(yaml.safe_dump(settings))
+    site = play.inventory.parents[1] / "site.yml"
+    site.write_text(yaml.safe_dump([{**yaml.safe_load(site.read_text())[0], "vars": {"play_is_told": True}}]))
+    code, output = play(topology_secret_a=SECRET, topology_secret_b=SECRET[::-1])
+    assert code != 0
+    assert "h2: role redis: argument redis_gap: " in output
+    assert [line for line in output.splitlines() if ": role redis: argument" in line and "h2" not in line] == []
+    assert "argument redis_port" not in output and "redis_left_out" not in output
+
+
 def test_port_that_leads_to_https_is_a_port_of_the_host() -> None:
     sites = [{"name": "a", "port": 443, "http_port": 80}, {"name": "b", "port": 80}]
     (line,) = preflight.overlapping_ports({"nginx_sites_extra": sites}, [])

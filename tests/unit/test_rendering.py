@@ -21,6 +21,7 @@ OWN = {
         "mine": {"worker_tensorflow_cpu": ["its_own"]},
     },
     "node4": {"topology_postgres_host": "{{ nowhere }}"},
+    "node5": {"ansible_host": None},
 }
 
 
@@ -29,12 +30,13 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The example over many hosts, with more workers."""
     directory = tmp_path_factory.mktemp("prod")
     inventory = yaml.safe_load((ROOT / "inventories/prod/hosts.yml").read_text())["all"]
-    for number in (3, 4, 5):
+    for number in (3, 4, 5, 6):
         name = f"node{number}"
-        inventory["hosts"][name] = {"ansible_host": f"192.0.2.{50 + number}", **OWN.get(name, {})}
+        own = {"ansible_host": f"192.0.2.{50 + number}", **OWN.get(name, {})}
+        inventory["hosts"][name] = {option: value for option, value in own.items() if value is not None}
         inventory["children"]["workers"]["children"]["worker_tensorflow_cpu"]["hosts"][name] = {}
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": inventory}))
-    return rendered_settings.rendered(directory, "node1", "node3", "node4", "node5", "app1", "app2")
+    return rendered_settings.rendered(directory, "node1", "node3", "node4", "node5", "node6", "app1", "app2")
 
 
 def test_each_host_gets_what_it_would_get_alone(rendered: dict[str, Any]) -> None:
@@ -45,11 +47,11 @@ def test_each_host_gets_what_it_would_get_alone(rendered: dict[str, Any]) -> Non
     assert str(found["node3"]).count("/etc/other") > 1 and "/etc/other" not in str(found["node5"])
     assert "nowhere" in found["node4"]["topology_postgres_address"]
     assert found["node5"]["topology_postgres_address"] == found["node1"]["topology_postgres_address"]
-    assert {values["of_the_play"] for values in found.values()} == {"everybody's"}
+    assert found["node5"]["topology_address"] == "node5"
 
 
 def test_what_hosts_have_in_common_is_rendered_once(rendered: dict[str, Any]) -> None:
-    first, last = (rendered["count"][name] for name in ("node1", "node5"))
+    first, last = (rendered["count"][name] for name in ("node1", "node6"))
     assert {"topology_address", "topology_tls_names"} <= set(last)
     assert len(last) < len(first) / 10
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import copy
 
 import pytest
 from ansible._internal._templating._engine import TemplateEngine
 from ansible.errors import AnsibleUndefinedVariable
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.lazy_variables import render_once
+from ansible.template import trust_as_template
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
 
 VARIABLES = {
     "port": "{{ base + 1 }}",
@@ -28,6 +29,8 @@ SETTINGS = {
     "given": "{{ broken | default('given') }}",
     "options": {"name": "{{ left_out }}", "port": "{{ port }}"},
     "again": "{{ {'urls': urls} }}",
+    "page": "{{ lookup('template', 'page.j2') }}",
+    "page_of_others": "{{ lookup('template', 'page.j2', template_vars={'name': 'two'}) }}",
     "word": "{{ {'a': secret} }}",
 }
 
@@ -41,7 +44,7 @@ def variables() -> dict:
     return trusted | {"secret": VARIABLES["secret"]}  # which is no template
 
 
-def rendered(templar: TemplateEngine | Templar) -> dict:
+def rendered(templar: TemplateEngine, names=SETTINGS) -> dict:
     def trusted(value):
         return (
             {name: trusted(each) for name, each in value.items()}
@@ -49,7 +52,7 @@ def rendered(templar: TemplateEngine | Templar) -> dict:
             else trust_as_template(value)
         )
 
-    return {name: templar.template(trusted(value)) for name, value in SETTINGS.items()}
+    return {name: templar.template(trusted(SETTINGS[name])) for name in names}
 
 
 @pytest.fixture
@@ -65,29 +68,45 @@ def compiled(monkeypatch):
     return counted
 
 
-@pytest.fixture(params=[TemplateEngine, Templar])
-def templar(request):
-    return request.param(DataLoader(), variables=variables())
+@pytest.fixture
+def engine(tmp_path):
+    (tmp_path / "page.j2").write_text("{{ host }} {{ port }} {{ scheme }}")
+    return TemplateEngine(DataLoader(), variables=variables() | {"ansible_search_path": [str(tmp_path)]})
 
 
-def test_each_variable_is_rendered_once(templar, compiled):
-    render_once(templar)
-    render_once(templar)
-    assert rendered(templar)["urls"] == ["http://one.example:8080", "https://one.example:8080"]
+def test_each_variable_is_rendered_once(engine, compiled):
+    remembering = RememberingEngine.of(engine)
+    without_lookups = [name for name in SETTINGS if not name.startswith("page")]
+    assert rendered(remembering, without_lookups)["urls"] == ["http://one.example:8080", "https://one.example:8080"]
     assert {name: compiled[VARIABLES[name]] for name in ("port", "base", "host", "scheme")} == dict.fromkeys(
         ("port", "base", "host", "scheme"), 1
     )
 
 
-def test_result_is_what_it_is_otherwise(templar):
-    plain = rendered(templar)
+def test_result_is_what_it_is_otherwise(engine):
+    plain = rendered(engine)
     assert plain["options"] == {"port": 8080} and plain["word"] == {"a": "a {{ word }}"}
-    render_once(templar)
-    assert rendered(templar) == plain
+    assert plain["page"] == "one.example 8080 https" and plain["page_of_others"] == "two.example 8080 https"
+    assert rendered(RememberingEngine.of(engine)) == plain
 
 
-def test_error_is_told_each_time(templar):
-    render_once(templar)
+def test_error_is_told_each_time(engine):
+    remembering = RememberingEngine.of(engine)
     for _again in range(2):
         with pytest.raises(AnsibleUndefinedVariable, match="'unknown' is undefined"):
-            templar.template(trust_as_template("{{ broken }}"))
+            remembering.template(trust_as_template("{{ broken }}"))
+
+
+def test_file_is_rendered_as_the_template_module_does(engine):
+    remembering = RememberingEngine.of(engine)
+    text = trust_as_template("{% if port %}\n{{ urls[0] }}\n{% endif %}\nC:\\new\n")
+    assert remembering.render_file(text, []) == "http://one.example:8080\nC:\\new\n"
+
+
+def test_copy_of_what_was_rendered_is_one(engine):
+    remembering = RememberingEngine.of(engine)
+    assert remembering.template(
+        trust_as_template("{{ {'a': {'b': urls}} | combine({'a': {'c': urls}}, recursive=true) }}")
+    )
+    copied = copy.deepcopy(remembering._remembered(remembering.available_variables))
+    assert copied["host"] == "one.example"
