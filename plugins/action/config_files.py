@@ -65,7 +65,7 @@ class ActionModule(LibraryActionBase):
         if entry["content"] is not None:
             raise FilesError(f"{path}: a file has either a template or content")
         if entry["vars"]:
-            engine = RememberingEngine(self._loader, variables={**engine.available_variables, **entry["vars"]})
+            engine = engine.with_variables({**engine.available_variables, **entry["vars"]})
         try:
             content = self._render(self._find_needle("templates", template), engine)
         except AnsibleError as error:

@@ -64,7 +64,7 @@ class Host:
     """A host with its roles, and the values of their settings."""
 
     def __init__(
-        self, name: str, variables: Mapping[str, Any], roles: list[Role], shared: Shared, loader: DataLoader
+        self, name: str, variables: Mapping[str, Any], roles: list[Role], shared: Shared, engine: RememberingEngine
     ) -> None:
         self.name, self.variables, self.roles, self._shared = name, variables, roles, shared
         self._is_first = shared.variables is variables
@@ -75,13 +75,13 @@ class Host:
             for name, value in shared.rendered.items()
             if not self._is_first and not isinstance(value, Exception) and not self._differs(name)
         }
-        self._loader = loader
+        self._engine = engine
         self._engines: dict[str, RememberingEngine] = {}
 
     def _engine_of(self, role: Role) -> RememberingEngine:
         if role.name not in self._engines:
             variables = {**self.variables, **self._rendered, "role_path": str(role.path)}
-            self._engines[role.name] = RememberingEngine(self._loader, variables=variables)
+            self._engines[role.name] = self._engine.with_variables(variables)
         return self._engines[role.name]
 
     def resolve(self, role: Role, name: str) -> Any:
@@ -141,7 +141,8 @@ class Hosts:
         loader: DataLoader,
         read: Callable[[Path], Any],
     ) -> None:
-        self._site, self._task_vars, self._task, self._loader, self._read = site, task_vars, task, loader, read
+        self._site, self._task_vars, self._task, self._read = site, task_vars, task, read
+        self._engine = RememberingEngine(loader)
         self.raw = functools.cache(task_vars["hostvars"].raw_get)
         self._last: Host | None = None
         self._shared: dict[tuple[str, ...], Shared] = {}
@@ -168,7 +169,7 @@ class Hosts:
         own = (values for role in roles for values in (role.defaults, role.vars))
         seen = {name: value for values in (*own, variables) for name, value in values.items()}
         shared = self._shared.setdefault(names, Shared(seen))
-        self._last = Host(name, seen, roles, shared, self._loader)
+        self._last = Host(name, seen, roles, shared, self._engine)
         return self._last
 
     def _variables_of(self, name: str) -> dict[str, Any]:

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible._internal._templating import _lazy_containers as lazy
 from ansible._internal._templating._engine import TemplateEngine, TemplateMode, TemplateOptions
-from ansible._internal._templating._jinja_bits import TemplateOverrides
+from ansible._internal._templating._jinja_bits import AnsibleTemplate, TemplateOverrides
 from ansible._internal._templating._utils import LazyOptions
 
 
@@ -25,9 +26,19 @@ class RememberingEngine(TemplateEngine):
     _of: dict[str, Any] | None = None
     _rendered: Mapping[str, Any]
 
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **options)
+        self._compiled: dict[tuple[str, TemplateOptions], AnsibleTemplate] = {}
+
     @classmethod
     def of(cls, engine: TemplateEngine) -> RememberingEngine:
         return cls(engine._loader, variables=engine.available_variables, marker_behavior=engine.marker_behavior)
+
+    def with_variables(self, variables: dict[str, Any]) -> RememberingEngine:
+        """Another one, which shares the templates that were compiled."""
+        other = copy.copy(self)
+        other._environment, other.available_variables = self.environment, variables
+        return other
 
     def render_file(self, text: str, searchpath: list[str]) -> Any:
         """The text of a file as ansible.builtin.template renders it."""
@@ -37,7 +48,10 @@ class RememberingEngine(TemplateEngine):
         return self.template(text, options=options, mode=TemplateMode.ALWAYS_FINALIZE)
 
     def _compile_template(self, template: str, options: Any) -> Callable[[Any], Any]:
-        compiled = super()._compile_template(template, options)
+        key = str(template), options
+        compiled = self._compiled.get(key) or super()._compile_template(template, options)
+        if isinstance(compiled, AnsibleTemplate):  # and no error, which tells where its template is from
+            self._compiled[key] = compiled
         return lambda variables: compiled(self._remembered(variables))
 
     def _remembered(self, variables: Any) -> Any:

@@ -110,3 +110,12 @@ def test_copy_of_what_was_rendered_is_one(engine):
     )
     copied = copy.deepcopy(remembering._remembered(remembering.available_variables))
     assert copied["host"] == "one.example"
+
+
+def test_template_is_compiled_once_for_several_hosts(engine, compiled):
+    first = RememberingEngine.of(engine)
+    second = first.with_variables(variables() | {"name": trust_as_template("two")})
+    url = trust_as_template("{{ urls[0] }}")
+    assert [each.template(url) for each in (first, second)] == ["http://one.example:8080", "http://two.example:8080"]
+    assert first.template(url) == "http://one.example:8080"
+    assert len(first._compiled) == len(second._compiled) == 5
