@@ -54,7 +54,7 @@ def test_index_is_asked_for_what_is_missing_alone(host, play):
     no_way = {"HTTPS_PROXY": "http://127.0.0.1:1"}
     assert play("-e", json.dumps({"python_app_environment": no_way}))["changed"] == 0
     host.check_output(f"{UV} uninstall --python={VENV}/bin/python minio")
-    with pytest.raises(AssertionError, match=re.escape("127.0.0.1:1")):
+    with pytest.raises(AssertionError, match="Failed to fetch"):
         play("-e", json.dumps({"python_app_environment": no_way}))
     assert play()["changed"] == 1
 
