@@ -75,6 +75,9 @@ class Run:
             done = subprocess.run(self.words, capture_output=True, text=True, check=False, env=environment)
             seconds, controller = time.monotonic() - start, children() - before
             host = target.cpu_seconds() - host
+            # Else the host waits for the end of that run before it lets another connection's begin.
+            for socket in Path(sockets).iterdir():
+                subprocess.run(["ssh", "-O", "exit", "-S", str(socket), "host"], capture_output=True, check=True)
         try:
             self.tasks, changed = self.counts(done.stdout)
         except (ValueError, KeyError, TypeError):
