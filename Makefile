@@ -23,7 +23,7 @@ demo: venv engine
 	@$(DEMO_STAGE) "Secrets" mlfleet init inventories/lab
 	@$(DEMO_STAGE) "Converge" ansible-playbook site.yml -i inventories/lab
 	@$(DEMO_STAGE) "Run a job on each queue" ansible-playbook playbooks/verify.yml -i inventories/lab
-	@$(if $(VERBOSE),,sed -n "s/^    msg: [|'-]*//; /^ok: .*=>/,/^$$/ { /^ok:/!p; }" $(DEMO_OUTPUT)/Run-a-job-on-each-queue.log)
+	@$(if $(VERBOSE),,sed -n "/^ok: .*=>/,/^PLAY/ { /^ok:/d; /^PLAY/d; s/^    msg: [|'-]*//; p; }" $(DEMO_OUTPUT)/Run-a-job-on-each-queue.log)
 
 clean:
 	@$(AS_ROOT) mlfleet lab down inventories/lab
