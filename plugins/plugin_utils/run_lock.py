@@ -18,15 +18,16 @@ import pwd
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.cache import cache_directory
+
 
 class RunningError(Exception):
     """One line: who runs since when."""
 
 
 def path_of(inventory: Path) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     real = inventory.resolve()
-    return cache / "mlfleet/runs" / f"{real.name}-{hashlib.sha256(str(real).encode()).hexdigest()[:8]}.json"
+    return cache_directory() / "runs" / f"{real.name}-{hashlib.sha256(str(real).encode()).hexdigest()[:8]}.json"
 
 
 def claim(path: Path, process: int, only_look: bool = False) -> None:

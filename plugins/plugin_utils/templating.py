@@ -7,13 +7,91 @@
 from __future__ import annotations
 
 import copy
+import functools
+import hashlib
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import jinja2
+from ansible import __version__ as ansible_version
+from ansible._internal._datatag._tags import Origin
 from ansible._internal._templating import _lazy_containers as lazy
 from ansible._internal._templating._engine import TemplateEngine, TemplateMode, TemplateOptions
-from ansible._internal._templating._jinja_bits import AnsibleTemplate, TemplateOverrides
+from ansible._internal._templating._jinja_bits import (
+    _TEMPLATE_OVERRIDE_FIELD_NAMES,
+    AnsibleEnvironment,
+    AnsibleTemplate,
+    TemplateOverrides,
+    _TemplateCompileContext,
+)
 from ansible._internal._templating._utils import LazyOptions
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.cache import cache_directory
+from jinja2.bccache import Bucket, FileSystemBytecodeCache
+
+COLLECTION = Path(__file__).parents[2]
+KEPT = 10_000  # files of some kilobytes; a release has a thousand
+
+
+class CompiledTemplates(FileSystemBytecodeCache):
+    """What the collection's own templates were compiled to, kept from run to run as Python keeps that of modules.
+
+    Templates of an inventory are not: there may be secrets in them. The directory is its owner's alone, or not used.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(str(cache_directory() / "templates"), "%s")
+        # Jinja compiles a call of a filter by what the filter asks for.
+        version = hashlib.sha256(f"{ansible_version} {jinja2.__version__}".encode())
+        for file in sorted((COLLECTION / "plugins/filter").glob("*.py")):
+            version.update(file.read_bytes())
+        self.version = version.hexdigest()
+
+    @functools.cached_property
+    def is_usable(self) -> bool:
+        with suppress(OSError):
+            Path(self.directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+            state = Path(self.directory).lstat()
+            return state.st_uid == os.geteuid() and not state.st_mode & 0o077
+        return False
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        with suppress(Exception):  # a damaged file is written anew
+            super().load_bytecode(bucket)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            if sum(1 for _file in Path(self.directory).iterdir()) > KEPT:
+                self.clear()
+            super().dump_bytecode(bucket)
+
+
+@functools.cache
+def compiled_templates() -> CompiledTemplates:
+    return CompiledTemplates()
+
+
+class Environment(AnsibleEnvironment):
+    """Compiles templates of the collection once."""
+
+    def compile(self, source: Any, name: Any = None, filename: Any = None, *words: Any, **options: Any) -> Any:
+        cache = compiled_templates()
+        origin = Origin.get_tag(source) if isinstance(source, str) else None
+        path = filename or (origin and origin.path) or ""
+        if words or options or not path.startswith(f"{COLLECTION}/") or not cache.is_usable:
+            return super().compile(source, name, filename, *words, **options)
+        context = _TemplateCompileContext.current(optional=True)
+        how = [
+            context and context.escape_backslashes,
+            *(getattr(self, each) for each in _TEMPLATE_OVERRIDE_FIELD_NAMES),
+        ]
+        bucket = cache.get_bucket(self, f"{cache.version} {how} {source}", filename, source)
+        if bucket.code is None:
+            bucket.code = super().compile(source, name, filename)
+            cache.set_bucket(bucket)
+        return bucket.code
 
 
 class RememberingEngine(TemplateEngine):
@@ -29,6 +107,12 @@ class RememberingEngine(TemplateEngine):
     def __init__(self, *words: Any, **options: Any) -> None:
         super().__init__(*words, **options)
         self._compiled: dict[tuple[str, TemplateOptions], AnsibleTemplate] = {}
+
+    @property
+    def environment(self) -> AnsibleEnvironment:
+        if not self._environment:
+            self._environment = Environment(ansible_basedir=self.basedir)
+        return self._environment
 
     @classmethod
     def of(cls, engine: TemplateEngine) -> RememberingEngine:

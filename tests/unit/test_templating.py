@@ -6,11 +6,17 @@ import collections
 import copy
 
 import pytest
+from ansible._internal._datatag._tags import Origin
 from ansible._internal._templating._engine import TemplateEngine
+from ansible._internal._templating._jinja_bits import AnsibleEnvironment
 from ansible.errors import AnsibleUndefinedVariable
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import (
+    COLLECTION,
+    RememberingEngine,
+    compiled_templates,
+)
 
 VARIABLES = {
     "port": "{{ base + 1 }}",
@@ -119,3 +125,72 @@ def test_template_is_compiled_once_for_several_hosts(engine, compiled):
     assert [each.template(url) for each in (first, second)] == ["http://one.example:8080", "http://two.example:8080"]
     assert first.template(url) == "http://one.example:8080"
     assert len(first._compiled) == len(second._compiled) == 5
+
+
+class TestCompiledTemplates:
+    OURS = Origin(path=f"{COLLECTION}/roles/topology/defaults/main.yml")
+    OF_AN_INVENTORY = Origin(path="/inventories/prod/group_vars/all.yml")
+    TEXT = "{{ [name, 'a'] | join('-') }}"
+
+    @pytest.fixture(autouse=True)
+    def directory(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        compiled_templates.cache_clear()
+        yield tmp_path / "cache/mlfleet/templates"
+        compiled_templates.cache_clear()
+
+    @pytest.fixture
+    def compilations(self, monkeypatch):
+        told = []
+        original = AnsibleEnvironment._generate
+        monkeypatch.setattr(
+            AnsibleEnvironment, "_generate", lambda *words, **o: told.append(1) or original(*words, **o)
+        )
+        return told
+
+    def render(self, engine, text=TEXT, origin=OURS):
+        compiled_templates.cache_clear()  # as the next run has it
+        return RememberingEngine.of(engine).template(trust_as_template(origin.tag(text)))
+
+    def test_next_run_compiles_nothing(self, engine, compilations):
+        assert self.render(engine) == "one-a" and len(compilations) == 1
+        assert self.render(engine) == "one-a" and len(compilations) == 1
+
+    def test_changed_text_is_compiled(self, engine):
+        assert self.render(engine) == "one-a"
+        assert self.render(engine, self.TEXT.replace("-", "+")) == "one+a"
+
+    def test_directory_is_its_owners_and_holds_nothing_of_inventories(self, engine, directory):
+        self.render(engine, origin=self.OF_AN_INVENTORY)
+        assert not list(directory.glob("*"))
+        self.render(engine)
+        assert [file.stat().st_mode & 0o777 for file in directory.iterdir()] == [0o600]
+        assert directory.stat().st_mode & 0o777 == 0o700
+
+    def test_directory_of_others_is_not_used(self, engine, directory):
+        directory.mkdir(parents=True)
+        directory.chmod(0o770)
+        assert self.render(engine) == "one-a"
+        assert not list(directory.iterdir())
+
+    @pytest.mark.parametrize("rest", [b"", b"x"])
+    def test_damaged_file_is_replaced(self, engine, directory, compilations, rest):
+        self.render(engine)
+        [file] = directory.iterdir()
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2] + rest)
+        assert self.render(engine) == "one-a"
+        assert file.read_bytes() == whole
+
+    def test_damage_shorter_than_its_head(self, engine, directory):
+        self.render(engine)
+        [file] = directory.iterdir()
+        for length in range(40):
+            file.write_bytes(file.read_bytes()[:length])
+            assert self.render(engine) == "one-a"
+
+    def test_same_text_in_another_place_or_way_is_another(self, engine):
+        remembering = RememberingEngine.of(engine)
+        text = trust_as_template(self.OURS.tag("{{ 'a\\\\n' }}"))
+        assert remembering.template(text) != remembering.render_file(text, [])
+        assert self.render(engine, "{{ 'a\\\\n' }}") == remembering.template(text)
