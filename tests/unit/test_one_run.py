@@ -70,6 +70,8 @@ def changes_hosts(play: dict[str, Any]) -> bool:
 def reads(task: Task) -> bool:
     name = action(task)
     is_ours = name.startswith(OURS)
+    if name.endswith("import_role") and task[name].get("tasks_from") == "controller":
+        return True  # of the controller's own directories
     return task.get("check_mode") is True or (changes_nothing(name.removeprefix(OURS)) if is_ours else name in READS)
 
 
