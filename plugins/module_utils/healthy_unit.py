@@ -229,19 +229,20 @@ def wait(
     timeout_seconds: int,
     can_go_back: bool = False,
     migration: dict | None = None,
+    found: Unit | None = None,
 ) -> None:
     """Asks until the unit is healthy; UnitError when it stopped or the time is over.
 
     One that can go back to what it ran with is not left to try this one again and again. A migration of its database
-    has a bound of its own, and is told of when it took longer than a start may.
+    has a bound of its own, and is told of when it took longer than a start may. I(found) is the unit as it is.
     """
     deadline, waited_for, waited_seconds = time.monotonic() + timeout_seconds, "", 0.0
     while True:
-        found = units([unit])[0]
-        state = found.state
+        found, now = None, found or units([unit])[0]
+        state = now.state
         if state in ("failed", "inactive"):
             raise UnitError("it stopped")
-        if can_go_back and found.has_ended_again:
+        if can_go_back and now.has_ended_again:
             raise UnitError("it ended twice")
         words, seconds = let_migrate(migration, timeout_seconds)
         if words:
@@ -335,7 +336,8 @@ def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool)
             reload(unit, options, can_go_back)
             wait_for_reload(unit.id, options["probe"], since)
         bound, migration = options["timeout_seconds"], options["migration"]
-        wait(unit.id, options["probe"], started, since, bound, can_go_back, migration)
+        found = None if action else unit
+        wait(unit.id, options["probe"], started, since, bound, can_go_back, migration, found)
     except UnitError as error:
         return failure(unit.id, error, since)
     return ""

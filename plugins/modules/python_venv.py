@@ -101,6 +101,7 @@ import functools
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -117,6 +118,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitE
 
 PAUSE_SECONDS = 5  # in which systemd ends what has not stopped in time
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
+MADE_WITH = re.compile(r"^version(?:_info)? = (\d+\.\d+)", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
 
 
@@ -134,7 +136,9 @@ def run(*words: str | Path) -> str:
 
 @functools.cache
 def version_of(python: Path) -> str:
-    return run(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')")
+    if python.resolve() == Path(sys.executable).resolve():  # this one
+        return "{}.{}".format(*sys.version_info)
+    return run(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')").strip()
 
 
 class Uv:
@@ -164,12 +168,12 @@ class Venv:
 
     def is_whole(self) -> bool:
         """Whether there is one that was finished, with the Python that is there now."""
-        if not self.stamp.exists():
+        if not self.stamp.exists() or not (self.path / "bin" / "python").exists():
             return False
-        try:
-            return version_of(self.path / "bin" / "python") == version_of(self.python)
-        except (CommandFailedError, OSError):
-            return False
+        with suppress(CommandFailedError, OSError):
+            made_with = MADE_WITH.search((self.path / "pyvenv.cfg").read_text())
+            return made_with is not None and made_with[1] == version_of(self.python)
+        return False
 
     def sync(self, tree: Path, *options: str) -> list[tuple[str, str]]:
         """Brings the packages to their pins; the changes as (sign, package) with the signs -, + and ~."""
