@@ -7,8 +7,9 @@ DEMO_OUTPUT := .cache/demo
 DEMO_STAGE := $(if $(VERBOSE),,STAGES=$(DEMO_OUTPUT) PROGRESS=1) $(STAGE)
 LINK := .ansible/collections/ansible_collections/mlfleet/stack
 SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# Their tests run on the labs of the integration tests, which read this line.
-ROLES_ON_LABS := postgres redis minio mlflow restapi worker_tensorflow_cpu
+# Their tests run on the labs of the integration tests, which read these lines: bare and in containers, and bare alone.
+ROLES_ON_LABS := host postgres redis minio mlflow restapi worker_tensorflow_cpu
+ROLES_ON_THE_BARE_LAB := pgadmin worker_custom
 DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
 # Docker needs root; everything else runs as who calls.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
@@ -41,10 +42,10 @@ checks:
 	@scripts/stages check-unit check-lint check-sanity check-collection
 
 # Two at a time, the longest first; labs wait more than they compute. Scenarios are left out whose tests the integration tests run,
-# bare and in containers, save that of MinIO, which has more drives and objects.
+# save that of MinIO, which has more drives and objects.
 labs:
 	@scripts/stages integration-several-hosts integration-docker integration-one-host check-modules \
-	    $(addprefix scenario-,$(filter-out $(filter-out minio,$(ROLES_ON_LABS)) worker %_docker,$(SCENARIOS)))
+	    $(addprefix scenario-,$(filter-out $(filter-out minio,$(ROLES_ON_LABS)) $(ROLES_ON_THE_BARE_LAB) worker %_docker,$(SCENARIOS)))
 
 check-%:
 	@$(STAGE) "make $*" $(MAKE) --no-print-directory $*

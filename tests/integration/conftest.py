@@ -48,6 +48,12 @@ def write_inventory(directory: str, groups: Groups) -> str:
     return directory
 
 
+def roles_on(labs: str) -> list[str]:
+    """The roles whose tests run on these labs, by the Makefile."""
+    [roles] = re.findall(rf"^ROLES_ON_{labs} := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return roles.split()
+
+
 @dataclass
 class Run:
     """An ended ansible-playbook."""
@@ -132,11 +138,10 @@ class Lab:
         assert "finished" in run.output
         return run
 
-    def run_role_tests(self, without: str = "") -> None:
+    def run_role_tests(self, *roles: str, without: str = "") -> None:
         """Runs the roles' own tests, save those that switch TLS, which takes long, and of what scenarios declare."""
         left_out = ["switched", "drives", "extra", *without.split()]
-        roles = re.findall(r"^ROLES_ON_LABS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
-        files = [str(ROOT / "molecule" / role / "tests") for role in [*roles, "shared"]]
+        files = [str(ROOT / "molecule" / role / "tests") for role in roles]
         words = ["pytest", "-p", "no:cacheprovider", "--hosts", "ansible://testbed", "--ansible-inventory", self.name]
         words += ["--sudo", "-k", " and ".join(f"not {word}" for word in left_out), *files]
         done = self.command(

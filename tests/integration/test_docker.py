@@ -14,7 +14,7 @@ import requests
 from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
 
 from .clients import job_options, wrong_with
-from .conftest import Lab
+from .conftest import Lab, roles_on
 
 HOST = "testbed"
 CONTAINERS = {  # and the user of each
@@ -150,7 +150,8 @@ def test_docker_knows_no_secret(docked: Lab) -> None:
 
 
 def test_tests_of_the_roles_pass(docked: Lab) -> None:
-    docked.run_role_tests(without="resources")  # which are asked for by the API alone, wherever it runs
+    # Resources are asked for by the API alone, wherever it runs.
+    docked.run_role_tests(*roles_on("LABS"), "shared", without="resources")
 
 
 def test_container_of_the_users_own_runs_beside_the_others(docked: Lab) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from . import walk
-from .conftest import MOMENTS, Lab
+from .conftest import MOMENTS, Lab, roles_on
 
 MAXIMUM_TASKS = 34
 PAGES = {"dioptra": 30443, "mlflow": 35000, "pgadmin": 35050, "minio": 39000, "minio-console": 39001}
@@ -202,4 +202,4 @@ def test_no_door_lets_a_stranger_in(lab: Lab) -> None:
 
 # Last, for sudo writes the secrets of their commands to the journal.
 def test_tests_of_the_roles_pass(lab: Lab) -> None:
-    lab.run_role_tests()
+    lab.run_role_tests(*roles_on("LABS"), "shared")

@@ -1,27 +1,33 @@
-"""A real MinIO on the loopback, and the modules run as Ansible runs them: a program of their own, JSON in and out."""
+"""A real MinIO on the loopback, and the modules run as on a host: a process of their own, JSON in and out."""
 
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import os
+import runpy
 import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
 import pytest
 import requests
+from ansible.module_utils import basic
 from botocore.config import Config
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
 
 ROOT = Path(__file__).parents[2]
 COLLECTIONS = ROOT / ".ansible/collections"
+MODULES = "ansible_collections.mlfleet.stack.plugins.modules"
 sys.path.insert(0, str(COLLECTIONS))
 
 
@@ -111,16 +117,7 @@ def run(minio):
     def run(module, check=False, *, fails=False, **options):
         connection = {"endpoint": minio.endpoint, "access_key": minio.root, "secret_key": minio.secret}
         arguments = connection | options | {"_ansible_check_mode": check, "_ansible_diff": True}
-        done = subprocess.run(
-            [sys.executable, COLLECTIONS / f"ansible_collections/mlfleet/stack/plugins/modules/{module}.py"],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"PYTHONPATH": str(COLLECTIONS)},
-        )
-        assert done.stdout, done.stderr
-        result = json.loads(done.stdout)
+        result = json.loads(_output(module, arguments))
         shown = {key: value for key, value in result.items() if key != "invocation"}
         for secret in {minio.secret, *_values(options, "secret")}:
             assert secret not in json.dumps(shown)
@@ -128,6 +125,28 @@ def run(minio):
         return SimpleNamespace(**result)
 
     return run
+
+
+def _output(module, arguments):
+    """What a module prints, in a process of its own that has its libraries from this one."""
+    importlib.import_module(f"{MODULES}.{module}")  # with what it imports, once
+    with tempfile.TemporaryFile("w+") as output:
+        child = os.fork()
+        if not child:
+            sys.stdout = output
+            basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+            basic._ANSIBLE_PROFILE = "legacy"
+            try:
+                runpy.run_module(f"{MODULES}.{module}", run_name="__main__", alter_sys=True)
+            except SystemExit:
+                pass
+            except BaseException:
+                traceback.print_exc(file=output)
+            output.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+        output.seek(0)
+        return output.read()
 
 
 def _values(data, key):

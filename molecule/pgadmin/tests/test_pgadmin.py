@@ -81,9 +81,8 @@ def test_connection_asks_for_the_owners_password_and_is_verified(admin, secret, 
     assert {item["name"]: item["value"] for item in described["connection_params"]}["sslmode"] == "verify-full"
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+def test_what_was_changed_by_hand_is_set_back(host, play, sign_in, secret):
+    for statement in (
         "UPDATE user SET password = 'x'",
         "UPDATE user SET locked = 1, active = 0",
         "UPDATE user SET login_attempts = 5",
@@ -91,9 +90,9 @@ def test_connection_asks_for_the_owners_password_and_is_verified(admin, secret, 
         "DELETE FROM server WHERE name = 'mlflow-tracking'",
         "UPDATE server SET connection_params = '{}'",
         "DELETE FROM roles_users",
-    ],
-)
-def test_what_was_changed_by_hand_is_set_back(host, play, sign_in, secret, statement):
+    ):
+        by_hand(host, statement)
+        assert play("--tags", "pgadmin_provision")["changed"] == 1, statement
     by_hand(host, statement)
     assert play("--check", "--tags", "pgadmin_provision")["changed"] == 1
     assert play("--tags", "pgadmin_provision")["changed"] == 1
