@@ -43,23 +43,24 @@ fi
 
 
 class Target:
-    """The only host of an inventory, over one SSH connection of its own."""
+    """A host of an inventory, by default the only one, over one SSH connection of its own."""
 
-    def __init__(self, inventory: str, private: Path) -> None:
+    def __init__(self, inventory: str, private: Path, name: str | None = None) -> None:
         listed = subprocess.run(
             ["ansible-inventory", "-i", inventory, "--list"], capture_output=True, text=True, check=True
         )
         names = json.loads(listed.stdout)["_meta"]["hostvars"]
-        if len(names) != 1:
+        if not name and len(names) != 1:
             raise SystemExit(f"{inventory} has {len(names)} hosts; a comparison needs one that runs everything.")
-        [(self.name, self.variables)] = names.items()
+        self.name = name or next(iter(names))
+        self.variables = names[self.name]
         self.private = private
         variables = self.variables
         self.address = variables.get("ansible_host", self.name)
         options = shlex.split(variables.get("ansible_ssh_common_args", ""))
         for option, name in {"-i": "ansible_ssh_private_key_file", "-p": "ansible_port", "-l": "ansible_user"}.items():
             options += [option, str(variables[name])] if name in variables else []
-        self.ssh = ["ssh", *options, "-o", f"ControlPath={private / 'ssh'}", "-o", "ControlMaster=auto"]
+        self.ssh = ["ssh", *options, "-o", f"ControlPath={private / f'ssh-{self.name}'}", "-o", "ControlMaster=auto"]
         self.ssh += ["-o", "ControlPersist=yes", self.address]
 
     def close(self) -> None:
