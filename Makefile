@@ -19,12 +19,12 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
     integration-one-host integration-docker kill-test fleet bench constraints docs
 
 # VERBOSE=1 shows all that Ansible prints.
-demo: venv minio-build engine
+demo: venv $(if $(wildcard inventories/lab),,minio-build) engine
 	@$(DEMO_STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
 	@$(DEMO_STAGE) "Secrets" mlfleet init inventories/lab
 	@$(DEMO_STAGE) "Converge" ansible-playbook site.yml -i inventories/lab
 	@$(DEMO_STAGE) "Run a job on each queue" ansible-playbook playbooks/verify.yml -i inventories/lab
-	@$(if $(VERBOSE),,sed -n "/^ok: .*=>/,/^PLAY/ { /^ok:/d; /^PLAY/d; s/^    msg: [|'-]*//; p; }" $(DEMO_OUTPUT)/Run-a-job-on-each-queue.log)
+	@$(if $(VERBOSE),,sed -n "/^ok: .*=>/,/^PLAY/ { /^ok:/d; /^PLAY/d; s/^    msg: [|'-]*//; s/'$$//; p; }" $(DEMO_OUTPUT)/Run-a-job-on-each-queue.log)
 
 # It goes on beside what follows.
 minio-build: venv

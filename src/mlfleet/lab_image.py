@@ -65,6 +65,9 @@ END
 chroot . systemctl --quiet enable first-boot.service ssh.service
 chroot . systemctl --quiet mask systemd-modules-load.service  # the kernel is the controller's
 
+# No lab host outlives a power cut.
+echo force-unsafe-io > etc/dpkg/dpkg.cfg.d/lab
+
 # The test is for mmdebstrap, whose last apt runs outside the new root.
 cat > etc/apt/apt.conf.d/90lab-cache <<'END'
 APT::Keep-Downloaded-Packages "true";
