@@ -7,7 +7,8 @@ DEMO_OUTPUT := .cache/demo
 DEMO_STAGE := $(if $(VERBOSE),,STAGES=$(DEMO_OUTPUT) PROGRESS=1) $(STAGE)
 LINK := .ansible/collections/ansible_collections/mlfleet/stack
 SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# Their tests run on the labs of the integration tests, which read these lines: bare and in containers, and bare alone.
+# Their tests run on the labs of the integration tests, which read these lines: bare and in containers, or bare alone where they
+# take long and ask for little that a container changes.
 ROLES_ON_LABS := host postgres redis minio mlflow restapi worker_tensorflow_cpu
 ROLES_ON_THE_BARE_LAB := pgadmin worker_custom
 DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
@@ -28,7 +29,7 @@ demo: venv $(if $(wildcard inventories/lab),,minio-build) engine
 
 # It goes on beside what follows.
 minio-build: venv
-	@$(DEMO_STAGE) "Begin to build MinIO" ansible-playbook playbooks/controller.yml -i inventories/single
+	@$(DEMO_STAGE) "Begin to build MinIO" ansible-playbook playbooks/prepare_controller.yml -i inventories/single
 
 clean:
 	@$(AS_ROOT) mlfleet lab down inventories/lab

@@ -58,8 +58,9 @@ class Target:
         variables = self.variables
         self.address = variables.get("ansible_host", self.name)
         options = shlex.split(variables.get("ansible_ssh_common_args", ""))
-        for option, name in {"-i": "ansible_ssh_private_key_file", "-p": "ansible_port", "-l": "ansible_user"}.items():
-            options += [option, str(variables[name])] if name in variables else []
+        named = {"-i": "ansible_ssh_private_key_file", "-p": "ansible_port", "-l": "ansible_user"}
+        for option, variable in named.items():
+            options += [option, str(variables[variable])] if variable in variables else []
         self.ssh = ["ssh", *options, "-o", f"ControlPath={private / f'ssh-{self.name}'}", "-o", "ControlMaster=auto"]
         self.ssh += ["-o", "ControlPersist=yes", self.address]
 

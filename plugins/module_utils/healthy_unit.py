@@ -234,12 +234,13 @@ def wait(
     """Asks until the unit is healthy; UnitError when it stopped or the time is over.
 
     One that can go back to what it ran with is not left to try this one again and again. A migration of its database
-    has a bound of its own, and is told of when it took longer than a start may. I(found) is the unit as it is.
+    has a bound of its own, and is told of when it took longer than a start may. I(found) is the unit,
+    where that was just asked for.
     """
     deadline, waited_for, waited_seconds = time.monotonic() + timeout_seconds, "", 0.0
     while True:
-        found, now = None, found or units([unit])[0]
-        state = now.state
+        now = found or units([unit])[0]
+        found, state = None, now.state
         if state in ("failed", "inactive"):
             raise UnitError("it stopped")
         if can_go_back and now.has_ended_again:
@@ -326,7 +327,7 @@ def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
     return failed
 
 
-def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool) -> str:
+def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool, is_as_found: bool) -> str:
     """Does with a unit what was planned, and waits until it is healthy; what is wrong, or an empty text."""
     started = action.startswith(("started", "restarted"))
     try:
@@ -336,17 +337,24 @@ def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool)
             reload(unit, options, can_go_back)
             wait_for_reload(unit.id, options["probe"], since)
         bound, migration = options["timeout_seconds"], options["migration"]
-        found = None if action else unit
+        found = unit if is_as_found else None
         wait(unit.id, options["probe"], started, since, bound, can_go_back, migration, found)
     except UnitError as error:
         return failure(unit.id, error, since)
     return ""
 
 
-def run_all(current: list[Unit], planned: dict[str, str], since: float, options: dict, can_go_back: bool) -> list[str]:
+def run_all(
+    current: list[Unit],
+    planned: dict[str, str],
+    since: float,
+    options: dict,
+    can_go_back: bool,
+    are_as_found: bool,
+) -> list[str]:
     """At once, for each may take its time to end what it does; what is wrong with them."""
     with ThreadPoolExecutor(max_workers=len(current) or 1) as pool:
-        found = pool.map(lambda unit: run(unit, planned[unit.id], since, options, can_go_back), current)
+        found = pool.map(lambda unit: run(unit, planned[unit.id], since, options, can_go_back, are_as_found), current)
         return [wrong for wrong in found if wrong]
 
 
@@ -393,7 +401,8 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
     if not check_mode:
         since = time.time()
         surplus = [name for name, action in actions.items() if action.startswith("stopped")]
-        let_migrate(options["migration"], options["timeout_seconds"])  # which begins anew if its unit is stopped
+        # Which begins anew if its unit is stopped.
+        waited_for, _seconds = let_migrate(options["migration"], options["timeout_seconds"])
         prepare(current, wanted + scheduled, surplus, options)
         if renewed:
             renew(renewed, current, options)
@@ -402,7 +411,7 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
         # wanted until then is gone again.
         failed = (
             run_wanted(names, since, options)
-            or run_all(current, planned, since, options, can_go_back)
+            or run_all(current, planned, since, options, can_go_back, not actions and not waited_for)
             or run_wanted(names, since, options)
         )
         if failed:

@@ -182,7 +182,7 @@ def accounts(admin: Http, name: str) -> dict[str, dict]:
 def states(options: dict, users: dict[str, dict], admin: Http) -> tuple[dict[str, dict], list[str]]:
     """What the server has of those of the accounts that are there, and the names of others.
 
-    All is asked at once, for MLflow takes its time to compare a password, at each request.
+    All is asked at once, for MLflow takes its time to compare a password.
     """
     resources = {(option, each) for user in users.values() for option in TYPES for each in user.get(option) or {}}
     with ThreadPoolExecutor() as pool:

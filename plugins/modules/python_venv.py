@@ -175,21 +175,31 @@ class Venv:
             return made_with is not None and made_with[1] == version_of(self.python)
         return False
 
+    @functools.cached_property
+    def runs(self) -> bool:
+        """Whether its Python does: a library that it needs may be gone."""
+        try:
+            run(self.path / "bin" / "python", "-c", "")
+        except (CommandFailedError, OSError):
+            return False
+        return True
+
     def sync(self, tree: Path, *options: str) -> list[tuple[str, str]]:
         """Brings the packages to their pins; the changes as (sign, package) with the signs -, + and ~."""
         target = ("--python", tree / "bin" / "python")
         return CHANGE.findall(run(self.uv.program, "pip", "sync", *target, *options, self.requirements))
 
     def pending(self) -> list[tuple[str, str]]:
+        all_of_them = [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
         if not self.is_whole():
-            return [("+", pin) for pin in PIN.findall(self.requirements.read_text())]
+            return all_of_them
         if not self.uv.is_ready:
             return [("~", self.uv.requirement)]
         # An index is asked only when what it said last does not tell that nothing is missing.
         with suppress(CommandFailedError):
             if not self.sync(self.path, "--dry-run", "--offline"):
                 return []
-        return self.sync(self.path, "--dry-run")
+        return self.sync(self.path, "--dry-run") if self.runs else all_of_them
 
     def prepare(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """Has uv at its pin; that change, and those that are pending."""
@@ -275,7 +285,7 @@ def main() -> None:
         venv = Venv(path, Path(pins.name), python, uv)
         try:
             changes = venv.pending() if module.check_mode else installed(venv, module.params["trial"], stop)
-            usable = venv.is_whole() if module.check_mode else True
+            usable = not (module.check_mode and changes) or (venv.is_whole() and venv.runs)
         except trials.RefusedError as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}; the former one stays in use")
         except (CommandFailedError, UnitError, OSError) as error:

@@ -26,12 +26,14 @@ from ansible._internal._templating._jinja_bits import (
     AnsibleTemplate,
     TemplateOverrides,
     _TemplateCompileContext,
+    _TemplateConfig,
 )
 from ansible._internal._templating._utils import LazyOptions
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.cache import cache_directory
 from jinja2.bccache import Bucket, FileSystemBytecodeCache
 
 COLLECTION = Path(__file__).parents[2]
+OURS = (f"{COLLECTION}/roles/", f"{COLLECTION}/playbooks/")  # an inventory may be in the collection's directory too
 KEPT = 10_000  # files of some kilobytes; a release has a thousand
 
 
@@ -80,12 +82,14 @@ class Environment(AnsibleEnvironment):
         cache = compiled_templates()
         origin = Origin.get_tag(source) if isinstance(source, str) else None
         path = filename or (origin and origin.path) or ""
-        if words or options or not path.startswith(f"{COLLECTION}/") or not cache.is_usable:
+        if words or options or not path.startswith(OURS) or not cache.is_usable:
             return super().compile(source, name, filename, *words, **options)
         context = _TemplateCompileContext.current(optional=True)
         how = [
             context and context.escape_backslashes,
             *(getattr(self, each) for each in _TEMPLATE_OVERRIDE_FIELD_NAMES),
+            _TemplateConfig.allow_embedded_templates,
+            _TemplateConfig.jinja_extensions,
         ]
         bucket = cache.get_bucket(self, f"{cache.version} {how} {source}", filename, source)
         if bucket.code is None:

@@ -8,6 +8,7 @@ import json
 import os
 import runpy
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from minio.credentials import StaticProvider
 
 ROOT = Path(__file__).parents[2]
 COLLECTIONS = ROOT / ".ansible/collections"
+MODULE_SECONDS = 120
 MODULES = "ansible_collections.mlfleet.stack.plugins.modules"
 sys.path.insert(0, str(COLLECTIONS))
 
@@ -117,7 +119,9 @@ def run(minio):
     def run(module, check=False, *, fails=False, **options):
         connection = {"endpoint": minio.endpoint, "access_key": minio.root, "secret_key": minio.secret}
         arguments = connection | options | {"_ansible_check_mode": check, "_ansible_diff": True}
-        result = json.loads(_output(module, arguments))
+        output = _output(module, arguments)
+        assert output.startswith("\n{"), output
+        result = json.loads(output)
         shown = {key: value for key, value in result.items() if key != "invocation"}
         for secret in {minio.secret, *_values(options, "secret")}:
             assert secret not in json.dumps(shown)
@@ -133,6 +137,7 @@ def _output(module, arguments):
     with tempfile.TemporaryFile("w+") as output:
         child = os.fork()
         if not child:
+            signal.alarm(MODULE_SECONDS)
             sys.stdout = output
             basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
             basic._ANSIBLE_PROFILE = "legacy"

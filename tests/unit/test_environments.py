@@ -130,3 +130,56 @@ def test_kill_at_any_moment_leaves_a_whole_one_in_use(venv, moment):
     assert venv.stamp.exists() and (venv.path / "pins").read_text() == "certifi==2026.1.4\n"
     install(venv)
     assert trees(venv) == ["app", venv.path.resolve().name]
+
+
+THIS = "{}.{}".format(*sys.version_info)
+OTHER = "3.1"
+
+
+class TestWhole:
+    @pytest.fixture
+    def made(self, tmp_path):
+        """An environment with what its maker notes, and its Python."""
+
+        def make(notes=f"home = /usr/bin\nversion_info = {THIS}.2\n", python=sys.executable):
+            (tmp_path / "app/bin").mkdir(parents=True)
+            (tmp_path / "app" / environments.STAMP).touch()
+            (tmp_path / "app/pyvenv.cfg").write_text(notes) if notes else None
+            (tmp_path / "app/bin/python").symlink_to(python)
+            (tmp_path / "pins").write_text("certifi==2026.1.4\n")
+            uv = Uv(tmp_path / "uv", "uv==1", Path(sys.executable))
+            return python_venv.Venv(tmp_path / "app", tmp_path / "pins", Path(sys.executable), uv)
+
+        return make
+
+    @pytest.mark.parametrize(
+        ("notes", "is_whole"),
+        [
+            (f"version_info = {THIS}.2\n", True),  # as uv has it
+            (f"version = {THIS}.7\n", True),  # and venv
+            (f"version_info = {OTHER}.2\n", False),
+            (f"prompt = version_info = {THIS}\n", False),
+            ("", False),
+            (None, False),
+        ],
+    )
+    def test_it_is_of_the_python_that_is_there(self, made, notes, is_whole):
+        assert made(notes).is_whole() is is_whole
+
+    def test_its_python_is_gone(self, made):
+        assert not made(python="/no/such/python").is_whole()
+
+    def test_it_was_never_finished(self, made):
+        venv = made()
+        venv.stamp.unlink()
+        assert not venv.is_whole()
+
+    def test_one_whose_python_does_not_run_is_built_anew(self, made, tmp_path):
+        broken = tmp_path / "broken"
+        broken.write_text("#!/no/such/loader\n")
+        broken.chmod(0o755)
+        venv = made(python=broken)
+        venv.uv.program.parent.mkdir(parents=True)
+        venv.uv.program.write_text("#!/bin/sh\necho 'cannot ask this Python' >&2; exit 2\n")
+        venv.uv.program.chmod(0o755)
+        assert venv.is_whole() and venv.pending() == [("+", "certifi==2026.1.4")]

@@ -5,8 +5,11 @@ Go itself builds a small program, from a module proxy in a directory.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
+import time
 import zipfile
 from pathlib import Path
 
@@ -39,7 +42,7 @@ def proxy(tmp_path):
 @pytest.fixture
 def build(tmp_path, proxy):
     environment = os.environ | {
-        "GO": str(Path(os.environ["PATH"].partition(":")[0]) / "go"),
+        "GO": shutil.which("go") or "",
         "MODULE": f"example.org/minio@{VERSION}",
         "RELEASE": "R",
         "BUILT": "B",
@@ -56,21 +59,61 @@ def build(tmp_path, proxy):
 
     def run(*words: str, **changed: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["sh", SCRIPT, *words], capture_output=True, text=True, check=False, env=environment | changed, timeout=300
+            ["sh", SCRIPT, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment | changed,
+            timeout=300,
+            cwd=tmp_path,
         )
 
-    run.program = Path(environment["PROGRAM"])
+    run.program, run.cached = Path(environment["PROGRAM"]), tmp_path / "programs/minio-1/minio"
     return run
+
+
+def test_what_begins_goes_on_by_itself(build, proxy):
+    proxy("example.org/minio")
+    begun = build("begin")
+    assert (begun.returncode, begun.stdout) == (0, "begun\n"), begun.stderr
+    deadline = time.monotonic() + 60
+    while not build.cached.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert build.cached.exists() and not build.program.exists()
 
 
 def test_what_begins_is_waited_for(build, proxy):
     proxy("example.org/minio")
-    begun = build("begin")
-    assert (begun.returncode, begun.stdout) == (0, "begun\n"), begun.stderr
+    assert build("begin").stdout == "begun\n"
     waited = build()
-    assert waited.returncode == 0, waited.stderr
+    assert (waited.returncode, waited.stdout) == (0, ""), waited.stderr
     assert subprocess.check_output([build.program], text=True) == "served\n"
     assert build("begin").stdout == build().stdout == ""
+
+
+def test_nothing_begins_beside_another_build(build, proxy, tmp_path):
+    proxy("example.org/minio")
+    (tmp_path / "programs").mkdir()
+    with (tmp_path / "programs/minio.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        begun = build("begin", GO="/no/such/go")
+    assert (begun.returncode, begun.stdout) == (0, ""), begun.stderr
+
+
+def test_full_disk_is_told_at_once(build, proxy, tmp_path):
+    proxy("example.org/minio")
+    (tmp_path / "df").write_text("#!/bin/sh\necho Filesystem 1024-blocks Used Available\necho /dev/sda1 9 7 2\n")
+    (tmp_path / "df").chmod(0o755)
+    done = build("begin", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode != 0 and "less than 3 GB are free" in done.stderr, done
+
+
+def test_where_it_is_started_does_not_matter(build, proxy, tmp_path):
+    proxy("example.org/minio")
+    (tmp_path / "go.mod").write_text("module other\n\ngo 1.21\n\nrequire example.org/none v1.0.0\n")
+    (tmp_path / "vendor").mkdir()
+    assert build("begin").stdout == "begun\n"
+    assert build().returncode == 0
 
 
 def test_program_of_another_version_goes(build, proxy, tmp_path):

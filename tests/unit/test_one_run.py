@@ -71,8 +71,14 @@ def reads(task: Task) -> bool:
     name = action(task)
     is_ours = name.startswith(OURS)
     if name.endswith("import_role") and task[name].get("tasks_from") == "controller":
-        return True  # of the controller's own directories
+        return stays_on_the_controller(task[name]["name"].removeprefix(OURS))
     return task.get("check_mode") is True or (changes_nothing(name.removeprefix(OURS)) if is_ours else name in READS)
+
+
+def stays_on_the_controller(role: str) -> bool:
+    """Whether nothing that the role makes for its hosts, before it comes to them, is on one."""
+    made = load(ROOT / "roles" / role / "tasks/controller.yml")
+    return all(each.get("delegate_to") == "localhost" or f"{OURS}dioptra_packages" in each for each in made)
 
 
 def claims(play: dict[str, Any]) -> bool:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import collections
 import copy
+import errno
+import os
+import tempfile
 
 import pytest
 from ansible._internal._datatag._tags import Origin
 from ansible._internal._templating._engine import TemplateEngine
-from ansible._internal._templating._jinja_bits import AnsibleEnvironment
+from ansible._internal._templating._jinja_bits import AnsibleEnvironment, _TemplateConfig
 from ansible.errors import AnsibleUndefinedVariable
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import templating
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import (
     COLLECTION,
     RememberingEngine,
@@ -173,6 +177,43 @@ class TestCompiledTemplates:
         assert self.render(engine) == "one-a"
         assert not list(directory.iterdir())
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+    def test_directory_of_another_owner_is_not_used(self, engine, directory):
+        directory.mkdir(parents=True, mode=0o700)
+        os.chown(directory, 65534, 65534)
+        assert self.render(engine) == "one-a"
+        assert not list(directory.iterdir())
+
+    def test_inventory_in_the_collections_directory_is_one(self, engine, directory):
+        self.render(engine, origin=Origin(path=f"{COLLECTION}/inventories/prod/group_vars/all.yml"))
+        assert not list(directory.glob("*"))
+
+    def test_full_disk_is_no_failure(self, engine, directory, monkeypatch):
+        def full(**_options):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+        assert self.render(engine) == "one-a"
+        assert not list(directory.iterdir())
+
+    def test_another_version_is_compiled_anew(self, engine, compilations, monkeypatch):
+        self.render(engine)
+        monkeypatch.setattr(templating, "ansible_version", "99.0")
+        assert self.render(engine) == "one-a" and len(compilations) == 2
+
+    def test_settings_that_the_code_depends_on_are_told_apart(self, engine, monkeypatch):
+        text = "{{ lookup('items', '{{ name }}') }}"
+        monkeypatch.setattr(_TemplateConfig, "allow_embedded_templates", False)
+        assert self.render(engine, text) == "{{ name }}"
+        monkeypatch.setattr(_TemplateConfig, "allow_embedded_templates", True)
+        assert self.render(engine, text) == "one"
+
+    def test_many_files_of_former_releases_go(self, engine, directory, monkeypatch):
+        monkeypatch.setattr(templating, "KEPT", 2)
+        for number in range(5):
+            self.render(engine, f"{{{{ name ~ {number} }}}}")
+        assert len(list(directory.iterdir())) <= 3
+
     @pytest.mark.parametrize("rest", [b"", b"x"])
     def test_damaged_file_is_replaced(self, engine, directory, compilations, rest):
         self.render(engine)
@@ -189,7 +230,7 @@ class TestCompiledTemplates:
             file.write_bytes(file.read_bytes()[:length])
             assert self.render(engine) == "one-a"
 
-    def test_same_text_in_another_place_or_way_is_another(self, engine):
+    def test_same_text_of_a_file_and_of_a_setting_is_another(self, engine):
         remembering = RememberingEngine.of(engine)
         text = trust_as_template(self.OURS.tag("{{ 'a\\\\n' }}"))
         assert remembering.template(text) != remembering.render_file(text, [])

@@ -16,10 +16,10 @@ SEARCH = "experiments/search?max_results=1"
 def ask(forward, secret):
     """Asks MLflow's API as one of the users, or as nobody; with data it posts."""
 
-    def request(path, user=None, password=None, data=None, **headers):
+    def request(path, user=None, password=None, data=None, method=None, **headers):
         url = urljoin(f"http://127.0.0.1:{forward(PORT)}/api/2.0/mlflow/", path)
         account = (user, password or secret(USERS[user])) if user else None
-        return requests.request("POST" if data else "GET", url, auth=account, json=data, headers=headers)
+        return requests.request(method or ("POST" if data else "GET"), url, auth=account, json=data, headers=headers)
 
     return request
 
@@ -48,6 +48,28 @@ def test_declared_user_signs_in(ask, user):
 @pytest.mark.parametrize("user", [*USERS, "nobody"])
 def test_wrong_password_is_refused(ask, user):
     assert ask(SEARCH, user, "wrong").status_code == 401
+
+
+@pytest.fixture
+def account(ask):
+    """An account of this test's own, by name and password."""
+    name, password = f"molecule-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    assert ask("users/create", "admin", data={"username": name, "password": password}).status_code == 200
+    yield name, password
+    ask("users/delete", "admin", data={"username": name}, method="DELETE")
+
+
+def test_former_password_is_refused_after_some_seconds(host, ask, account):
+    name, former = account
+    # Each server process has compared it, and keeps that.
+    assert {ask(SEARCH, name, former).status_code for _again in range(20)} == {200}
+    change = {"username": name, "password": uuid.uuid4().hex}
+    assert ask("users/update-password", "admin", data=change, method="PATCH").status_code == 200
+    seconds = int(host.check_output("sed -n 's/^auth_cache_ttl_seconds = //p' /etc/mlfleet/mlflow/basic_auth.ini"))
+    assert 0 < seconds < 60
+    time.sleep(seconds + 1)
+    assert {ask(SEARCH, name, former).status_code for _again in range(20)} == {401}
+    assert ask(SEARCH, name, change["password"]).status_code == 200
 
 
 def test_default_password_is_not_left(ask):

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds MinIO on the controller, once for all inventories, and has it at $PROGRAM: build.sh [begin]
-# With begin it looks for all that would make the build fail, and leaves the build to a process of its own: the one that needs the
-# program waits for that, or builds it and tells why it cannot.
+# With begin it looks for what can be seen to make a build fail, and leaves the build to a process of its own, for which waits
+# who needs the program.
 set -eu
+WAIT_SECONDS=1800
 fail() {
     echo "$1" >&2
     exit 1
@@ -10,10 +11,21 @@ fail() {
 
 programs=$(dirname "$GOBIN")
 cached=$GOBIN/minio
-builds=$(dirname "$(dirname "$PROGRAM")")
+log=$programs/minio.log
 mkdir -p "$GOBIN"
+cd /  # Go looks for a module in the directory that it is started in, and above
+exec 9>"$programs/minio.lock"
 
-if [ "${1:-}" = begin ] && [ ! -e "$cached" ]; then
+build() {
+    # Without DWARF, which -s and -w leave out anyway, it compiles in nine tenths of the time.
+    nice "$GO" install -trimpath -gcflags=all=-dwarf=false \
+        -ldflags "-s -w -X github.com/minio/minio/cmd.ReleaseTag=$RELEASE -X github.com/minio/minio/cmd.Version=$BUILT" "$MODULE"
+}
+
+if [ "${1:-}" = begin ]; then
+    if [ -e "$cached" ] || ! flock --nonblock 9; then
+        exit 0  # it is there, or under way
+    fi
     command -v "$GO" >/dev/null || fail "minio_go: there is no $GO"
     manifest=$("$GO" list -m -f '{{.GoMod}}' "$MODULE")
     needs=$(sed -n 's/^go //p' "$manifest")
@@ -25,19 +37,19 @@ if [ "${1:-}" = begin ] && [ ! -e "$cached" ]; then
         [ "$(df -Pk "$directory" | awk 'END { print $4 }')" -ge 3000000 ] ||
             fail "$directory: less than 3 GB are free on its file system, which the build of MinIO may need"
     done
-    setsid nice sh "$0" >/dev/null 2>&1 </dev/null &
+    (trap '' HUP && build) >"$log" 2>&1 </dev/null &  # it holds the lock
     echo begun
     exit
 fi
 
-exec 9>"$programs/minio.lock"
-flock 9
-[ ! -e "$PROGRAM" ] || exit 0
+flock --timeout "$WAIT_SECONDS" 9 || fail "a build of MinIO has not ended in half an hour: see $log"
 if [ ! -e "$cached" ]; then
-    "$GO" install -trimpath -gcflags=all=-dwarf=false \
-        -ldflags "-s -w -X github.com/minio/minio/cmd.ReleaseTag=$RELEASE -X github.com/minio/minio/cmd.Version=$BUILT" "$MODULE"
+    build
     echo built
 fi
-rm -rf "$builds"/minio-*
-mkdir -p "$(dirname "$PROGRAM")"
-ln "$cached" "$PROGRAM" || { cp "$cached" "$PROGRAM.new" && mv "$PROGRAM.new" "$PROGRAM"; }
+if [ ! -e "$PROGRAM" ]; then
+    builds=$(dirname "$(dirname "$PROGRAM")")
+    rm -rf "$builds"/minio-*
+    mkdir -p "$(dirname "$PROGRAM")"
+    ln "$cached" "$PROGRAM" || { cp "$cached" "$PROGRAM.new" && mv "$PROGRAM.new" "$PROGRAM"; }
+fi

@@ -1,4 +1,7 @@
-"""Roles whose tests need no host of their own: what their scenarios declare comes to the testbed, where it is last."""
+"""Roles whose tests need no host of their own.
+
+What their scenarios declare comes to the testbed and stays, so that this module is the last.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from .conftest import ROOT, Lab, roles_on
 def test_tests_of_the_role_pass(lab: Lab, role: str) -> None:
     declared = ROOT / "molecule" / role / "inventory"
     shutil.copy(declared / "hosts.yml", lab.inventory / f"{role}.yml")
-    for settings in (declared / "group_vars/all").glob(f"{role}.yml"):
+    if (settings := declared / f"group_vars/all/{role}.yml").exists():
         shutil.copy(settings, lab.inventory / "group_vars/all")
     lab.converge()
     lab.run_role_tests(role)
