@@ -89,7 +89,7 @@ integration-one-host:
 integration-docker:
 	@$(STAGE) "In containers" pytest $(DOCKER_TESTS) -m "not fleet" --durations=8
 
-# Kills a fresh converge at ten moments, each on a new host; takes most of an hour.
+# Kills a fresh converge at ten moments, each on a new host, and the host under the next one; takes half an hour.
 kill-test: venv engine browser
 	@pytest tests/integration -m kill
 

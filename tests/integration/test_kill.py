@@ -1,6 +1,6 @@
 """What ends in the middle, and what comes at the same time: the next run completes it, and one run has a host alone.
 
-A fresh converge is killed at ten different moments, each on a new host, and so is the host under it.
+A fresh converge is killed at ten different moments, each on a new host, and the host under the next one a moment later.
 """
 
 from __future__ import annotations
@@ -36,23 +36,17 @@ def fresh(lab: Lab) -> Lab:
     return lab
 
 
-@pytest.mark.parametrize(("task", "delay_seconds"), MOMENTS)
-def test_killed_converge_is_completed_by_the_next(fresh: Lab, task: str, delay_seconds: float) -> None:
-    fresh.kill_at(task, delay_seconds)
-    fresh.converge()
-    fresh.verify()
-
-
-@pytest.mark.parametrize(("task", "delay_seconds"), MOMENTS)
-def test_host_killed_under_a_converge_has_whole_files_and_is_completed(
-    fresh: Lab, task: str, delay_seconds: float
+@pytest.mark.parametrize(("run_ends", "host_ends"), zip(MOMENTS, [*MOMENTS[1:], MOMENTS[0]], strict=True))
+def test_killed_run_and_then_host_have_whole_files_and_are_completed(
+    fresh: Lab, run_ends: tuple[str, float], host_ends: tuple[str, float]
 ) -> None:
-    fresh.kill_host_at(task, delay_seconds)
+    fresh.kill_at(*run_ends)
+    fresh.kill_host_at(*host_ends)
     assert fresh.ssh(f"sudo sh -c {shlex.quote(HALF)}") == ""
     completed = fresh.converge()
     fresh.verify()
     again = fresh.converge()
-    print(f"{task} +{delay_seconds} s: then changed={completed.count('changed')}, after it {again.count('changed')}")
+    print(f"{run_ends}, {host_ends}: then changed={completed.count('changed')}, after it {again.count('changed')}")
     assert again.count("changed") == 0, again.output
 
 
