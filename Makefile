@@ -45,7 +45,7 @@ checks:
 # Two at a time, the longest first; labs wait more than they compute. Scenarios are left out whose tests the integration tests run,
 # save that of MinIO, which has more drives and objects.
 labs:
-	@scripts/stages integration-several-hosts integration-docker integration-one-host check-modules \
+	@scripts/stages integration-one-host integration-docker integration-several-hosts check-modules \
 	    $(addprefix scenario-,$(filter-out $(filter-out minio,$(ROLES_ON_LABS)) $(ROLES_ON_THE_BARE_LAB) worker %_docker,$(SCENARIOS)))
 
 check-%:
