@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import signal
 import statistics
 import subprocess
@@ -23,8 +22,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from tables import CONSTRAINTS, machine, show, write
-from target import Target
+from tables import CONSTRAINTS, machine, publish
+from target import Target, children
 
 HERE = Path(__file__).resolve().parent
 TOOLS = HERE.parent / ".cache/bench"
@@ -105,12 +104,6 @@ def checked(run: Run, target: Target) -> None:
         raise SystemExit(f"{error}\nA host can be timed that is as declared, while nobody else changes it.") from error
 
 
-def children() -> float:
-    """CPU seconds of the processes that this one has started, and waited for."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
 def install() -> None:
     """The rival's pinned packages, apart from the project's."""
     for words in (
@@ -180,9 +173,7 @@ def main(
         f"{at_rest:.1f} CPU seconds in {REST_SECONDS} s.",
         f"{machine(['ansible-core', 'pyinfra'])}.",
     ]
-    show("Runs that change nothing", COLUMNS, rows, notes)
-    if markdown:
-        write(markdown, "make bench", COLUMNS, rows, notes)
+    publish("Runs that change nothing", "make bench", COLUMNS, rows, notes, markdown)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -13,16 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tables import machine, show, write
-from target import Target
+from tables import machine, publish
+from target import Target, children
 
 COLUMNS = ["Inventory", "Hosts", "Seconds", "Controller's CPU seconds a host", "CPU seconds of a host"]
 NOTHING_CHANGED = "changed=0 "
-
-
-def children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def sample(inventory: str, targets: list[Target]) -> tuple[float, float, float]:
@@ -58,9 +52,7 @@ def main(
     """Time a converge that changes nothing of one inventory after another."""
     rows = [row(inventory, repeats) for inventory in inventories]
     notes = [f"Medians of {repeats} runs. {machine(['ansible-core'])}."]
-    show("Runs that change nothing, by hosts", COLUMNS, rows, notes)
-    if markdown:
-        write(markdown, "bench/hosts.py", COLUMNS, rows, notes)
+    publish("Runs that change nothing, by hosts", "bench/hosts.py", COLUMNS, rows, notes, markdown)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from tables import machine, show, write
+from tables import machine, publish
 
 ROOT = Path(__file__).resolve().parents[1]
 LIKE = ROOT / "inventories/prod"
@@ -87,9 +87,7 @@ def main(
     """Time the validation of inventories of many hosts, and a task that does nothing on each of them."""
     rows = [row(hosts) for hosts in sorted(sizes)]
     notes = [f"Without the start of a run. {machine(['ansible-core'])}."]
-    show("What the controller does for many hosts", COLUMNS, rows, notes)
-    if markdown:
-        write(markdown, "bench/scale.py", COLUMNS, rows, notes)
+    publish("What the controller does for many hosts", "bench/scale.py", COLUMNS, rows, notes, markdown)
 
 
 if __name__ == "__main__":

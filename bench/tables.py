@@ -25,6 +25,15 @@ def machine(packages: list[str]) -> str:
     )
 
 
+def publish(
+    title: str, maker: str, columns: list[str], rows: list[list[str]], notes: list[str], markdown: Path | None
+) -> None:
+    """The table in the terminal and, where it is given, in a file."""
+    show(title, columns, rows, notes)
+    if markdown:
+        write(markdown, maker, columns, rows, notes)
+
+
 def show(title: str, columns: list[str], rows: list[list[str]], notes: list[str]) -> None:
     table = Table(*columns, title=title)
     for row in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shlex
 import subprocess
 import tarfile
@@ -40,6 +41,12 @@ else
     sed -n 's/^usage_usec \(.*\)/\1000/p' "/sys/fs/cgroup${group%/init.scope}/cpu.stat"
 fi
 """
+
+
+def children() -> float:
+    """CPU seconds of the processes that this one has started, and waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 class Target:
