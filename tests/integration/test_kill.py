@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,15 @@ def test_killed_run_and_then_host_have_whole_files_and_are_completed(
 def test_another_controller_and_its_drift_check_are_told_who_is_there(fresh: Lab, tmp_path: Path) -> None:
     other, connections = fresh.of_another_controller(tmp_path)
     first = fresh.start_until("Install the packages of postgres", 1)
-    second = other.playbook(environment=connections)
+    with ThreadPoolExecutor() as at_once:
+        converging = at_once.submit(other.playbook, environment=connections)
+        checking = at_once.submit(
+            other.command, "mlfleet", "drift", "-i", other.name, check=False, env={**os.environ, **connections}
+        )
+        second, drift = converging.result(), checking.result()
     told = BUSY.search(" ".join(second.output.split()))
     assert second.code != 0 and told, second.output[-3000:]
     assert second.count("changed") == 0
-    drift = other.command("mlfleet", "drift", "-i", other.name, check=False, env={**os.environ, **connections})
     assert drift.returncode == 1 and BUSY.search(" ".join(drift.stdout.split())), drift.stdout + drift.stderr
     assert ".mlfleet" not in drift.stdout
     print(f"{told.group()}\n{drift.stdout}")
