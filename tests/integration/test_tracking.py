@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, sync_playwright
-from playwright.sync_api import TimeoutError as BrowserTimeoutError
 
 from .conftest import Lab
 
@@ -92,7 +89,7 @@ def test_person_opens_the_file_of_a_run_in_mlflow(tracking: Lab, browser: Browse
     page.get_by_text("accuracy 0.97").first.wait_for()
 
 
-def test_person_opens_a_table_in_pgadmin(tracking: Lab, browser: Browser, url: str) -> None:
+def test_person_asks_for_a_table_in_pgadmin(tracking: Lab, browser: Browser, url: str) -> None:
     secrets, page = tracking.secrets(), context(browser).new_page()
     page.goto(f"{url}:{PGADMIN}/")
     page.fill("input[name=email]", "admin@example.org")
@@ -102,30 +99,22 @@ def test_person_opens_a_table_in_pgadmin(tracking: Lab, browser: Browser, url: s
     def branch(name: str, number: int = 0) -> Locator:
         return page.locator(".file-entry").filter(has=page.get_by_text(name, exact=True)).nth(number)
 
-    def opens(parent: Locator, child: Locator) -> None:
-        """Opens a branch, unless it opens by itself, and again when the tree was loading another."""
-        closed = parent.locator(".directory-toggle:not(.open, .loading)")
-        for _attempt in range(5):
-            closed.or_(child).first.wait_for()
-            if child.is_visible():
-                return
-            with contextlib.suppress(BrowserTimeoutError):
-                closed.click(timeout=1000)
-                child.wait_for(timeout=PATIENCE_MILLISECONDS / 5)
-        child.wait_for()
+    def open_branch(name: str) -> None:
+        branch(name).locator(".directory-toggle:not(.open, .loading)").click()
 
-    server, asked = branch("mlflow-tracking"), page.locator("input[type=password]:visible")
-    opens(branch("Servers"), server)
-    opens(server, asked)
-    asked.fill(secrets["topology_secret_postgres_mlflow"])
+    for name in ("Servers", "mlflow-tracking"):
+        open_branch(name)
+    page.locator("input[type=password]:visible").fill(secrets["topology_secret_postgres_mlflow"])
     page.keyboard.press("Enter")
-    database = branch("mlflow-tracking", 1)
-    way = [branch("Databases"), database, *map(branch, ("Schemas", "public", "Tables", "experiments"))]
-    for parent, child in pairwise(way):
-        opens(parent, child)
-    way[-1].click()
-    page.get_by_role("button", name="All Rows").click()
-    page.frame_locator("iframe").get_by_text("mlfleet-verify").first.wait_for()
+    open_branch("Databases")
+    # The only database opens by itself, at times without what is in it, so that the query is typed.
+    branch("mlflow-tracking", 1).locator(".file-name").click()
+    page.get_by_role("button", name="Query Tool", exact=True).click()
+    query = page.frame_locator("iframe")
+    query.locator(".cm-content").first.fill("SELECT name FROM experiments")
+    query.get_by_role("button", name="Execute script").click()
+    query.get_by_text("mlfleet-verify").first.wait_for()
     # What is left open asks for its password at the next visit.
     page.locator("[data-node-key^=id-query-tool]").get_by_role("button", name="Close").click()
+    query.get_by_text("Don't save").click()
     page.locator("iframe").wait_for(state="detached")
