@@ -16,16 +16,19 @@ DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo minio-build test clean venv engine browser checks labs lint unit sanity collection modules molecule integration integration-several-hosts \
+.PHONY: demo demo-host minio-build test clean venv engine browser checks labs lint unit sanity collection modules molecule integration integration-several-hosts \
     integration-one-host integration-docker kill-test fleet bench constraints docs
 
 # VERBOSE=1 shows all that Ansible prints.
-demo: venv $(if $(wildcard inventories/lab),,minio-build) engine
-	@$(DEMO_STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
+demo: venv
+	@$(MAKE) --no-print-directory --jobs 2 $(if $(wildcard inventories/lab),,minio-build) demo-host
 	@$(DEMO_STAGE) "Secrets" mlfleet init inventories/lab
 	@$(DEMO_STAGE) "Converge" ansible-playbook site.yml -i inventories/lab
 	@$(DEMO_STAGE) "Run a job on each queue" ansible-playbook playbooks/verify.yml -i inventories/lab
 	@$(if $(VERBOSE),,sed -n "/^ok: .*=>/,/^PLAY/ { /^ok:/d; /^PLAY/d; s/^    msg: [|'-]*//; s/'$$//; p; }" $(DEMO_OUTPUT)/Run-a-job-on-each-queue.log)
+
+demo-host: engine
+	@$(DEMO_STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
 
 # It goes on beside what follows.
 minio-build: venv

@@ -116,6 +116,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.filesystem import sy
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command
 
+WHEELS = Path("/usr/share/python-wheels")
 PAUSE_SECONDS = 5  # in which systemd ends what has not stopped in time
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
 MADE_WITH = re.compile(r"^version(?:_info)? = (\d+\.\d+)", re.MULTILINE)
@@ -156,8 +157,11 @@ class Uv:
             return False
 
     def install(self) -> None:
-        run(self.python, "-m", "venv", "--clear", self.path)
-        run(self.path / "bin" / "python", "-m", "pip", "install", "--quiet", self.requirement)
+        """By the pip that Debian has for new environments, which need not be installed in this one."""
+        if not (pip := sorted(WHEELS.glob("pip-*.whl"))):
+            raise CommandFailedError(f"{WHEELS} has no pip; install python3-venv")
+        run(self.python, "-m", "venv", "--clear", "--without-pip", self.path)
+        run(self.path / "bin" / "python", pip[-1] / "pip", "install", "--quiet", self.requirement)
         del self.is_ready
 
 

@@ -20,7 +20,7 @@ NEWEST = "30e74c5564b3"
 BACK = f"DROP TABLE job_swaps; UPDATE alembic_version SET version_num = '{FORMER}'"
 OLDER_MLFLOW = [f"{name}==3.16.1" for name in ("mlflow", "mlflow-skinny", "mlflow-tracing")]
 LOCK = 5001  # of migrate.py
-START_SECONDS = 60  # in which the API answers on a machine that has much else to do
+START_SECONDS = 40  # in which the API answers on a machine that has much else to do
 STATE = "ActiveState,ExecMainStatus,InvocationID,MainPID"
 
 

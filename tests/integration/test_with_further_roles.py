@@ -11,12 +11,20 @@ import pytest
 
 from .conftest import ROOT, Lab, roles_on
 
+ROLES = roles_on("THE_BARE_LAB")
 
-@pytest.mark.parametrize("role", roles_on("THE_BARE_LAB"))
-def test_tests_of_the_role_pass(lab: Lab, role: str) -> None:
-    declared = ROOT / "molecule" / role / "inventory"
-    shutil.copy(declared / "hosts.yml", lab.inventory / f"{role}.yml")
-    if (settings := declared / f"group_vars/all/{role}.yml").exists():
-        shutil.copy(settings, lab.inventory / "group_vars/all")
+
+@pytest.fixture(scope="module")
+def with_further_roles(lab: Lab) -> Lab:
+    for role in ROLES:
+        declared = ROOT / "molecule" / role / "inventory"
+        shutil.copy(declared / "hosts.yml", lab.inventory / f"{role}.yml")
+        if (settings := declared / f"group_vars/all/{role}.yml").exists():
+            shutil.copy(settings, lab.inventory / "group_vars/all")
     lab.converge()
-    lab.run_role_tests(role)
+    return lab
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_tests_of_the_role_pass(with_further_roles: Lab, role: str) -> None:
+    with_further_roles.run_role_tests(role)
