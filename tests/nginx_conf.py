@@ -32,7 +32,7 @@ def render(directory: Path, inventory: Path) -> None:
     from ansible.template import Templar, trust_as_template
     from ansible.vars.hostvars import HostVars
     from ansible.vars.manager import VariableManager
-    from ansible_collections.mlfleet.stack.plugins.module_utils import tls
+    from ansible_collections.mlfleet.stack.plugins.module_utils.tls import services
 
     loader = DataLoader()
     hosts = InventoryManager(loader=loader, sources=[str(inventory / "hosts.yml")])
@@ -47,7 +47,7 @@ def render(directory: Path, inventory: Path) -> None:
         return values.template(trust_as_template(text))
 
     directory.mkdir(parents=True)
-    wanted = tls.Wanted(
+    wanted = services.Wanted(
         directory=str(directory),
         address="",
         pair=value("{{ topology_nginx_scheme }}") == "https" or None,
@@ -55,7 +55,7 @@ def render(directory: Path, inventory: Path) -> None:
         hsts_max_age_seconds=value("{{ nginx_hsts_max_age_seconds }}"),
         ciphers=value("{{ topology_tls_ciphers | join(':') }}"),
     )
-    for path, text in tls.SERVICES["nginx"].settings(wanted).items():
+    for path, text in services.SERVICES["nginx"].settings(wanted).items():
         Path(path).write_text(text)
     (directory / "nginx.conf").write_text(value(TEMPLATE).replace(ON_HOST, str(directory)))
 

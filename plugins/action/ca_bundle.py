@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.mlfleet.stack.plugins.module_utils import authority
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.mlfleet.stack.plugins.module_utils import archives
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra_package import RESOURCES_OPTION
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.dioptra_package import RESOURCES_OPTION
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.dioptra_packages import PackagesActionBase
 
 ARGUMENT_SPEC = {

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra_package import RESOURCES_OPTION
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.dioptra_package import RESOURCES_OPTION
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.dioptra_packages import PackagesActionBase
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {

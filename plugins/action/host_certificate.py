@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible_collections.mlfleet.stack.plugins.module_utils import authority, certificates
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Certificate, CertificateError, Pem
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item, pack
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import Certificate, CertificateError, Pem
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {

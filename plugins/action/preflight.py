@@ -13,9 +13,9 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS, unreachable
-from ansible_collections.mlfleet.stack.plugins.module_utils import authority, gpu, preflight, stores
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock
+from ansible_collections.mlfleet.stack.plugins.module_utils import gpu, stores
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority, preflight, run_lock
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import Host, Hosts
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.action import config_files
-from ansible_collections.mlfleet.stack.plugins.module_utils import healthy_unit, ssl_toggle
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import pack
-from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import MOUNT_OPTIONS, NFS_PACKAGE, Mount
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import toggle
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import MOUNT_OPTIONS, NFS_PACKAGE, Mount
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **config_files.ARGUMENT_SPEC,
@@ -19,8 +20,8 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "home": {"type": "path"},
     "shell": {"type": "str"},
     "mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT_OPTIONS},
-    "tls": {"type": "dict", "options": ssl_toggle.ARGUMENT_SPEC, **ssl_toggle.CONDITIONS},
-    "run": {"type": "dict", "required": True, "options": healthy_unit.ARGUMENT_SPEC},
+    "tls": {"type": "dict", "options": toggle.ARGUMENT_SPEC, **toggle.CONDITIONS},
+    "run": {"type": "dict", "required": True, "options": health.ARGUMENT_SPEC},
     "reloads": {"type": "bool", "default": False},
     "marks": {"type": "list", "elements": "dict", "default": []},
 }

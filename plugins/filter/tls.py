@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mlfleet.stack.plugins.module_utils import authority
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority
 
 
 def uses_tls(mode: Any) -> bool:

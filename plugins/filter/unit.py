@@ -11,8 +11,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount
 from ansible_collections.mlfleet.stack.plugins.module_utils.stores import MARKS, USED
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import Mount
 
 UNITS = "/etc/systemd/system"
 HEADER = "# Made by mlfleet; changes are undone by the next run.\n"

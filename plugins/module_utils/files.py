@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem, host_lock
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 VALIDATION_SECONDS = 60
 _TEMPORARY = r"[0-9a-f]{16}\.mlfleet"

@@ -21,7 +21,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 ROUNDS = 25000
 GROUP = "Servers"  # which pgAdmin makes for each account

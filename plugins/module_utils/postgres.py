@@ -23,7 +23,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 ITERATIONS = 4096
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import uid_of_peer
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import uid_of_peer
 
 # Redis tells some rules by other words than they were given, and these follow from the others.
 SAME = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all", "nocommands": "-@all"}

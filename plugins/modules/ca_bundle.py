@@ -59,10 +59,11 @@ import re
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.mlfleet.stack.plugins.module_utils import certificates, files
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError, Pem
+from ansible_collections.mlfleet.stack.plugins.module_utils import files
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError, Pem
 
 STORE = Path("/etc/ssl/certs")
 BUNDLE = STORE / "ca-certificates.crt"

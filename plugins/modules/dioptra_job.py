@@ -149,13 +149,13 @@ registered:
   sample: [plugin, file, entrypoint, experiment]
 """
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import run_jobs
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import (
     CONNECTION_OPTIONS,
     SIGN_IN_OPTIONS,
     HttpError,
     run_module,
 )
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import run_jobs
 
 
 def prove(options: dict, check_mode: bool) -> dict:

@@ -68,8 +68,8 @@ changes:
   sample: [queue tensorflow-cpu]
 """
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import converge_queues
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import SIGN_IN_OPTIONS, run_module
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import SIGN_IN_OPTIONS, run_module
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import converge_queues
 
 
 def main() -> None:

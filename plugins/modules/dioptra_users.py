@@ -114,8 +114,8 @@ undeclared:
   sample: [{kind: Dioptra account, name: mallory, remove: ""}]
 """
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import converge_users
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import run_module
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import run_module
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import converge_users
 
 
 def main() -> None:

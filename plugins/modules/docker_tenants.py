@@ -58,7 +58,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import DockerError, docker
 from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import missing, states
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UNIT_LABEL
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UNIT_LABEL
 
 
 def is_changed(packages: list[str], settings: str, path: Path) -> bool:

@@ -182,9 +182,9 @@ undeclared:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.healthy_unit import ARGUMENT_SPEC, keep
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.health import ARGUMENT_SPEC, keep
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError
 
 
 def main() -> None:

@@ -62,8 +62,8 @@ from ansible.module_utils.facts import ansible_collector, default_collectors
 from ansible.module_utils.facts.namespace import PrefixFactNamespace
 from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import in_order
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import BusyError, require_idle
-from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import listeners, running_units
 from ansible_collections.mlfleet.stack.plugins.module_utils.stores import used
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import listeners, running_units
 
 SUBSET = ("distribution", "platform", "python", "service_mgr", "ssh_pub_keys", "user")
 

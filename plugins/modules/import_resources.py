@@ -50,8 +50,8 @@ changes:
   sample: ["plugin attacks: fgm.py"]
 """
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra_resources import converge_resources
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import SIGN_IN_OPTIONS, run_module
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import SIGN_IN_OPTIONS, run_module
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.resources import converge_resources
 
 
 def main() -> None:

@@ -348,8 +348,8 @@ undeclared:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio import CONNECTION_OPTIONS
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import KINDS, RESTRICTIONS, exit_with
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.access import KINDS, RESTRICTIONS, exit_with
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import CONNECTION_OPTIONS
 
 
 def main() -> None:

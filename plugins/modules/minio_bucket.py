@@ -150,7 +150,7 @@ changes:
   sample: [bucket team]
 """
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import run_module
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.access import run_module
 
 
 def main() -> None:

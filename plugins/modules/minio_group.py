@@ -72,7 +72,7 @@ changes:
   sample: [group vision]
 """
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import run_module
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.access import run_module
 
 
 def main() -> None:

@@ -75,8 +75,8 @@ server:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio import CONNECTION_OPTIONS, Client, MinioError
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import inspect
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.access import inspect
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import CONNECTION_OPTIONS, Client, MinioError
 
 
 def main() -> None:

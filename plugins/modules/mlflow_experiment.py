@@ -111,7 +111,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS
 
 os.environ.update(MLFLOW_DISABLE_TELEMETRY="true")  # which MLflow reads as it is imported
 try:

@@ -92,14 +92,14 @@ undeclared:
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import (
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import (
     SIGN_IN_OPTIONS,
     Http,
     HttpError,
     NotRunningError,
     run_module,
 )
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 API = "/api/2.0/mlflow"
 USERS = f"{API}/users"

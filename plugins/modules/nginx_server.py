@@ -70,7 +70,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils import files
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command, units
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError, command, units
 
 UPSTREAM = re.compile(r"upstream\s+\S+\s*\{[^}]*\}")
 DOWN = " down"

@@ -63,6 +63,7 @@ import time
 from contextlib import suppress
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import (
@@ -74,7 +75,6 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import (
     unknown,
 )
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 LISTS_SECONDS = 600  # for which package lists are taken for new

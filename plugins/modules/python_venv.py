@@ -114,7 +114,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.filesystem import sync_below
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, command
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError, command
 
 WHEELS = Path("/usr/share/python-wheels")
 PAUSE_SECONDS = 5  # in which systemd ends what has not stopped in time

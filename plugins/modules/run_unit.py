@@ -62,8 +62,8 @@ undeclared:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, unpack
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
-from ansible_collections.mlfleet.stack.plugins.module_utils.unit import converge
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.converge import converge
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError
 
 
 def main() -> None:

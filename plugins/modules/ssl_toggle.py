@@ -166,8 +166,8 @@ action:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.ssl_toggle import ARGUMENT_SPEC, CONDITIONS, switch
-from ansible_collections.mlfleet.stack.plugins.module_utils.tls import ToggleError
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.services import ToggleError
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.toggle import ARGUMENT_SPEC, CONDITIONS, switch
 
 
 def main() -> None:

@@ -70,11 +70,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import DockerError, docker
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
-from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import UNIT, listeners
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UNIT_LABEL, UNITS
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import UNIT, listeners
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UNIT_LABEL, UNITS
 
 CONTAINER = re.compile(r"(?:docker[-/])([0-9a-f]{64})")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra_package import PackageError, packed
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.dioptra_package import PackageError, packed
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 

@@ -84,9 +84,9 @@ def sources() -> dict[str, str]:
             parts = [package, *file.relative_to(directory).with_suffix("").parts]
             name = ".".join(parts[:-1]) + "." if parts[-1] == "__init__" else ".".join(parts)
             found[name] = file.read_text(encoding="utf-8")
-        while package:
-            found.setdefault(f"{package}.", "")
-            package = package.rpartition(".")[0]
+    for name in list(found):
+        while name := name.rpartition(".")[0]:
+            found.setdefault(f"{name}.", "")
     return dict(sorted(found.items()))
 
 

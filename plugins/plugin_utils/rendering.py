@@ -14,8 +14,8 @@ from typing import Any
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
-from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
-from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import Role, UnresolvableError, UnsetError
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
 from jinja2 import Environment, TemplateSyntaxError, nodes
 

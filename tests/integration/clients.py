@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPSConnection
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Http
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client
 
 from .conftest import Lab
 
@@ -125,10 +125,10 @@ def job_options(lab: Lab, address: str) -> dict:
 
 def wrong_with(options: dict, former: dict) -> str:
     """What is wrong with what a job of run_jobs has left behind; nothing is an empty text."""
-    api, account = dioptra.Dioptra(options), options["mlflow"]
+    api, account = client.Dioptra(options), options["mlflow"]
     assert api.signs_in(options["username"], options["password"])
     seconds, ca_file = options["timeout_seconds"], options["ca_file"]
     mlflow = Http(account["url"], seconds, ca_file, account["username"], account["password"])
-    s3 = dioptra.s3_client(options["s3"], ca_file, seconds)
-    job = dioptra.Job(former["queue"], former["answer"], former["id"], 0, former["status"])
-    return dioptra.check(api, mlflow, s3, job, 0)
+    s3 = client.s3_client(options["s3"], ca_file, seconds)
+    job = client.Job(former["queue"], former["answer"], former["id"], 0, former["status"])
+    return client.check(api, mlflow, s3, job, 0)

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import authority, certificates
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError, Pem
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError, Pem
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority
 from cryptography.hazmat.primitives import serialization
 
 from tests.certificates import DER, NOW, PEM, PKCS8, Made, make

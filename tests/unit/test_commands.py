@@ -6,7 +6,9 @@ import socket
 import threading
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import commands, containers, healthy_unit, rest, systemd
+from ansible_collections.mlfleet.stack.plugins.module_utils import commands, containers
+from ansible_collections.mlfleet.stack.plugins.module_utils.access import rest
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health, systemd
 
 
 def test_program_that_hangs_is_one_line():
@@ -87,7 +89,7 @@ def answering():
 )
 def test_answer_that_is_no_http_is_told_and_asked_again(answering, answer):
     probe = {"http": answering(answer), "headers": {}, "status": 200}
-    assert " answered what is no HTTP: " in healthy_unit.ask(probe, "hello.service", False, 0)
+    assert " answered what is no HTTP: " in health.ask(probe, "hello.service", False, 0)
 
 
 def test_service_that_speaks_no_http_is_one_line(answering):

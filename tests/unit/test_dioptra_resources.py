@@ -11,9 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import dioptra_package, dioptra_resources
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra_package import PackageError
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Form, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Form, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import resources
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import dioptra_package
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.dioptra_package import PackageError
 
 CONFIG = """
 [[plugin_param_types]]
@@ -195,7 +196,7 @@ def found_of(package: dict) -> dict:
 
 
 def changes(package: dict, found: dict, **options: str) -> list[str]:
-    return dioptra_resources.plan({**package, **options}, found)["changes"]
+    return resources.plan({**package, **options}, found)["changes"]
 
 
 def test_what_is_as_declared_is_unchanged(package):
@@ -205,8 +206,8 @@ def test_what_is_as_declared_is_unchanged(package):
 
 def test_what_is_not_there_differs(package):
     everything = ["parameter type image", "plugin attacks", "entrypoint fgm", "plugin attacks: fgm.py"]
-    assert changes(package, dioptra_resources.empty()) == everything
-    assert changes(package, dioptra_resources.empty(), on_conflict="fail") == everything
+    assert changes(package, resources.empty()) == everything
+    assert changes(package, resources.empty(), on_conflict="fail") == everything
 
 
 def test_each_difference_is_named(package):
@@ -221,7 +222,7 @@ def test_each_difference_is_named(package):
     assert changes(package, found) == ["entrypoint fgm"]
     found = found_of(package)
     older = {"name": "attacks", "latestSnapshot": False}
-    found["entrypoints"]["fgm"]["plugins"] = [dioptra_resources.bound(older, set())]
+    found["entrypoints"]["fgm"]["plugins"] = [resources.bound(older, set())]
     assert changes(package, found) == ["entrypoint fgm"]
 
 
@@ -255,23 +256,23 @@ def test_entrypoint_of_a_deleted_plugin_is_only_overwritten(package):
     [("3", 3, True), ("0.00001", 1e-05, True), ("x", 3, False), (None, 3, False), (None, None, True), ("", None, 0)],
 )
 def test_default_is_compared_by_what_it_means(found, declared, is_same):
-    assert dioptra_resources.is_same(found, declared) == is_same
+    assert resources.is_same(found, declared) == is_same
 
 
 def test_check_predicts_all_where_nothing_runs(monkeypatch, package):
     def refuse(*_arguments):
         raise NotRunningError("does not answer")
 
-    monkeypatch.setattr(dioptra_resources.Dioptra, "signs_in", refuse)
+    monkeypatch.setattr(resources.Dioptra, "signs_in", refuse)
     options = {"url": "http://api:5000", "timeout_seconds": 5, "ca_file": None, "username": "a", "password": "b"}
     options["payload"] = dioptra_package.pack([package])
-    assert len(dioptra_resources.converge_resources(options, check_mode=True)["changes"]) == 4
+    assert len(resources.converge_resources(options, check_mode=True)["changes"]) == 4
     with pytest.raises(NotRunningError):
-        dioptra_resources.converge_resources(options, check_mode=False)
+        resources.converge_resources(options, check_mode=False)
 
 
 def test_archive_has_what_the_configuration_speaks_of(package):
-    with tarfile.open(fileobj=io.BytesIO(dioptra_resources.archive(package))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(resources.archive(package))) as archive:
         assert sorted(archive.getnames()) == sorted([*package["files"], "attacks"])
 
 

@@ -11,7 +11,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.mlfleet.stack.plugins.filter import drift
 from ansible_collections.mlfleet.stack.plugins.filter.unit import systemd_word
-from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a-secret-of-some-length"

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.mlfleet.stack.plugins.module_utils import gpu, preflight
+from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
 from ansible_collections.mlfleet.stack.plugins.module_utils.gpu import PlacementError
 from ansible_collections.mlfleet.stack.plugins.modules import gpu_facts
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
 
 OUTPUTS = Path(__file__).with_name("gpu")
 

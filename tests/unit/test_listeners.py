@@ -7,8 +7,9 @@ import socket
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import listeners, tls
-from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import Listener
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import services
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import listeners
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import Listener
 
 
 def test_host_without_ipv6_is_looked_at(tmp_path, monkeypatch) -> None:
@@ -56,8 +57,8 @@ def test_units_have_the_users_of_their_processes(tmp_path, monkeypatch) -> None:
 def test_port_is_taken_by_a_program_that_is_not_the_units(address, user, is_taken, monkeypatch) -> None:
     with socket.create_server((address, 0)) as server:
         port = server.getsockname()[1]
-        monkeypatch.setattr(tls.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=-1))
-        monkeypatch.setattr(tls, "running_units", lambda: {"nginx": {os.getuid()} if user == "own" else set()})
-        assert tls._taken([f"127.0.0.1:{port}"], "nginx.service", "www-data") == (
+        monkeypatch.setattr(services.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=-1))
+        monkeypatch.setattr(services, "running_units", lambda: {"nginx": {os.getuid()} if user == "own" else set()})
+        assert services._taken([f"127.0.0.1:{port}"], "nginx.service", "www-data") == (
             f"{address}:{port}" if is_taken else ""
         )

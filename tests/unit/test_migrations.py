@@ -13,8 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import healthy_unit, migrations
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health, migrations
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError
 
 UNIT = Path(__file__).parents[2] / "roles/unit"
 WORDS = "Migrating Dioptra's database from a1 to b2"
@@ -51,16 +51,16 @@ def wait(monkeypatch):
 
     def wait(takes_seconds, bound_seconds):
         clock = SimpleNamespace(now=0.0)
-        monkeypatch.setattr(healthy_unit.time, "monotonic", lambda: clock.now)
-        monkeypatch.setattr(healthy_unit.time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+        monkeypatch.setattr(health.time, "monotonic", lambda: clock.now)
+        monkeypatch.setattr(health.time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
         unit = SimpleNamespace(state="active", has_ended_again=False)
-        monkeypatch.setattr(healthy_unit, "units", lambda _names: [unit])
+        monkeypatch.setattr(health, "units", lambda _names: [unit])
         monkeypatch.setattr(migrations, "under_way", lambda _file: WORDS if clock.now < takes_seconds else "")
-        monkeypatch.setattr(healthy_unit, "ask", lambda *_: "" if clock.now > takes_seconds + 1 else "no answer")
+        monkeypatch.setattr(health, "ask", lambda *_: "" if clock.now > takes_seconds + 1 else "no answer")
         migration = {"file": "/nowhere", "timeout_seconds": bound_seconds}
         told: list[str] = []
-        monkeypatch.setattr(healthy_unit, "warn", told.append)
-        healthy_unit.wait("restapi", {}, True, 0, 10, migration=migration)
+        monkeypatch.setattr(health, "warn", told.append)
+        health.wait("restapi", {}, True, 0, 10, migration=migration)
         return told
 
     return wait

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.mlfleet.stack.plugins.filter.minio import as_policy
-from ansible_collections.mlfleet.stack.plugins.module_utils import minio, minio_access, minio_policy
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio import MinioError
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio_access import KINDS, blank
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio_buckets import bytes_of
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import access
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import client as minio
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import policy as minio_policy
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.access import KINDS, blank
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.buckets import bytes_of
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import MinioError
 
 ROOT = Path(__file__).parents[2]
 READ = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": ["arn:aws:s3:::b/*"]}
@@ -162,18 +164,18 @@ def test_what_is_no_quota(quota):
 )
 def test_malformed_document_is_one_line(kind, item, message):
     with pytest.raises(MinioError, match=message):
-        minio_access.validate(document(**{kind: [item]}))
+        access.validate(document(**{kind: [item]}))
 
 
 def test_object_may_be_declared_once():
     with pytest.raises(MinioError, match="bucket one: declared twice"):
-        minio_access.validate(document(bucket=[{"name": "one"}, {"name": "one", "state": "absent"}]))
+        access.validate(document(bucket=[{"name": "one"}, {"name": "one", "state": "absent"}]))
 
 
 def test_contradicting_membership_is_told():
     items = {"user": [{**USER, "groups": []}], "group": [{"name": "g", "members": ["mlflow"]}]}
     with pytest.raises(MinioError, match="user mlflow and group g: only one of the two"):
-        minio_access.validate(document(**items))
+        access.validate(document(**items))
 
 
 @pytest.mark.parametrize(
@@ -192,18 +194,18 @@ def test_contradicting_membership_is_told():
 )
 def test_what_is_named_has_to_exist(items, message):
     with pytest.raises(MinioError, match=message):
-        minio_access.require_references(document(**items), server())
+        access.require_references(document(**items), server())
 
 
 def test_what_is_named_may_not_be_removed():
     items, client = document(user=[USER], policy=[{"name": "rw", "state": "absent"}]), server(policies={"rw": {}})
     with pytest.raises(MinioError, match="user mlflow: policy 'rw' is to be removed; declare it in policies"):
-        minio_access.require_references(items, client)
+        access.require_references(items, client)
 
 
 def test_what_is_declared_or_there_can_be_named():
     items = {"policy": [{"name": "rw", "policy": POLICY}], "user": [USER], "group": [{"name": "g", "members": ["x"]}]}
-    minio_access.require_references(document(**items), server(access_keys={"x": [], "root": []}))
+    access.require_references(document(**items), server(access_keys={"x": [], "root": []}))
 
 
 def test_changes_come_in_the_order_of_dependencies():
@@ -217,7 +219,7 @@ def test_changes_come_in_the_order_of_dependencies():
         "policy": {"old": {}},
         "user": {"gone": {}},
     }
-    changes = minio_access.plan(declared, found)
+    changes = access.plan(declared, found)
     assert [change.label for change in changes] == ["policy rw", "bucket one", "user mlflow", "user gone", "policy old"]
     assert changes[1].have["versioning"] == "off" and changes[1].want["versioning"] == "enabled"
     assert USER["secret"] not in json.dumps([change.want for change in changes])
@@ -231,7 +233,7 @@ def test_surplus_leaves_what_nobody_may_miss():
         access_keys={"mlflow": ["key1"], "root": ["ci"]},
     )
     declared = document(policy=[{"name": "rw"}], user=[USER])
-    surplus = minio_access.surplus(declared, client, ["user backup-*", "service account ci"])
+    surplus = access.surplus(declared, client, ["user backup-*", "service account ci"])
     names = {kind: [item["name"] for item in items] for kind, items in surplus.items()}
     assert names == {
         "policy": ["stray"],
@@ -246,24 +248,24 @@ def test_surplus_user_stays_for_an_account_of_its_own_that_stays():
     keys = {"alice": ["key"], "bob": ["ci"], "carol": ["x"]}
     has = {"users": {key: {} for key in keys}, "access_keys": keys}
     declared = document(service_account=[{"name": "key"}])
-    surplus = minio_access.surplus(declared, server(**has), ["service account ci"])
+    surplus = access.surplus(declared, server(**has), ["service account ci"])
     assert [item["name"] for item in surplus["user"]] == ["carol"]
     signed_in = server(**has, access_key="x")
-    assert "carol" not in {item["name"] for item in minio_access.surplus(declared, signed_in, [])["user"]}
+    assert "carol" not in {item["name"] for item in access.surplus(declared, signed_in, [])["user"]}
 
 
 def test_user_of_a_declared_service_account_cannot_go():
     declared = document(user=[{"name": "alice", "state": "absent"}], service_account=[{"name": "key"}])
     with pytest.raises(MinioError, match="user alice: it cannot go while its service account key is declared"):
-        minio_access.require_references(declared, server(access_keys={"alice": ["key"]}))
+        access.require_references(declared, server(access_keys={"alice": ["key"]}))
 
 
 def test_policy_that_is_detached_in_the_same_run_can_go():
     client = server(users={"mlflow": {}})
     client.attached["user"]["mlflow"] = ["old", "rw"]
-    detached = minio_access.Change("user", blank("user", **USER), {"policies": ["old"]}, {"policies": ["rw"]})
-    assert minio_access.holders("old", client, [detached]) == []
-    assert minio_access.holders("rw", client, [detached]) == ["user mlflow"]
+    detached = access.Change("user", blank("user", **USER), {"policies": ["old"]}, {"policies": ["rw"]})
+    assert access.holders("old", client, [detached]) == []
+    assert access.holders("rw", client, [detached]) == ["user mlflow"]
 
 
 @pytest.mark.parametrize(

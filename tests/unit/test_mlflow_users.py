@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Answer, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Answer, HttpError, NotRunningError
 from ansible_collections.mlfleet.stack.plugins.modules import mlflow_users
 
 OPTIONS = {

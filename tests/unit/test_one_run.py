@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.mlfleet.stack.plugins.module_utils import minio_access
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import access
 
 ROOT = Path(__file__).parents[2]
 OURS = "mlfleet.stack."
@@ -134,6 +134,6 @@ def is_by_http(module: str) -> bool:
 )
 def test_module_that_writes_on_a_host_holds_its_lock(module: str) -> None:
     source = (ROOT / f"plugins/modules/{module}.py").read_text()
-    if "minio_access import" in source:
-        source = inspect.getsource(minio_access.exit_with)
+    if "minio.access import" in source:
+        source = inspect.getsource(access.exit_with)
     assert re.search(r"^ +hold\(module", source, re.MULTILINE), f"{module} changes hosts without host_lock.hold"

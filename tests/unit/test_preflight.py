@@ -15,10 +15,9 @@ import pytest
 import yaml
 from ansible_collections.mlfleet.stack.plugins.action.preflight import ARGUMENT_SPEC
 from ansible_collections.mlfleet.stack.plugins.filter import topology
-from ansible_collections.mlfleet.stack.plugins.module_utils import preflight
-from ansible_collections.mlfleet.stack.plugins.module_utils.preflight import Role, UnresolvableError, UnsetError
 from ansible_collections.mlfleet.stack.plugins.modules.preflight import DOCUMENTATION
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight, run_lock
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import Role, UnresolvableError, UnsetError
 
 ROOT = Path(__file__).parents[2]
 SECRET = "Tr0ub4dor-and-three"

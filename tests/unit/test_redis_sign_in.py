@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import certificates, healthy_unit, listeners, tls
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Pem
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates, services
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import Pem
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health, listeners
 
 from tests.certificates import make
 
@@ -70,15 +71,15 @@ def compare(address: str, directory: Path, has_tls: bool) -> str:
         "acl_file": str(directory / "users.acl"),
         "config_file": str(directory / "redis.conf"),
     }
-    return healthy_unit.other_in_memory({"redis": redis, "probe": {"tcp": address, "tls": has_tls}})
+    return health.other_in_memory({"redis": redis, "probe": {"tcp": address, "tls": has_tls}})
 
 
 def reload(address: str, directory: Path) -> bool:
     pair = certificates.pair(
         Pem("redis", MADE.certificate), Pem("key", MADE.private), None, [Pem("ca", MADE.certificate)]
     )
-    wanted = tls.Wanted(str(directory), address, pair, username="admin", password=PASSWORD)
-    return tls.SERVICES["redis"].reload(wanted, "redis-server")
+    wanted = services.Wanted(str(directory), address, pair, username="admin", password=PASSWORD)
+    return services.SERVICES["redis"].reload(wanted, "redis-server")
 
 
 @pytest.fixture

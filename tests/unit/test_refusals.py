@@ -14,9 +14,12 @@ from pathlib import Path
 import jinja2
 import pytest
 from ansible_collections.mlfleet.stack.plugins.filter.unit import checker, overridden
-from ansible_collections.mlfleet.stack.plugins.module_utils import dpkg, files, healthy_unit, preflight, unit
+from ansible_collections.mlfleet.stack.plugins.module_utils import dpkg, files
 from ansible_collections.mlfleet.stack.plugins.module_utils.redis_live import settings
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit, UnitError
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import converge as unit
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import Unit, UnitError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
 
 ROLES = Path(__file__).parents[2] / "roles"
 ME = {"owner": str(os.geteuid()), "group": str(os.getegid())}
@@ -90,10 +93,10 @@ def converged(tmp_path, monkeypatch):
             return {"changed": True, "actions": {}}
 
         monkeypatch.setattr(unit, "SETTLE_SECONDS", 0)
-        for module in (unit, healthy_unit):
+        for module in (unit, health):
             monkeypatch.setattr(module, "units", systemd.units)
             monkeypatch.setattr(module, "command", systemd.command)
-        monkeypatch.setattr(healthy_unit, "keep", keep)
+        monkeypatch.setattr(health, "keep", keep)
         items = files.parse([{"path": str(file), "content": wanted, **ME}])
         try:
             unit.converge(items, OPTIONS, False, True)

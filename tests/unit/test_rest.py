@@ -10,7 +10,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Http, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http, HttpError, NotRunningError
 
 
 class Echo(BaseHTTPRequestHandler):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.filter.tls import scheme, tls_pair, uses_tls
-from ansible_collections.mlfleet.stack.plugins.module_utils import certificates, tls
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Pem
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates, services
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import Pem
 
 from tests.certificates import make
 
@@ -18,21 +18,23 @@ def pair() -> certificates.Pair:
     return certificates.pair(Pem("c", LEAF.certificate), Pem("k", LEAF.private), None, [Pem("a", ROOT.certificate)])
 
 
-def written(service: str, pair: certificates.Pair | None, **options: object) -> dict[str, tls.Item]:
-    known = tls.SERVICES[service]
-    wanted = tls.Wanted(directory=known.directory, address="127.0.0.1:1234", pair=pair, **options)
-    return {item.path: item for item in tls.items(known, wanted)}
+def written(service: str, pair: certificates.Pair | None, **options: object) -> dict[str, services.Item]:
+    known = services.SERVICES[service]
+    wanted = services.Wanted(directory=known.directory, address="127.0.0.1:1234", pair=pair, **options)
+    return {item.path: item for item in services.items(known, wanted)}
 
 
-@pytest.mark.parametrize("service", tls.SERVICES)
+@pytest.mark.parametrize("service", services.SERVICES)
 def test_key_is_closed_and_never_shown(service: str, pair: certificates.Pair) -> None:
     keys = [item for item in written(service, pair).values() if "PRIVATE KEY" in item.content]
-    assert [(item.mode, item.sensitive, item.owner) for item in keys] == [("0400", True, tls.SERVICES[service].user)]
+    assert [(item.mode, item.sensitive, item.owner) for item in keys] == [
+        ("0400", True, services.SERVICES[service].user)
+    ]
 
 
-@pytest.mark.parametrize("service", tls.SERVICES)
+@pytest.mark.parametrize("service", services.SERVICES)
 def test_without_tls_no_key_stays(service: str, pair: certificates.Pair) -> None:
-    directory = tls.SERVICES[service].directory
+    directory = services.SERVICES[service].directory
     items = written(service, None)
     assert items[directory].purge
     assert not any("PRIVATE KEY" in item.content or "CERTIFICATE" in item.content for item in items.values())

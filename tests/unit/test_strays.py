@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
@@ -18,5 +18,5 @@ def test_name_is_one_word_of_the_command(name):
 
 
 def test_nobody_else_writes_such_commands():
-    files = [*(PLUGINS / "modules").glob("*.py"), *(PLUGINS / "module_utils").glob("*.py")]
+    files = [*(PLUGINS / "modules").glob("*.py"), *(PLUGINS / "module_utils").rglob("*.py")]
     assert [path.name for path in files if '"remove":' in path.read_text()] == ["strays.py"]

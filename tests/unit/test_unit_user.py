@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.filter.unit import account
-from ansible_collections.mlfleet.stack.plugins.module_utils import unit
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import converge
 
 FORMER, NEW = 65001, 65002
 RUN = {"template": "worker", "names": ["worker@1"], "stop_timeout_seconds": 3600}
@@ -20,7 +20,7 @@ def test_new_user_gets_what_the_former_one_has_in_the_home_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = []
-    monkeypatch.setattr(unit, "command", lambda *words, timeout: commands.append((*words, timeout)))
+    monkeypatch.setattr(converge, "command", lambda *words, timeout: commands.append((*words, timeout)))
     monkeypatch.setattr(pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=NEW, pw_gid=NEW))
     home, outside = tmp_path / "home", tmp_path / "outside"
     for path in (home, home / "cache", outside):
@@ -32,14 +32,14 @@ def test_new_user_gets_what_the_former_one_has_in_the_home_and_nothing_else(
     (home / "link").symlink_to(outside)
     os.chown(home / "link", FORMER, FORMER, follow_symlinks=False)
 
-    unit.hand_over(str(home), "worker", RUN)
+    converge.hand_over(str(home), "worker", RUN)
     assert commands == [("systemctl", "stop", "--", "worker@*.service", 3600)]
     owners = {path.name: path.lstat().st_uid for path in (*home.rglob("*"), home, outside)}
     assert owners == {"cache": NEW, "model": NEW, "link": NEW, "of-root": 0, "home": FORMER, "outside": FORMER}
 
     os.chown(home, NEW, NEW)
-    unit.hand_over(str(home), "worker", RUN)
-    unit.hand_over(str(tmp_path / "not-there"), "worker", RUN)
+    converge.hand_over(str(home), "worker", RUN)
+    converge.hand_over(str(tmp_path / "not-there"), "worker", RUN)
     assert len(commands) == 1
 
 

@@ -16,11 +16,12 @@ import pytest
 import yaml
 from ansible_collections.mlfleet.stack.plugins.action import unit as unit_action
 from ansible_collections.mlfleet.stack.plugins.filter import unit, worker
-from ansible_collections.mlfleet.stack.plugins.module_utils import healthy_unit, preflight
-from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import Mount, escape
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import Unit, UnitError
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import Unit, UnitError
 from ansible_collections.mlfleet.stack.plugins.modules import mount_sources, python_venv
 from ansible_collections.mlfleet.stack.plugins.modules import unit as unit_module
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import Mount, escape
 
 ROOT = Path(__file__).parents[2]
 QUEUES = {"topology_worker_queues": {"worker_tensorflow_cpu": ["tensorflow-cpu"]}}
@@ -268,7 +269,7 @@ def test_documentation_of_unit_matches_its_arguments():
 
 
 def test_mount_is_renewed_when_its_unit_is_newer(tmp_path, monkeypatch):
-    monkeypatch.setattr(healthy_unit, "UNITS", tmp_path)
+    monkeypatch.setattr(health, "UNITS", tmp_path)
     file = tmp_path / "data.mount"
     file.touch()
 
@@ -277,10 +278,10 @@ def test_mount_is_renewed_when_its_unit_is_newer(tmp_path, monkeypatch):
         mount.id, mount.state, mount.started_at = file.name, state, file.stat().st_mtime + age
         return mount
 
-    assert healthy_unit.plan_wanted(found("active", 1), []) == ""
-    assert healthy_unit.plan_wanted(found("active", -1), []).startswith("restarted")
-    assert healthy_unit.plan_wanted(found("active", 1), [str(file)]).startswith("restarted")
-    assert healthy_unit.plan_wanted(found("inactive", 1), [str(file)]).startswith("started")
+    assert health.plan_wanted(found("active", 1), []) == ""
+    assert health.plan_wanted(found("active", -1), []).startswith("restarted")
+    assert health.plan_wanted(found("active", 1), [str(file)]).startswith("restarted")
+    assert health.plan_wanted(found("inactive", 1), [str(file)]).startswith("started")
 
 
 @pytest.mark.parametrize(("serial", "is_good"), [("1", True), (2, True), ("25%", True), ("0", False), ("two", False)])
@@ -318,11 +319,11 @@ def test_who_shares_data_stays_stopped_when_it_cannot_be_mounted_anew(monkeypatc
     running = type("Running", (), {"is_running": True})
     mine, other = running(), running()
     mine.id, other.id = "mine@1.service", "other@1.service"
-    monkeypatch.setattr(healthy_unit, "command", command)
-    monkeypatch.setattr(healthy_unit, "units", lambda names: [other])
+    monkeypatch.setattr(health, "command", command)
+    monkeypatch.setattr(health, "units", lambda names: [other])
     options = {"timeout_seconds": 1, "stop_timeout_seconds": 1}
     with pytest.raises(UnitError, match=r"no such server\n.*stay stopped: mine@1\.service, other@1\.service"):
-        healthy_unit.renew(["data.mount"], [mine], options)
+        health.renew(["data.mount"], [mine], options)
     assert said == ["show", "stop", "restart"]
 
 

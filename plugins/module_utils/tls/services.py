@@ -16,11 +16,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import redis_live, systemd
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Pair
+from ansible_collections.mlfleet.stack.plugins.module_utils import redis_live
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item
-from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import listeners, overlap, running_units
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import Pair
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import systemd
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import listeners, overlap, running_units
 
 HEADER = "# Made by mlfleet's ssl_toggle; changes are undone by the next run.\n"
 CLIENTS = "clients.pem"  # the authorities whose certificates clients have to show

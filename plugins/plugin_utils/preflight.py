@@ -15,9 +15,9 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import MAX_RENEW_DAYS
-from ansible_collections.mlfleet.stack.plugins.module_utils.listeners import overlap
-from ansible_collections.mlfleet.stack.plugins.module_utils.mounts import DEFAULT_PATH, Mount
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import MAX_RENEW_DAYS
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import overlap
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import DEFAULT_PATH, Mount
 
 SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
 MINIMUM_PYTHON = "3.11"

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem, minio_policy
-from ansible_collections.mlfleet.stack.plugins.module_utils import minio_accounts as accounts
-from ansible_collections.mlfleet.stack.plugins.module_utils import minio_buckets as buckets
+from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import accounts, buckets
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio import policy as minio_policy
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import (
     BUILT_IN_POLICIES,
     CONNECTION_OPTIONS,
     Client,
@@ -35,7 +36,6 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
     is_present,
     with_state,
 )
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
 
 Document = dict[str, list[Item]]
 GENERATED = "(to be generated)"

@@ -18,8 +18,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import certificates
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import Certificate, CertificateError, Pem
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import Certificate, CertificateError, Pem
 
 try:
     from cryptography import x509

@@ -11,7 +11,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import (
     Client,
     Item,
     MinioError,
@@ -19,7 +19,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
     explain,
     with_state,
 )
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio_policy import canonical
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.policy import canonical
 
 with contextlib.suppress(ImportError):
     from minio.error import MinioAdminException

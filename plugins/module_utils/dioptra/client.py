@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Http, HttpError, NotRunningError
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 PAGE_LENGTH = 50
 GROUP = "public"  # made with the first account; the API makes no others

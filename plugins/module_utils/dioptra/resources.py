@@ -12,8 +12,8 @@ import json
 import tarfile
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import Dioptra, sign_in
-from ansible_collections.mlfleet.stack.plugins.module_utils.rest import Form, HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Form, HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import Dioptra, sign_in
 
 OLDER = "an older version of it"
 KINDS = {"types": "parameter type", "plugins": "plugin", "entrypoints": "entrypoint"}

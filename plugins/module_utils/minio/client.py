@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio_policy import path_of
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.policy import path_of
 
 with contextlib.suppress(ImportError):  # its absence is told when a client is made
     import urllib3

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible_collections.mlfleet.stack.plugins.module_utils import certificates, files, tls
-from ansible_collections.mlfleet.stack.plugins.module_utils.certificates import CertificateError, Pair, Pem
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import UnitError, units
-from ansible_collections.mlfleet.stack.plugins.module_utils.tls import ToggleError
+from ansible_collections.mlfleet.stack.plugins.module_utils import files
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates, services
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError, Pair, Pem
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.services import ToggleError
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError, units
 
 ARGUMENT_SPEC = {
-    "service": {"type": "str", "choices": list(tls.SERVICES), "required": True},
+    "service": {"type": "str", "choices": list(services.SERVICES), "required": True},
     "state": {"type": "str", "choices": ["enabled", "disabled"], "default": "enabled"},
     "certificate": {"type": "str"},
     "key": {"type": "path", "no_log": False},
@@ -90,7 +91,7 @@ def is_unknowable(options: dict) -> bool:
     return missing or renewed or certificates.IMPORT_ERROR is not None
 
 
-def diff(changes: list, service: tls.Service, wanted: tls.Wanted) -> list:
+def diff(changes: list, service: services.Service, wanted: services.Wanted) -> list:
     """Certificates as what they say, keys not at all, settings as they are."""
     path = wanted.path(service.certificate)
     entries = [entry for entry in files.diff(changes) if entry["before_header"] != path]
@@ -112,7 +113,7 @@ def switch(options: dict, check_mode: bool) -> dict:
     Raises:
         ToggleError: the pair is no good, or the service does not take it up; everything is as it was.
     """
-    service = tls.SERVICES[options["service"]]
+    service = services.SERVICES[options["service"]]
     enabled = options["state"] == "enabled"
     told = {"service": options["service"]}
     if enabled and check_mode and is_unknowable(options):
@@ -133,7 +134,7 @@ def switch(options: dict, check_mode: bool) -> dict:
         clients = [certificates.authority(source(text, "client_authorities")) for text in options["client_authorities"]]
     except CertificateError as error:
         raise ToggleError(f"{options['service']}: {error}") from None
-    wanted = tls.Wanted(
+    wanted = services.Wanted(
         directory=options["directory"] or service.directory,
         address=options["address"],
         pair=declared,
@@ -147,10 +148,10 @@ def switch(options: dict, check_mode: bool) -> dict:
     )
     unit = options["unit"] or service.unit
     try:
-        changes = [change for change in files.plan(tls.items(service, wanted)) if change.needed]
+        changes = [change for change in files.plan(services.items(service, wanted)) if change.needed]
         found = units([unit])[0]
         is_running = found.is_running
-        is_stale = is_running and not changes and tls.is_behind(service, wanted, found)
+        is_stale = is_running and not changes and services.is_behind(service, wanted, found)
         shown_changes = diff(changes, service, wanted)
         if (changes or is_stale) and not check_mode:
             toggle(service, wanted, unit, changes, is_running, options["timeout_seconds"])
@@ -167,7 +168,7 @@ def switch(options: dict, check_mode: bool) -> dict:
 
 
 def toggle(
-    service: tls.Service, wanted: tls.Wanted, unit: str, changes: list, is_running: bool, timeout_seconds: int
+    service: services.Service, wanted: services.Wanted, unit: str, changes: list, is_running: bool, timeout_seconds: int
 ) -> None:
     """Write and take up, or leave everything as it was."""
     before = seen(service, wanted.address) if is_running else None
@@ -179,10 +180,10 @@ def toggle(
 
     def confirm() -> None:
         nonlocal was_told
-        tls.check(service, wanted)
+        services.check(service, wanted)
         if is_running:
             was_told = True
-            tls.take_up(service, wanted, unit, is_reload_enough, wanted.fingerprint, timeout_seconds)
+            services.take_up(service, wanted, unit, is_reload_enough, wanted.fingerprint, timeout_seconds)
 
     try:
         files.apply(changes, confirm)
@@ -191,21 +192,21 @@ def toggle(
             raise ToggleError(f"{error}; the former files are back") from error
         back = replace(wanted, listen={})  # where it listened is not what was wanted
         try:
-            tls.take_up(service, back, unit, service.takes_settings_by_reload, before or "", timeout_seconds)
+            services.take_up(service, back, unit, service.takes_settings_by_reload, before or "", timeout_seconds)
         except ToggleError as second:
             raise ToggleError(f"{error}; the former files are back, but not taken up either: {second}") from error
         raise ToggleError(f"{error}; the former state is restored") from error
 
 
-def seen(service: tls.Service, address: str) -> str | None:
+def seen(service: services.Service, address: str) -> str | None:
     """What the service shows, or nothing when it does not answer."""
     try:
-        return tls.shown(service, address)
+        return services.shown(service, address)
     except OSError:
         return None
 
 
-def speaks_tls(service: tls.Service, options: dict) -> bool:
+def speaks_tls(service: services.Service, options: dict) -> bool:
     """Whether it speaks TLS now; what does not answer will do as it is declared."""
     fingerprint = seen(service, options["address"])
     return options["state"] == "enabled" if fingerprint is None else bool(fingerprint)

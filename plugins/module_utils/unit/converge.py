@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import files, healthy_unit
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
+from ansible_collections.mlfleet.stack.plugins.module_utils import files
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import (
     UNITS,
     Unit,
     UnitError,
@@ -52,7 +53,7 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
                 running.extend(unit for unit in units(options["run"]["names"]) if unit.is_running)
             results.update(taken_up(options, installed, bool(running), check_mode))
         except UnitError as error:
-            if running and not healthy_unit.is_kept_by_database(options["run"]):
+            if running and not health.is_kept_by_database(options["run"]):
                 raise
             failures.append(error)
 
@@ -79,11 +80,11 @@ def taken_up(options: dict[str, Any], installed: Result, can_go_back: bool, chec
     results = {}
     if options["tls"]:
         # Here, because it loads a library that takes its time.
-        from ansible_collections.mlfleet.stack.plugins.module_utils import ssl_toggle
+        from ansible_collections.mlfleet.stack.plugins.module_utils.tls import toggle
 
-        results["tls"] = ssl_toggle.switch(options["tls"], check_mode)
+        results["tls"] = toggle.switch(options["tls"], check_mode)
     told = told_of(options["run"], installed, options["reloads"])
-    return results | {"run": healthy_unit.keep(told, check_mode, can_go_back)}
+    return results | {"run": health.keep(told, check_mode, can_go_back)}
 
 
 def go_back(running: list[Unit], run: dict[str, Any], changed: list[str]) -> str:
@@ -107,10 +108,10 @@ def go_back(running: list[Unit], run: dict[str, Any], changed: list[str]) -> str
             if name in kept:
                 command("systemctl", "reload", "--", name, timeout=timeout)
             else:
-                healthy_unit.start(before[name], timeout)
+                health.start(before[name], timeout)
         time.sleep(SETTLE_SECONDS)
         for name in before:
-            healthy_unit.wait(name, {}, True, 0, run["timeout_seconds"], can_go_back=True)
+            health.wait(name, {}, True, 0, run["timeout_seconds"], can_go_back=True)
     except UnitError as error:
         return f"The former files are back, but {names} does not run with them either: {error}"
     return f"The former files are back, and {names} runs with them."

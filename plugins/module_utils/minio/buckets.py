@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import (
     Client,
     Item,
     MinioError,
@@ -20,7 +20,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.minio import (
     is_present,
     with_state,
 )
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio_policy import ANONYMOUS_ACTIONS, anonymous, canonical
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.policy import ANONYMOUS_ACTIONS, anonymous, canonical
 
 with contextlib.suppress(ImportError):
     from minio import lifecycleconfig

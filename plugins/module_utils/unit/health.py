@@ -19,11 +19,12 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.common.warnings import warn
 from ansible.module_utils.urls import open_url
-from ansible_collections.mlfleet.stack.plugins.module_utils import environments, migrations, redis_live
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, redis_live
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
-from ansible_collections.mlfleet.stack.plugins.module_utils.strays import stray
-from ansible_collections.mlfleet.stack.plugins.module_utils.systemd import (
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import migrations
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import (
     UNITS,
     Unit,
     UnitError,
