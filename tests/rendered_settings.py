@@ -40,7 +40,10 @@ def render(inventory: str, names: list[str]) -> dict[str, Any]:
     from ansible.parsing.dataloader import DataLoader
     from ansible.vars.hostvars import HostVars
     from ansible.vars.manager import VariableManager
-    from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import UnresolvableError, UnsetError
+    from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import (
+        UnresolvableError,
+        UnsetError,
+    )
     from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import Host, Hosts
 
     loader = DataLoader()

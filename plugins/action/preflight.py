@@ -13,10 +13,16 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS, unreachable
-from ansible_collections.mlfleet.stack.plugins.module_utils import gpu, stores
+from ansible_collections.mlfleet.stack.plugins.module_utils import stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority, preflight, run_lock
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority, gpu_placement, run_lock
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import (
+    host_checks,
+    inventory_checks,
+    option_checks,
+    role_files,
+)
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import Host, Hosts
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
@@ -40,7 +46,7 @@ class ActionModule(LibraryActionBase):
             own = play.host(task_vars["inventory_hostname"])
         except LookupError as error:
             raise AnsibleActionFail(str(error)) from None
-        result |= {"changed": False, "roles": preflight.roles_of_host(arguments["roles"], task_vars["group_names"])}
+        result |= {"changed": False, "roles": role_files.roles_of_host(arguments["roles"], task_vars["group_names"])}
         if arguments["gpus"] is not None:
             return result | self._placed(own, arguments["gpus"], task_vars)
         hosts = task_vars["ansible_play_hosts"] if self._task.run_once else [own.name]
@@ -66,12 +72,12 @@ class ActionModule(LibraryActionBase):
             return [f"{inventory.name}: {error}"] if first in hosts else []
         if not site:
             return []
-        unknown = preflight.unknown_workers(site, task_vars["groups"]) if first in hosts else ()
+        unknown = inventory_checks.unknown_workers(site, task_vars["groups"]) if first in hosts else ()
         return [*(line for name in hosts for line in self._lines(play.host(name), play, task_vars)), *unknown]
 
     def _lines(self, host: Host, play: Hosts, task_vars: dict[str, Any]) -> list[str]:
         first, roles = task_vars["ansible_play_hosts"][0], host.roles
-        inventory = preflight.inventory_directory(
+        inventory = inventory_checks.inventory_directory(
             task_vars.get("ansible_inventory_sources") or [], host.variables.get("inventory_dir"), Path.cwd()
         )
 
@@ -81,16 +87,17 @@ class ActionModule(LibraryActionBase):
                 name
             )
 
-        found = preflight.examine(roles, host.resolve, host.validated)
+        found = option_checks.examine(roles, host.resolve, host.validated)
         missing = [name for name in found.missing_secrets if is_news(name)]
         malformed = {name: problem for name, problem in found.malformed_secrets.items() if is_news(name)}
         groups, mine = task_vars["groups"], host.variables["group_names"]
         # The first host of a group that this run covers speaks for its group.
         speaks_for = {name for name in mine if play.speakers[name] == host.name}
-        scattered = preflight.scattered(host.name, groups, play.raw)
+        scattered = inventory_checks.scattered(host.name, groups, play.raw)
         scattered = [*scattered, *unreachable(host.name, groups, task_vars["hostvars"])]
-        strangers = preflight.strangers(task_vars["hostvars"][host.name], groups)
-        wishes = preflight.flattened(host.declared("gpu_wishes")) if found.is_faultless else []
+        strangers = inventory_checks.strangers(task_vars["hostvars"][host.name], groups)
+        wishes = inventory_checks.flattened(host.declared("gpu_wishes")) if found.is_faultless else []
+        on_gpus = inventory_checks.gpu_problems(wishes, mine)
         required = {role: names for role, names in host.declared("required_groups").items() if role in speaks_for}
         maxima = {role: maximum for role, maximum in host.declared("maximum_hosts").items() if role in speaks_for}
         shared, certificates = [], []
@@ -106,32 +113,29 @@ class ActionModule(LibraryActionBase):
             for warning in authority.warnings(settings, directory) if not problem and not certificates else []:
                 self._display.warning(warning)
         return [
-            *preflight.secret_lines(missing, malformed, inventory),
+            *inventory_checks.secret_lines(missing, malformed, inventory),
             *shared,
-            *preflight.empty_groups(required, groups, inventory),
-            *preflight.crowded_groups(maxima, groups),
-            *(
-                f"{host.name}: {line}"
-                for line in [*found.lines, *scattered, *strangers, *certificates, *preflight.gpu_problems(wishes, mine)]
-            ),
+            *inventory_checks.empty_groups(required, groups, inventory),
+            *inventory_checks.crowded_groups(maxima, groups),
+            *(f"{host.name}: {line}" for line in [*found.lines, *scattered, *strangers, *certificates, *on_gpus]),
         ]
 
     def _about_facts(self, host: Host, task_vars: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """What is wrong with the host, and the marks of the stores that it uses."""
         facts = host.variables.get("ansible_facts", {})
-        problems = list(preflight.host_problems(host.name, facts, host.declared("python_versions")))
+        problems = list(host_checks.host_problems(host.name, facts, host.declared("python_versions")))
         mine = {role.name for role in host.roles}
         units = {service: unit for service, unit in UNITS.items() if service in mine}
         units |= host.declared("unit_name")
         # Most runs find none, and need not render what says where they listen.
-        if preflight.idle_services(units, facts):
+        if host_checks.idle_services(units, facts):
             values = {
                 name: host.option(role, name)
                 for role in host.roles
                 for name in role.options
-                if preflight.PORT_OPTIONS.fullmatch(name)
+                if host_checks.PORT_OPTIONS.fullmatch(name)
             }
-            problems += preflight.taken_ports(values, units, facts)
+            problems += host_checks.taken_ports(values, units, facts)
         marks, lines = self._stores(host, task_vars)
         return [*(f"{host.name}: {line}" for line in problems), *lines], marks
 
@@ -157,17 +161,19 @@ class ActionModule(LibraryActionBase):
 
     def _placed(self, host: Host, found: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """The fact that says which instance of which worker gets which of the GPUs found."""
-        wishes = preflight.flattened(host.declared("gpu_wishes"))
+        wishes = inventory_checks.flattened(host.declared("gpu_wishes"))
         try:
-            held = preflight.gpu_holders(found["held"])
+            held = inventory_checks.gpu_holders(found["held"])
             # A run with tags may leave out the kind whose GPU would go to another.
-            placed = gpu.assign(wishes, found["gpus"], found["problem"], held, "all" in task_vars["ansible_run_tags"])
-        except gpu.PlacementError as error:
+            placed = gpu_placement.assign(
+                wishes, found["gpus"], found["problem"], held, "all" in task_vars["ansible_run_tags"]
+            )
+        except gpu_placement.PlacementError as error:
             return {"failed": True, "msg": f"{host.name}: {error}"}
         topology = next(role for role in host.roles if "topology_worker_runtime" in role.options)
         in_containers = host.resolve(topology, "topology_worker_runtime") == "docker"
         if in_containers and not found["container_toolkit"] and any(instance["devices"] for instance in placed):
-            return {"failed": True, "msg": f"{host.name}: {preflight.NO_TOOLKIT}"}
+            return {"failed": True, "msg": f"{host.name}: {inventory_checks.NO_TOOLKIT}"}
         if found["problem"]:
             self._display.warning(f"{host.name}: {found['problem']}")
         return {"ansible_facts": {"gpu_assignments": placed}}

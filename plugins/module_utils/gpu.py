@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which GPUs a host has, and which worker gets which: plain data in and out.
+"""Which GPUs a host has: plain data in and out.
 
 What is said of a host's GPUs is read from C(nvidia-smi -q -x), whose XML every generation of the driver writes: a field
 that a driver does not know is only left out, while C(--query-gpu) refuses the whole question then. It has the minor
@@ -12,18 +12,12 @@ numbers that device nodes are named by, too. It lacks profiles and UUIDs of MIG 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypedDict
+from typing import TypedDict
 from xml.etree import ElementTree
 
 VENDOR = "NVIDIA"
-
-# What every CUDA program opens besides its GPU.
-CONTROL_DEVICES = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"]
-
-# CUDA sees the devices before the first that does not exist. An empty value would do, but is easily taken for unset.
-NO_DEVICE = "-1"
 
 KERNEL_LOG = "journalctl --dmesg --grep NVRM"
 LOST_GPU = f"a GPU no longer answers: see {KERNEL_LOG}, then reboot the host"
@@ -72,24 +66,6 @@ class Facts(TypedDict):
     driver_version: str
     cuda_version: str  # the newest that the driver supports
     problem: str  # why GPUs are missing or known in part, with the mend; else empty
-
-
-class Assignment(TypedDict):
-    """What one instance of a worker gets."""
-
-    worker: str
-    instance: str  # from 1
-    gpus: list[str]  # GPUs as 0, slices as 0:1
-    uuids: list[str]  # indices where a UUID is not known
-    environment: dict[str, str]
-    devices: list[str]
-
-
-class PlacementError(Exception):
-    """Wishes that the host's GPUs cannot fulfil: a line with the mend, and a table of who wants what."""
-
-
-# --- what a host has -------------------------------------------------------------------------------------------------
 
 
 def no_facts(problem: str = "") -> Facts:
@@ -220,208 +196,3 @@ def _number(text: str) -> int | None:
     """The number that a value such as 11441 MiB begins with; others, such as N/A, have none."""
     found = re.match(r"\d+", text)
     return int(found[0]) if found else None
-
-
-# --- who gets what ---------------------------------------------------------------------------------------------------
-
-
-class _Unit(NamedTuple):
-    """What is placed: a GPU, or a slice of one."""
-
-    name: str
-    uuid: str
-    devices: list[str]
-    slice_of: tuple[str, ...] = ()  # index and UUID of the GPU
-
-
-def assign(
-    wishes: Sequence[Mapping[str, Any]],
-    gpus: Sequence[Gpu],
-    problem: str = "",
-    held: Mapping[tuple[str, str], Sequence[str]] | None = None,
-    may_move: bool = True,
-) -> list[Assignment]:
-    """Which instance of which worker gets which of a host's GPUs.
-
-    A wish has a C(worker), the C(count) of its instances, and the C(gpus) that it wants: a number for each instance
-    (1 when left out), a list of GPUs that its instances share evenly in this order, or V(all) for its only instance.
-    In lists a GPU is an index or a UUID, and a MIG slice a UUID or GPU:SLICE, quoted because to YAML 1:0 is a number.
-    What is named is reserved first. The others keep what they have, and get the lowest that are free, wish by wish, so
-    that none moves when another changes its count: its jobs go on, and a run of one kind does not take another's.
-
-    C(held) has the UUIDs or indices that a worker's instances have already; when the wishes do not fit around these,
-    all are placed anew, if they C(may_move). C(problem) is the one in the host's facts; it explains why GPUs are
-    missing. PlacementError tells why it cannot be.
-    """
-    units = list(_units(gpus))
-    placed: list[list[list[_Unit]]] = [[] for _wish in wishes]
-    try:
-        _place(wishes, units, placed, problem, held or {})
-    except PlacementError as error:
-        if held and may_move:
-            return assign(wishes, gpus, problem)
-        raise PlacementError(f"{error}\n\n{_table(wishes, placed)}") from None
-    return [
-        _assignment(wish["worker"], str(number), mine)
-        for wish, instances in zip(wishes, placed, strict=True)
-        for number, mine in enumerate(instances, start=1)
-    ]
-
-
-def _units(gpus: Iterable[Gpu]) -> Iterator[_Unit]:
-    for gpu in gpus:
-        name, uuid = str(gpu["index"]), gpu["uuid"]
-        devices = [] if gpu["minor"] is None else [f"/dev/nvidia{gpu['minor']}"]
-        if not gpu["mig_enabled"]:
-            yield _Unit(name, uuid, devices)
-        for part in gpu["mig_slices"]:
-            yield _Unit(f"{name}:{part['index']}", part["uuid"], [*devices, *part["devices"]], (name, uuid))
-
-
-def _place(
-    wishes: Sequence[Mapping[str, Any]],
-    units: list[_Unit],
-    placed: list[list[list[_Unit]]],
-    problem: str,
-    held: Mapping[tuple[str, str], Sequence[str]],
-) -> None:
-    """Fills C(placed), for each wish a list of what its instances get."""
-    check(wishes)
-    asked = sum(_asked(wish, len(units)) for wish in wishes)
-    if asked and not units:
-        raise PlacementError(
-            f"GPUs are asked for, and this host has none: {problem or 'install the NVIDIA driver, or ask for 0'}"
-        )
-    owners: dict[str, str] = {}
-    for wish, instances in zip(wishes, placed, strict=True):
-        for mine in _named(wish, units):
-            for unit in mine:
-                if unit.name in owners:
-                    both = f"{owners[unit.name]} and {wish['worker']}"
-                    raise PlacementError(f"GPU {unit.name} is given twice, to {both}: name it once")
-                owners[unit.name] = wish["worker"]
-            instances.append(mine)
-    free = [unit for unit in units if unit.name not in owners]
-    kept: dict[tuple[str, str], list[_Unit]] = {}
-    for wish, instances in zip(wishes, placed, strict=True):
-        for number in range(len(instances) + 1, wish["count"] + 1):
-            instance = (wish["worker"], str(number))
-            usable = _usable(free, _number_wanted(wish))
-            mine = [unit for unit in usable if {unit.name, unit.uuid} & set(held.get(instance, ()))]
-            kept[instance] = mine[: _number_wanted(wish)]
-            free = [unit for unit in free if unit not in kept[instance]]
-    for wish, instances in zip(wishes, placed, strict=True):
-        for number in range(len(instances) + 1, wish["count"] + 1):
-            wanted, mine = _number_wanted(wish), kept[wish["worker"], str(number)]
-            mine += _usable(free, wanted)[: wanted - len(mine)]
-            if len(mine) < wanted:
-                raise PlacementError(_shortage(wish, asked, units) + (f" ({problem})" if problem else ""))
-            free = [unit for unit in free if unit not in mine]
-            instances.append(sorted(mine, key=units.index))
-
-
-def _shortage(wish: Mapping[str, Any], asked: int, units: list[_Unit]) -> str:
-    if asked > len(units):
-        return f"{asked} GPUs are asked for, and this host has {len(units)}: lower count or gpus"
-    return (
-        f"{wish['worker']} wants {_number_wanted(wish)} GPUs for an instance, and too few whole ones are left, "
-        "as CUDA shows a program one MIG slice only: ask for 1, or turn MIG off"
-    )
-
-
-def check(wishes: Sequence[Mapping[str, Any]]) -> None:
-    """PlacementError when wishes are none, whatever GPUs there are."""
-    workers = [wish["worker"] for wish in wishes]
-    for wish in wishes:
-        worker, count, gpus = wish["worker"], wish["count"], wish.get("gpus", 1)
-        if workers.count(worker) > 1:
-            raise PlacementError(f"{worker} is there twice: give it one wish, or each a name of its own")
-        if gpus == "all" and count > 1:
-            raise PlacementError(f"{worker} wants all GPUs for each of {count} instances: set count to 1, or a number")
-        if isinstance(gpus, list) and count and len(gpus) % count:
-            raise PlacementError(
-                f"{worker} names {len(gpus)} GPUs for {count} instances: name as many for each, or change count"
-            )
-        if gpus != "all" and not isinstance(gpus, list) and not str(gpus).isdecimal():
-            raise PlacementError(f"gpus of {worker} is {gpus!r}: give a number, a list of GPUs, or all")
-
-
-def _number_wanted(wish: Mapping[str, Any]) -> int:
-    """How many each instance gets that does not name them."""
-    gpus = wish.get("gpus", 1)
-    return 0 if isinstance(gpus, list) else int(gpus)
-
-
-def _asked(wish: Mapping[str, Any], available: int) -> int:
-    gpus: Any = wish.get("gpus", 1)
-    count: int = wish["count"]
-    if isinstance(gpus, list):
-        return len(gpus) if count else 0
-    return count * (max(available, 1) if gpus == "all" else int(gpus))
-
-
-def _named(wish: Mapping[str, Any], units: list[_Unit]) -> list[list[_Unit]]:
-    """What each instance gets of the GPUs that the wish names; nothing when it gives a number."""
-    gpus, count = wish.get("gpus", 1), wish["count"]
-    if not count or not (gpus == "all" or isinstance(gpus, list)):
-        return []
-    named = units if gpus == "all" else [_find(str(name), wish["worker"], units) for name in gpus]
-    size = len(named) // count
-    shares = [named[start : start + size] for start in range(0, size * count, size)] if size else [[]] * count
-    for share in shares:
-        if len(share) > 1 and any(unit.slice_of for unit in share):
-            names = ", ".join(unit.name for unit in share)
-            raise PlacementError(
-                f"{wish['worker']} wants {names} for an instance, and CUDA shows a program one MIG slice only: "
-                "name one for each instance, or turn MIG off"
-            )
-    return shares
-
-
-def _find(name: str, worker: str, units: list[_Unit]) -> _Unit:
-    for unit in units:
-        if name in (unit.name, unit.uuid):
-            return unit
-    slices = [unit.name for unit in units if name in unit.slice_of]
-    if slices:
-        raise PlacementError(f"{worker} wants GPU {name}, which MIG divides: name one of {', '.join(slices)}")
-    known = ", ".join(unit.name for unit in units)
-    raise PlacementError(f"{worker} wants GPU {name}, which this host does not have: name one of {known}")
-
-
-def _usable(free: list[_Unit], number: int) -> list[_Unit]:
-    """CUDA shows a program one MIG slice at most, so who wants several gets whole GPUs."""
-    return free if number <= 1 else [unit for unit in free if not unit.slice_of]
-
-
-def _assignment(worker: str, instance: str, units: list[_Unit]) -> Assignment:
-    are_known = all(unit.uuid for unit in units)
-    uuids = [unit.uuid if are_known else unit.name for unit in units]
-    devices = dict.fromkeys(device for unit in units for device in unit.devices)
-    return {
-        "worker": worker,
-        "instance": instance,
-        "gpus": [unit.name for unit in units],
-        "uuids": uuids,
-        "environment": {
-            # For GPUs without a UUID: CUDA would count the fastest first, and nvidia-smi counts by place on the bus.
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-            "CUDA_VISIBLE_DEVICES": ",".join(uuids) or NO_DEVICE,
-        },
-        "devices": [*devices, *CONTROL_DEVICES] if units else [],
-    }
-
-
-def _table(wishes: Sequence[Mapping[str, Any]], placed: Sequence[Sequence[Sequence[_Unit]]]) -> str:
-    """Who wants what, and what each instance got before it went wrong; a hyphen for nothing."""
-    rows = [("worker", "instances", "wants", "gets")]
-    for wish, instances in zip(wishes, placed, strict=True):
-        gpus = wish.get("gpus", 1)
-        wants = ", ".join(map(str, gpus)) if isinstance(gpus, list) else "all" if gpus == "all" else f"{gpus} each"
-        gets = ["+".join(unit.name for unit in mine) or "-" for mine in instances]
-        gets += ["-"] * (wish["count"] - len(gets))
-        rows.append((wish["worker"], str(wish["count"]), wants or "-", ", ".join(gets) or "-"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

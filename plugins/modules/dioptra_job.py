@@ -155,7 +155,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import (
     HttpError,
     run_module,
 )
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import run_jobs
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.smoke_job import run_jobs
 
 
 def prove(options: dict, check_mode: bool) -> dict:

@@ -69,7 +69,7 @@ changes:
 """
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import SIGN_IN_OPTIONS, run_module
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import converge_queues
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.queues import converge_queues
 
 
 def main() -> None:

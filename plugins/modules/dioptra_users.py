@@ -115,7 +115,7 @@ undeclared:
 """
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import run_module
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import converge_users
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.users import converge_users
 
 
 def main() -> None:

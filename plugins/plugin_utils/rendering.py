@@ -14,8 +14,12 @@ from typing import Any
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import Role, UnresolvableError, UnsetError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import option_checks, role_files
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import (
+    Role,
+    UnresolvableError,
+    UnsetError,
+)
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
@@ -115,7 +119,7 @@ class Host:
         """As preflight.validated has it."""
         is_shared = value is self._shared.rendered.get(name, UNSET)
         if not is_shared or name not in self._shared.validated:
-            found = preflight.validated(name, option, value)
+            found = option_checks.validated(name, option, value)
             if not is_shared:
                 return found
             self._shared.validated[name] = found
@@ -162,9 +166,9 @@ class Hosts:
         if self._last and self._last.name == name:
             return self._last
         variables = self._variables_of(name)
-        names = tuple(preflight.roles_of_host(self._site, variables["group_names"]))
+        names = tuple(role_files.roles_of_host(self._site, variables["group_names"]))
         if names not in self._roles:
-            self._roles[names] = preflight.load_roles(names, ROLES_DIR, self._read)
+            self._roles[names] = role_files.load_roles(names, ROLES_DIR, self._read)
         roles = self._roles[names]
         own = (values for role in roles for values in (role.defaults, role.vars))
         seen = {name: value for values in (*own, variables) for name, value in values.items()}

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from http.client import HTTPSConnection
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client, smoke_job
 
 from .conftest import Lab
 
@@ -129,6 +129,6 @@ def wrong_with(options: dict, former: dict) -> str:
     assert api.signs_in(options["username"], options["password"])
     seconds, ca_file = options["timeout_seconds"], options["ca_file"]
     mlflow = Http(account["url"], seconds, ca_file, account["username"], account["password"])
-    s3 = client.s3_client(options["s3"], ca_file, seconds)
-    job = client.Job(former["queue"], former["answer"], former["id"], 0, former["status"])
-    return client.check(api, mlflow, s3, job, 0)
+    s3 = smoke_job.s3_client(options["s3"], ca_file, seconds)
+    job = smoke_job.Job(former["queue"], former["answer"], former["id"], 0, former["status"])
+    return smoke_job.check(api, mlflow, s3, job, 0)

@@ -11,7 +11,7 @@ from contextlib import suppress
 import docker
 import pytest
 import requests
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import smoke_job
 
 from .clients import job_options, wrong_with
 from .conftest import Lab, roles_on
@@ -81,8 +81,8 @@ def started(lab: Lab) -> dict[str, str]:
 def runs_job(options: dict, preface: str, **changes: object) -> list[str]:
     """What is wrong with a job whose program begins with this."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "TASKS", preface + client.TASKS)
-        return client.run_jobs(options | changes)["wrong"]
+        patch.setattr(smoke_job, "TASKS", preface + smoke_job.TASKS)
+        return smoke_job.run_jobs(options | changes)["wrong"]
 
 
 def wait_until_healthy(lab: Lab, options: dict, seconds: float = 120) -> None:
@@ -213,7 +213,7 @@ def test_killed_containers_come_back(docked: Lab, options: dict) -> None:
     docked.ssh(f"sudo docker kill {' '.join(CONTAINERS)}")
     wait_until_healthy(docked, options)
     assert all(time != before[name] for name, time in started(docked).items())
-    assert client.run_jobs(options)["wrong"] == []
+    assert smoke_job.run_jobs(options)["wrong"] == []
 
 
 @pytest.mark.fleet
@@ -222,13 +222,13 @@ def test_job_that_wants_too_much_memory_fails_alone(docked: Lab, options: dict) 
     (wrong,) = runs_job(options, GREEDY, name="mlfleet-greedy", job_timeout_seconds=60)
     assert "did not finish within" in wrong
     assert "Work-horse terminated unexpectedly" in docked.ssh(f"sudo journalctl --unit {WORKER_UNIT} --lines 20")
-    assert client.run_jobs(options)["wrong"] == []
+    assert smoke_job.run_jobs(options)["wrong"] == []
 
 
 def test_queued_job_waits_for_a_worker_that_is_away(docked: Lab, options: dict) -> None:
     docked.ssh(f"sudo systemctl stop {WORKER_UNIT}")
     found: list[dict] = []
-    job = threading.Thread(target=lambda: found.append(client.run_jobs(options)))
+    job = threading.Thread(target=lambda: found.append(smoke_job.run_jobs(options)))
     job.start()
     time.sleep(5)
     docked.ssh("sudo docker kill mlfleet-redis-server")
@@ -251,20 +251,20 @@ def test_host_comes_back_by_itself(docked: Lab, options: dict) -> None:
 
 @pytest.mark.fleet
 def test_data_stays_when_some_services_leave_their_containers(docked: Lab, options: dict) -> None:
-    first = client.run_jobs(options)["jobs"][0]
+    first = smoke_job.run_jobs(options)["jobs"][0]
     mixed = json.dumps({"topology_postgres_runtime": "bare", "topology_minio_runtime": "bare"})
     predicted = docked.converge("--check", "-e", mixed)
     assert docked.converge("-e", mixed).count("changed") == predicted.count("changed") > 0
     assert docked.converge("-e", mixed).count("changed") == 0
     assert len(docked.ssh("sudo docker ps --quiet").split()) == len(CONTAINERS) - 2
     assert wrong_with(options, first) == ""
-    assert client.run_jobs(options)["wrong"] == []
+    assert smoke_job.run_jobs(options)["wrong"] == []
 
 
 @pytest.mark.fleet
 def test_data_stays_when_all_services_change_their_runtime(docked: Lab, options: dict) -> None:
     docked.converge()
-    first = client.run_jobs(options)["jobs"][0]
+    first = smoke_job.run_jobs(options)["jobs"][0]
     for runtime, containers in (("bare", 0), ("docker", len(CONTAINERS))):
         wanted = ("-e", f"topology_runtime={runtime}")
         predicted = docked.converge("--check", *wanted)
@@ -272,4 +272,4 @@ def test_data_stays_when_all_services_change_their_runtime(docked: Lab, options:
         assert docked.converge(*wanted).count("changed") == 0
         assert len(docked.ssh("sudo docker ps --quiet").split()) == containers
         assert wrong_with(options, first) == ""
-        assert client.run_jobs(options)["wrong"] == []
+        assert smoke_job.run_jobs(options)["wrong"] == []

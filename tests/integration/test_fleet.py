@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import smoke_job
 
 from .clients import callers, job_options
 from .conftest import Lab, Run
@@ -115,9 +115,9 @@ def test_jobs_train_on_data_that_they_cannot_change(fleet: Lab, monkeypatch: pyt
         fleet.ssh("sudo mkdir -p /srv/datasets && sudo tee /srv/datasets/line.csv >/dev/null", host=host, input=rows)
     mounted = ("-e", json.dumps({"topology_worker_mounts": [{"source": "/srv/datasets"}]}))
     fleet.converge("--limit", "workers", *mounted)
-    monkeypatch.setattr(client, "TASKS", TRAIN + client.TASKS)
+    monkeypatch.setattr(smoke_job, "TASKS", TRAIN + smoke_job.TASKS)
     options = job_options(fleet, fleet.address(EDGE)) | {"queues": ["pytorch-cpu", "tensorflow-cpu"]}
-    found = client.run_jobs(options | {"name": "mlfleet-train"})
+    found = smoke_job.run_jobs(options | {"name": "mlfleet-train"})
     assert found["wrong"] == []
     print([(job["queue"], job["status"], job["seconds"]) for job in found["jobs"]])
 

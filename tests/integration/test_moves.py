@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import smoke_job
 
 from .clients import job_options, wrong_with
 from .conftest import ROOT, Lab
@@ -58,7 +58,7 @@ def lab() -> Iterator[Moves]:
     settings["worker_custom_kinds"] = [{"name": "plain", "queues": ["tensorflow-cpu"]}]
     with Moves.anew("moves", {**services, "spare": ["db2", "db3"]}, "--debian", "db3=13", **settings) as lab:
         lab.converge()
-        (lab.former,) = client.run_jobs(job_options(lab, lab.address("db1")))["jobs"]
+        (lab.former,) = smoke_job.run_jobs(job_options(lab, lab.address("db1")))["jobs"]
         yield lab
 
 

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import smoke_job
 
 from tests.certificates import NOW, make
 
@@ -245,13 +245,13 @@ def test_job_downloads_from_a_server_of_an_extra_authority(
 ) -> None:
     url, authority = download
     options = job_options(lab, address) | {"name": "mlfleet-download"}
-    monkeypatch.setattr(client, "TASKS", DOWNLOAD.format(url=url) + client.TASKS)
-    (wrong,) = client.run_jobs(options)["wrong"]
+    monkeypatch.setattr(smoke_job, "TASKS", DOWNLOAD.format(url=url) + smoke_job.TASKS)
+    (wrong,) = smoke_job.run_jobs(options)["wrong"]
     assert "CERTIFICATE_VERIFY_FAILED" in wrong
     with_authority = ("-e", json.dumps({"topology_ca_certificates_extra": [str(authority)]}))
     predicted = lab.converge(*with_authority, "--check")
     assert lab.converge(*with_authority).count("changed") == predicted.count("changed") > 0
-    assert client.run_jobs(options)["wrong"] == []
+    assert smoke_job.run_jobs(options)["wrong"] == []
     assert lab.converge().count("changed") > 0
-    (wrong,) = client.run_jobs(options)["wrong"]
+    (wrong,) = smoke_job.run_jobs(options)["wrong"]
     assert "CERTIFICATE_VERIFY_FAILED" in wrong

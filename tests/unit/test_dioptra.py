@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Answer, HttpError, NotRunningError
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client, smoke_job, users
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.queues import converge_queues
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.users import converge_users
 
 OPTIONS = {"url": "http://api:5000", "timeout_seconds": 5, "ca_file": None, "renew_days": 30}
 ADMIN = {"name": "admin", "password": "horse-battery", "email": "admin@example.org", "renew": True, "state": "present"}
@@ -99,7 +101,7 @@ class Api(client.Dioptra):
         if account["password"] != body["oldPassword"]:
             return Answer(403, {"message": "Invalid Current Password."})
         if account["password"] == body["newPassword"]:
-            return Answer(403, {"message": f"Forbidden - {client.SAME_PASSWORD}"})
+            return Answer(403, {"message": f"Forbidden - {users.SAME_PASSWORD}"})
         if self.server.killed_after == 0:
             raise KeyboardInterrupt
         if self.server.killed_after:
@@ -122,18 +124,19 @@ class Down(Api):
 
 
 def use(monkeypatch, api):
-    monkeypatch.setattr(client, "Dioptra", lambda _options: type(api)(server=api.server))
+    for module in (client, users):
+        monkeypatch.setattr(module, "Dioptra", lambda _options: type(api)(server=api.server))
     return api
 
 
 def test_accounts_are_registered_once(monkeypatch):
     api = use(monkeypatch, Api())
     options = {**OPTIONS, "users": [ADMIN, WORKER]}
-    check = client.converge_users(options, check_mode=True)
+    check = converge_users(options, check_mode=True)
     assert api.accounts == {}
-    assert client.converge_users(options, check_mode=False) == check
+    assert converge_users(options, check_mode=False) == check
     assert check["changes"] == ["user admin", "user worker"]
-    assert not client.converge_users(options, check_mode=False)["changed"]
+    assert not converge_users(options, check_mode=False)["changed"]
     assert ADMIN["password"] not in json.dumps(check)
 
 
@@ -141,22 +144,22 @@ def test_accounts_are_registered_once(monkeypatch):
 def test_account_that_is_to_be_absent_is_removed(monkeypatch, days):
     api = use(monkeypatch, Api([ADMIN, {**WORKER, "days": days}]))
     options = {**OPTIONS, "users": [ADMIN, {**WORKER, "state": "absent"}]}
-    check = client.converge_users(options, check_mode=True)
+    check = converge_users(options, check_mode=True)
     assert check["changes"] == ["user worker"] and not api.accounts["worker"]["deleted"]
-    assert client.converge_users(options, check_mode=False)["diff"] == check["diff"]
+    assert converge_users(options, check_mode=False)["diff"] == check["diff"]
     assert api.accounts["worker"]["deleted"] and not api.accounts["admin"]["deleted"]
-    assert not client.converge_users(options, check_mode=False)["changed"]
+    assert not converge_users(options, check_mode=False)["changed"]
 
 
 def test_account_with_an_unknown_password_is_not_removed_in_silence(monkeypatch):
     use(monkeypatch, Api([ADMIN, {**WORKER, "password": "her own"}]))
     with pytest.raises(HttpError, match="user worker: it exists, but not with the declared password"):
-        client.converge_users({**OPTIONS, "users": [ADMIN, {**WORKER, "state": "absent"}]}, check_mode=True)
+        converge_users({**OPTIONS, "users": [ADMIN, {**WORKER, "state": "absent"}]}, check_mode=True)
 
 
 def test_account_that_nobody_declared_is_told(monkeypatch):
     use(monkeypatch, Api([ADMIN, WORKER]))
-    told = client.converge_users({**OPTIONS, "users": [ADMIN]}, check_mode=True)
+    told = converge_users({**OPTIONS, "users": [ADMIN]}, check_mode=True)
     assert not told["changed"]
     assert told["undeclared"] == [{"kind": "Dioptra account", "name": "worker", "remove": ""}]
 
@@ -166,13 +169,13 @@ def test_account_with_another_password_is_an_error(monkeypatch, check_mode):
     api = Api([ADMIN, {**WORKER, "password": "former"}])
     use(monkeypatch, api)
     with pytest.raises(HttpError, match="user worker: it exists, but not with the declared password"):
-        client.converge_users({**OPTIONS, "users": [ADMIN, WORKER]}, check_mode)
+        converge_users({**OPTIONS, "users": [ADMIN, WORKER]}, check_mode)
 
 
 def test_taken_name_or_address_is_told_apart():
-    assert not client.create_user(Api([ADMIN]), {**ADMIN, "password": "other"})
+    assert not users.create_user(Api([ADMIN]), {**ADMIN, "password": "other"})
     with pytest.raises(HttpError, match="user other: another account has the e-mail address admin@"):
-        client.create_user(Api([ADMIN]), {**ADMIN, "name": "other"})
+        users.create_user(Api([ADMIN]), {**ADMIN, "name": "other"})
 
 
 def aged(**days):
@@ -194,13 +197,13 @@ def test_password_is_renewed_in_time_and_afterwards(monkeypatch, days, due):
     api = use(monkeypatch, Api(aged(**days)))
     options = {**OPTIONS, "users": [ADMIN, WORKER]}
     before = api.server.state()
-    check = client.converge_users(options, check_mode=True)
+    check = converge_users(options, check_mode=True)
     assert api.server.state() == before
     assert check["changes"] == due
-    assert client.converge_users(options, check_mode=False)["changes"] == due
+    assert converge_users(options, check_mode=False)["changes"] == due
     renewed = [name for name, (_password, left) in api.server.state().items() if left == YEAR]
     assert [f"user {name}" for name in renewed if not name.startswith("mlfleet-")] == due
-    assert not client.converge_users(options, check_mode=False)["changed"]
+    assert not converge_users(options, check_mode=False)["changed"]
     for account in (ADMIN, WORKER):
         assert api.accounts[account["name"]]["password"] == account["password"] not in json.dumps(check)
     assert all(account["deleted"] for name, account in api.accounts.items() if name.startswith("mlfleet-"))
@@ -213,11 +216,11 @@ def test_renewal_that_was_killed_is_ended_by_the_next_run(monkeypatch, days, kil
     options = {**OPTIONS, "users": [ADMIN, WORKER]}
     api.server.killed_after = killed_after
     with pytest.raises(KeyboardInterrupt):
-        client.converge_users(options, check_mode=False)
+        converge_users(options, check_mode=False)
     api.server.killed_after = None
-    check = client.converge_users(options, check_mode=True)
-    assert client.converge_users(options, check_mode=False)["changes"] == check["changes"] != []
-    assert not client.converge_users(options, check_mode=False)["changed"]
+    check = converge_users(options, check_mode=True)
+    assert converge_users(options, check_mode=False)["changes"] == check["changes"] != []
+    assert not converge_users(options, check_mode=False)["changed"]
     assert {api.accounts[a["name"]]["password"] for a in (ADMIN, WORKER)} == {"horse-battery", "staple"}
     assert all(account["deleted"] for name, account in api.accounts.items() if name.startswith("mlfleet-"))
 
@@ -225,45 +228,45 @@ def test_renewal_that_was_killed_is_ended_by_the_next_run(monkeypatch, days, kil
 def test_wrong_password_of_all_leaves_no_helper(monkeypatch):
     api = use(monkeypatch, Api([{**ADMIN, "password": "former"}]))
     with pytest.raises(HttpError, match="user admin: it exists, but not with the declared password"):
-        client.converge_users({**OPTIONS, "users": [ADMIN]}, check_mode=False)
+        converge_users({**OPTIONS, "users": [ADMIN]}, check_mode=False)
     assert [account["deleted"] for name, account in api.accounts.items() if name != "admin"] == [True]
 
 
 def test_password_that_is_not_ours_to_renew_is_a_warning_and_then_an_error(monkeypatch):
     ada = {**WORKER, "renew": False}
     api = use(monkeypatch, Api(aged(admin=200, worker=12)))
-    result = client.converge_users({**OPTIONS, "users": [ADMIN, ada]}, check_mode=False)
+    result = converge_users({**OPTIONS, "users": [ADMIN, ada]}, check_mode=False)
     assert not result["changed"]
     assert result["warnings"] == ["user worker: expires in 12 days, and it is not to be renewed here"]
     api.accounts["worker"]["days"] = -1
     with pytest.raises(HttpError, match="user worker: its password has expired; renew: true renews it"):
-        client.converge_users({**OPTIONS, "users": [ADMIN, ada]}, check_mode=True)
+        converge_users({**OPTIONS, "users": [ADMIN, ada]}, check_mode=True)
 
 
 def test_running_job_is_not_signed_out_before_the_last_day(monkeypatch):
     api = use(monkeypatch, Api(aged(admin=200, worker=1), jobs=[{"id": 1, "status": "started"}]))
     options = {**OPTIONS, "users": [ADMIN, WORKER]}
-    result = client.converge_users(options, check_mode=False)
+    result = converge_users(options, check_mode=False)
     assert not result["changed"] and "finds no job" in result["warnings"][0]
     api.accounts["worker"]["days"] = 0
-    assert client.converge_users(options, check_mode=False)["changes"] == ["user worker"]
+    assert converge_users(options, check_mode=False)["changes"] == ["user worker"]
 
 
 @pytest.mark.parametrize("days", [200, -1])
 def test_previous_password_is_replaced(monkeypatch, days):
     api = use(monkeypatch, Api([ADMIN, {**WORKER, "password": "former", "days": days}]))
     users = [ADMIN, {**WORKER, "previous_password": "former"}]
-    check = client.converge_users({**OPTIONS, "users": users}, check_mode=True)
+    check = converge_users({**OPTIONS, "users": users}, check_mode=True)
     assert api.accounts["worker"]["password"] == "former"
-    assert client.converge_users({**OPTIONS, "users": users}, check_mode=False) == check
+    assert converge_users({**OPTIONS, "users": users}, check_mode=False) == check
     assert check["changes"] == ["user worker"] and "former" not in json.dumps(check)
     assert api.accounts["worker"]["password"] == "staple"
-    assert not client.converge_users({**OPTIONS, "users": users}, check_mode=False)["changed"]
+    assert not converge_users({**OPTIONS, "users": users}, check_mode=False)["changed"]
 
 
 def test_password_of_a_year_is_not_renewed_each_time():
     with pytest.raises(HttpError, match="renew_days 364: it is to be from 0 to 363"):
-        client.converge_users({**OPTIONS, "renew_days": YEAR - 1, "users": [ADMIN]}, check_mode=True)
+        converge_users({**OPTIONS, "renew_days": YEAR - 1, "users": [ADMIN]}, check_mode=True)
 
 
 def queue(name, description="", state="present"):
@@ -273,11 +276,11 @@ def queue(name, description="", state="present"):
 def test_check_predicts_everything_where_nothing_runs(monkeypatch):
     use(monkeypatch, Down())
     users = {**OPTIONS, "users": [ADMIN]}
-    assert client.converge_users(users, check_mode=True)["changes"] == ["user admin"]
+    assert converge_users(users, check_mode=True)["changes"] == ["user admin"]
     with pytest.raises(NotRunningError):
-        client.converge_users(users, check_mode=False)
+        converge_users(users, check_mode=False)
     queues = {**OPTIONS, "username": "a", "password": "b", "queues": [queue("q")]}
-    assert client.converge_queues(queues, check_mode=True)["changes"] == ["queue q"]
+    assert converge_queues(queues, check_mode=True)["changes"] == ["queue q"]
 
 
 def test_item_is_found_on_a_later_page_by_its_exact_name():
@@ -292,11 +295,11 @@ def test_queues_are_registered_and_described(monkeypatch):
     account = {"username": "admin", "password": "horse-battery"}
     queues = [queue("one"), queue("two", "GPU")]
     options = {**OPTIONS, **account, "queues": queues}
-    assert client.converge_queues(options, check_mode=True)["changes"] == ["queue two"]
-    assert client.converge_queues(options, check_mode=False)["changes"] == ["queue two"]
-    assert not client.converge_queues(options, check_mode=False)["changed"]
+    assert converge_queues(options, check_mode=True)["changes"] == ["queue two"]
+    assert converge_queues(options, check_mode=False)["changes"] == ["queue two"]
+    assert not converge_queues(options, check_mode=False)["changed"]
     queues[0]["description"] = "CPU"
-    assert client.converge_queues(options, check_mode=False)["diff"] == {
+    assert converge_queues(options, check_mode=False)["diff"] == {
         "before": {"queue one": {"description": ""}},
         "after": {"queue one": {"description": "CPU"}},
     }
@@ -307,44 +310,44 @@ def test_queue_that_is_to_be_absent_is_deleted(monkeypatch):
     api = use(monkeypatch, Api([ADMIN], queues=[{"id": 1, "name": "one", "description": "CPU"}]))
     options = {**OPTIONS, "username": "admin", "password": "horse-battery"}
     options["queues"] = [queue("one", state="absent"), queue("never", state="absent")]
-    check = client.converge_queues(options, check_mode=True)
+    check = converge_queues(options, check_mode=True)
     assert api.server.lists["queues"]
-    assert client.converge_queues(options, check_mode=False) == check
+    assert converge_queues(options, check_mode=False) == check
     assert check["changes"] == ["queue one"]
     assert check["diff"] == {"before": {"queue one": {"description": "CPU"}}, "after": {}}
     assert api.server.lists["queues"] == []
-    assert not client.converge_queues(options, check_mode=False)["changed"]
+    assert not converge_queues(options, check_mode=False)["changed"]
 
 
 def test_queues_need_an_account_that_signs_in(monkeypatch):
     use(monkeypatch, Api())
     options = {**OPTIONS, "username": "admin", "password": "x", "queues": [queue("q")]}
-    assert client.converge_queues(options, check_mode=True)["changed"]
+    assert converge_queues(options, check_mode=True)["changed"]
     with pytest.raises(HttpError, match="user 'admin' cannot sign in"):
-        client.converge_queues(options, check_mode=False)
+        converge_queues(options, check_mode=False)
 
 
 def test_plugin_file_differs_by_text_and_signature():
-    wanted = client.plugin_file(7)
+    wanted = smoke_job.plugin_file(7)
     found = json.loads(json.dumps(wanted))
     found["tasks"]["functions"][0]["inputParams"][0]["parameterType"] = {"id": 7}
-    assert not client.plugin_file_differs(found, wanted)
-    assert client.plugin_file_differs({**found, "contents": "pass\n"}, wanted)
+    assert not smoke_job.plugin_file_differs(found, wanted)
+    assert smoke_job.plugin_file_differs({**found, "contents": "pass\n"}, wanted)
     found["tasks"]["functions"] = []
-    assert client.plugin_file_differs(found, wanted)
+    assert smoke_job.plugin_file_differs(found, wanted)
 
 
 def test_entrypoint_follows_the_plugin_and_the_queues():
-    wanted = {**client.entrypoint_body("verify", [2, 1, 2]), "pluginSnapshotIds": [9]}
+    wanted = {**smoke_job.entrypoint_body("verify", [2, 1, 2]), "pluginSnapshotIds": [9]}
     assert wanted["queues"] == [1, 2]
     found = {**wanted, "queues": [{"id": 2}, {"id": 1}], "plugins": [{"snapshotId": 9}]}
-    assert not client.entrypoint_differs(found, wanted)
-    assert client.entrypoint_differs({**found, "queues": [{"id": 1}]}, wanted)
-    assert client.entrypoint_differs({**found, "plugins": [{"snapshotId": 8}]}, wanted)
+    assert not smoke_job.entrypoint_differs(found, wanted)
+    assert smoke_job.entrypoint_differs({**found, "queues": [{"id": 1}]}, wanted)
+    assert smoke_job.entrypoint_differs({**found, "plugins": [{"snapshotId": 8}]}, wanted)
 
 
 def test_task_is_python():
-    compile(client.TASKS, "tasks.py", "exec")
+    compile(smoke_job.TASKS, "tasks.py", "exec")
 
 
 class Service:
@@ -358,11 +361,11 @@ class Service:
 
 
 def finished(x=7):
-    return client.Job("cpu", x, id=3, submitted=0.0, status="finished", seconds=3.14159)
+    return smoke_job.Job("cpu", x, id=3, submitted=0.0, status="finished", seconds=3.14159)
 
 
 def told(monkeypatch, metric=7, mlflow_metric=7, content=b"7"):
-    monkeypatch.setattr(client, "read_object", lambda _s3, _uri: content)
+    monkeypatch.setattr(smoke_job, "read_object", lambda _s3, _uri: content)
     api = Service(
         metrics=[{"name": "answer", "value": metric}],
         mlflowRun={"mlflowRunId": "6d67cfab-046a-4a55-a0d5-6dc35bfb2327"},
@@ -370,7 +373,7 @@ def told(monkeypatch, metric=7, mlflow_metric=7, content=b"7"):
     data = {"metrics": [{"key": "answer", "value": mlflow_metric}]}
     mlflow = Service(get={"run": {"info": {"artifact_uri": "s3://bucket/0/run/artifacts"}, "data": data}})
     job = finished()
-    return job, client.check(api, mlflow, None, job, 300)
+    return job, smoke_job.check(api, mlflow, None, job, 300)
 
 
 def test_job_that_left_everything_behind_is_right(monkeypatch):
@@ -402,11 +405,11 @@ def test_what_is_missing_is_named(monkeypatch, keywords, where):
 def test_job_that_nobody_took_names_the_bound():
     job = finished()
     job.status = "queued"
-    assert "no worker answered within 300 s" in client.check(Service(), Service(), None, job, 300)
+    assert "no worker answered within 300 s" in smoke_job.check(Service(), Service(), None, job, 300)
 
 
 def test_failed_job_shows_its_log():
     job = finished()
     job.status = "failed"
     log = {"totalNumResults": 1, "data": [{"severity": "ERROR", "message": "x &lt; y"}]}
-    assert client.check(Service(log=log), Service(), None, job, 300).endswith("ERROR: x < y")
+    assert smoke_job.check(Service(log=log), Service(), None, job, 300).endswith("ERROR: x < y")

@@ -11,7 +11,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.mlfleet.stack.plugins.filter import drift
 from ansible_collections.mlfleet.stack.plugins.filter.unit import systemd_word
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import inventory_checks
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a-secret-of-some-length"
@@ -71,11 +71,11 @@ def test_word_of_a_unit_reaches_the_program_as_it_was_given(word: str, written: 
 
 def test_host_that_checks_has_to_know_as_whom_to_sign_in() -> None:
     groups = {"drift": ["edge1"]}
-    assert list(preflight.strangers({"ansible_user": "deploy"}, groups)) == []
-    assert list(preflight.strangers({}, {"drift": []})) == []
-    (line,) = preflight.strangers({}, groups)
+    assert list(inventory_checks.strangers({"ansible_user": "deploy"}, groups)) == []
+    assert list(inventory_checks.strangers({}, {"drift": []})) == []
+    (line,) = inventory_checks.strangers({}, groups)
     assert line.startswith("ansible_user: is not in the inventory")
-    (line,) = preflight.strangers({"ansible_user": "deploy", "ansible_become": True}, groups)
+    (line,) = inventory_checks.strangers({"ansible_user": "deploy", "ansible_become": True}, groups)
     assert line.startswith("ansible_become: does not go with")
 
 

@@ -10,9 +10,10 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mlfleet.stack.plugins.module_utils import gpu
-from ansible_collections.mlfleet.stack.plugins.module_utils.gpu import PlacementError
 from ansible_collections.mlfleet.stack.plugins.modules import gpu_facts
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import gpu_placement
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.gpu_placement import PlacementError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import inventory_checks
 
 OUTPUTS = Path(__file__).with_name("gpu")
 
@@ -219,7 +220,7 @@ def wish(text):
 def placed(kinds, *wishes):
     """Who gets what, for each instance its GPUs."""
     result = {}
-    for each in gpu.assign([wish(text) for text in wishes], host(kinds)):
+    for each in gpu_placement.assign([wish(text) for text in wishes], host(kinds)):
         result.setdefault(each["worker"], []).append("+".join(each["gpus"]) or "-")
     return {worker: " ".join(instances) for worker, instances in result.items()}
 
@@ -334,7 +335,7 @@ def test_error_shows_in_a_table_who_wants_and_gets_what():
 )
 def test_error_tells_the_problem_that_the_host_has(kinds, line):
     with pytest.raises(PlacementError) as error:
-        gpu.assign([wish("tf 2")], host(kinds), problem="reboot the host")
+        gpu_placement.assign([wish("tf 2")], host(kinds), problem="reboot the host")
     assert str(error.value).splitlines()[0] == line
 
 
@@ -355,26 +356,26 @@ def test_instance_keeps_what_it_has_when_another_kind_grows():
     wishes = [{"worker": "a", "count": 2, "gpus": 1}, {"worker": "b", "count": 1, "gpus": 1}]
     held = {("a", "1"): ["GPU-0"], ("b", "1"): ["1"], ("gone", "1"): ["GPU-2"]}
     gpus = [whole(number) | {"uuid": f"GPU-{number}"} for number in range(3)]
-    placed = gpu.assign(wishes, gpus, held=held)
+    placed = gpu_placement.assign(wishes, gpus, held=held)
     assert [each["gpus"] for each in placed] == [["0"], ["2"], ["1"]]
     growing = [{"worker": "a", "count": 1, "gpus": 2}, {"worker": "b", "count": 1, "gpus": 1}]
-    assert [each["gpus"] for each in gpu.assign(growing, gpus, held=held)] == [["0", "2"], ["1"]]
+    assert [each["gpus"] for each in gpu_placement.assign(growing, gpus, held=held)] == [["0", "2"], ["1"]]
 
 
 def test_what_is_held_gives_way_when_nothing_else_fits():
     held = {("a", "1"): ["1"]}
     wishes = [{"worker": "a", "count": 1, "gpus": 1}, {"worker": "b", "count": 1, "gpus": 2}]
-    placed = gpu.assign(wishes, [divided(0, 1), whole(1), whole(2)], held=held)
+    placed = gpu_placement.assign(wishes, [divided(0, 1), whole(1), whole(2)], held=held)
     assert [each["gpus"] for each in placed] == [["0:0"], ["1", "2"]]
-    with pytest.raises(gpu.PlacementError, match="too few whole ones are left"):
-        gpu.assign(wishes, [divided(0, 1), whole(1), whole(2)], held=held, may_move=False)
-    with pytest.raises(gpu.PlacementError, match="3 GPUs are asked for"):
-        gpu.assign(wishes, [whole(1), whole(2)], held=held)
+    with pytest.raises(gpu_placement.PlacementError, match="too few whole ones are left"):
+        gpu_placement.assign(wishes, [divided(0, 1), whole(1), whole(2)], held=held, may_move=False)
+    with pytest.raises(gpu_placement.PlacementError, match="3 GPUs are asked for"):
+        gpu_placement.assign(wishes, [whole(1), whole(2)], held=held)
 
 
 def test_what_is_named_goes_before_what_is_held():
     wishes = [{"worker": "a", "count": 1, "gpus": 1}, {"worker": "b", "count": 1, "gpus": [0]}]
-    placed = gpu.assign(wishes, [whole(0), whole(1)], held={("a", "1"): ["0"]})
+    placed = gpu_placement.assign(wishes, [whole(0), whole(1)], held={("a", "1"): ["0"]})
     assert [each["gpus"] for each in placed] == [["1"], ["0"]]
 
 
@@ -386,7 +387,7 @@ def test_module_tells_what_instances_hold(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     held = gpu_facts.holders(f"{tmp_path}/dioptra-worker-*/*.env")
-    assert preflight.gpu_holders(held) == {("a", "1"): ["GPU-0", "GPU-1"]}
+    assert inventory_checks.gpu_holders(held) == {("a", "1"): ["GPU-0", "GPU-1"]}
 
 
 def test_index_is_the_one_that_nvidia_smi_lists():
@@ -397,7 +398,7 @@ def test_index_is_the_one_that_nvidia_smi_lists():
 def test_wish_may_leave_out_gpus_and_is_not_changed():
     wishes = [{"worker": "tf", "count": 1}, {"worker": "torch", "count": 1, "gpus": [0]}]
     before = json.dumps(wishes)
-    gpu.assign(wishes, host("gg"))
+    gpu_placement.assign(wishes, host("gg"))
     assert json.dumps(wishes) == before
 
 
@@ -405,7 +406,7 @@ def test_wish_may_leave_out_gpus_and_is_not_changed():
 
 
 def test_instance_gets_uuids_and_device_nodes_by_minor():
-    [first, second] = gpu.assign([wish("tf 2 2")], [whole(0, 3), whole(1, 2), whole(2, 1), whole(3, 0)])
+    [first, second] = gpu_placement.assign([wish("tf 2 2")], [whole(0, 3), whole(1, 2), whole(2, 1), whole(3, 0)])
     assert first == {
         "worker": "tf",
         "instance": "1",
@@ -419,7 +420,7 @@ def test_instance_gets_uuids_and_device_nodes_by_minor():
 
 def test_instance_with_a_slice_gets_the_devices_of_its_capabilities_and_no_others():
     divided_gpu, _whole = facts("a100_mig")["gpus"]
-    _first, second = gpu.assign([wish("tf 2")], [divided_gpu])
+    _first, second = gpu_placement.assign([wish("tf 2")], [divided_gpu])
     assert second["environment"]["CUDA_VISIBLE_DEVICES"] == "MIG-14549027-dd49-5cc0-bca4-55e67011bd85"
     assert second["devices"] == [
         "/dev/nvidia1",
@@ -432,18 +433,18 @@ def test_instance_with_a_slice_gets_the_devices_of_its_capabilities_and_no_other
 
 
 def test_instance_without_gpus_sees_none():
-    [mine] = gpu.assign([wish("tf 1 0")], host("gg"))
+    [mine] = gpu_placement.assign([wish("tf 1 0")], host("gg"))
     assert mine["environment"]["CUDA_VISIBLE_DEVICES"] == "-1"
     assert (mine["uuids"], mine["devices"]) == ([], [])
 
 
 def test_gpu_of_unknown_uuid_is_named_by_its_index():
     found = gpu.from_proc([said("proc_k80_unused.txt"), said("proc_h100.txt")], said("proc_version.txt"))
-    [mine] = gpu.assign([wish("tf 1")], found["gpus"])
+    [mine] = gpu_placement.assign([wish("tf 1")], found["gpus"])
     assert mine["environment"] == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0"}
     assert mine["devices"][0] == "/dev/nvidia0"
     # CUDA takes indices or UUIDs, not both at once.
-    [both] = gpu.assign([wish("tf 1 all")], found["gpus"])
+    [both] = gpu_placement.assign([wish("tf 1 all")], found["gpus"])
     assert both["uuids"] == ["0", "1"]
 
 

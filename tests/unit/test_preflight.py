@@ -16,8 +16,19 @@ import yaml
 from ansible_collections.mlfleet.stack.plugins.action.preflight import ARGUMENT_SPEC
 from ansible_collections.mlfleet.stack.plugins.filter import topology
 from ansible_collections.mlfleet.stack.plugins.modules.preflight import DOCUMENTATION
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight, run_lock
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import Role, UnresolvableError, UnsetError
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import (
+    checks,
+    host_checks,
+    inventory_checks,
+    option_checks,
+    role_files,
+)
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import (
+    Role,
+    UnresolvableError,
+    UnsetError,
+)
 
 ROOT = Path(__file__).parents[2]
 SECRET = "Tr0ub4dor-and-three"
@@ -53,22 +64,22 @@ def examine(options, **values):
             raise UnsetError
         return values[name]
 
-    return preflight.examine([Role("redis", Path("/"), options, {}, {}, [])], resolve)
+    return option_checks.examine([Role("redis", Path("/"), options, {}, {}, [])], resolve)
 
 
 def test_a_host_runs_the_roles_of_its_groups_and_host():
-    assert preflight.roles_of_host(["host", "redis", "nginx"], ["nginx", "prod"]) == ["host", "nginx"]
+    assert role_files.roles_of_host(["host", "redis", "nginx"], ["nginx", "prod"]) == ["host", "nginx"]
 
 
 def test_dependencies_are_loaded_first_and_once(tmp_path):
     write_role(tmp_path, "topology", defaults={"topology_port": 1})
     write_role(tmp_path, "worker", dependencies=[{"role": "mlfleet.stack.topology"}])
     write_role(tmp_path, "worker_tf", dependencies=["mlfleet.stack.worker", {"name": "topology"}])
-    roles = preflight.load_roles(["worker_tf", "worker"], tmp_path, read)
+    roles = role_files.load_roles(["worker_tf", "worker"], tmp_path, read)
     assert [role.name for role in roles] == ["topology", "worker", "worker_tf"]
     assert roles[0].defaults == {"topology_port": 1}
     with pytest.raises(LookupError, match="there is no role nothing"):
-        preflight.load_roles(["nothing"], tmp_path, read)
+        role_files.load_roles(["nothing"], tmp_path, read)
 
 
 def test_each_wrong_option_gets_a_line():
@@ -119,7 +130,7 @@ def test_what_a_missing_secret_makes_undefined_is_no_news():
         raise UnsetError if name.startswith("topology") else UnresolvableError("'topology_secret_redis' is undefined")
 
     options = {"topology_secret_redis": {"required": True, "no_log": True}, "redis_url": {}}
-    found = preflight.examine([Role("redis", Path("/"), options, {}, {}, [])], resolve)
+    found = option_checks.examine([Role("redis", Path("/"), options, {}, {}, [])], resolve)
     assert (found.missing_secrets, found.lines) == (["topology_secret_redis"], [])
 
 
@@ -138,11 +149,11 @@ def test_what_a_missing_secret_makes_undefined_is_no_news():
     ],
 )
 def test_secrets_have_the_form_that_init_gives_them(value, problem):
-    assert preflight.secret_problem(value) == problem
+    assert option_checks.secret_problem(value) == problem
 
 
 def test_secrets_are_told_in_one_line_with_the_mend():
-    [missing, malformed] = preflight.secret_lines(["a", "b"], {"c": "is not text"}, "prod")
+    [missing, malformed] = inventory_checks.secret_lines(["a", "b"], {"c": "is not text"}, "prod")
     assert missing == "secrets are missing: a, b – run: mlfleet init prod"  # noqa: RUF001
     assert malformed.startswith("c is not text: remove it from group_vars/all/vault.yml with ansible-vault edit")
 
@@ -179,8 +190,8 @@ def test_services_of_a_host_have_ports_of_their_own():
             {"name": "own", "port": 9000, "backends": ["h"]},
         ],
     }
-    assert not list(preflight.overlapping_ports(values | {"nginx_sites_auto": []}, ["minio", "nginx"]))
-    assert list(preflight.overlapping_ports(values, ["minio", "redis", "nginx"])) == [
+    assert not list(checks.overlapping_ports(values | {"nginx_sites_auto": []}, ["minio", "nginx"]))
+    assert list(checks.overlapping_ports(values, ["minio", "redis", "nginx"])) == [
         "port 9000 is wanted by topology_minio_port and by topology_redis_port and by nginx site own; "
         "give each a port of its own"
     ]
@@ -189,7 +200,7 @@ def test_services_of_a_host_have_ports_of_their_own():
 def test_each_drive_of_minio_is_in_one_pool():
     pools = [{"hosts": ["s1", "s2"], "volumes": ["/d"]}, {"hosts": ["s2", "x"], "volumes": ["/d", "/e"]}]
     values = {"topology_minio_hosts": ["s1", "s2", "s3"], "minio_pools": pools}
-    assert list(preflight.pools(values)) == [
+    assert list(checks.pools(values)) == [
         "minio_pools: x is not in group minio",
         "minio_pools: s3 of group minio is in no pool",
         "minio_pools: /d on s2 is declared twice",
@@ -208,28 +219,28 @@ def test_parity_and_drives_make_sets(hosts, volumes, parity, line):
     names = [f"s{index}" for index in range(hosts)]
     pool = {"hosts": names, "volumes": [f"/d{index}" for index in range(volumes)]}
     values = {"topology_minio_hosts": names, "minio_pools": [pool], "minio_parity": parity}
-    assert list(preflight.pools(values)) == [line]
+    assert list(checks.pools(values)) == [line]
 
 
 def test_one_drive_cannot_be_extended():
     pools = [{"hosts": ["s1"], "volumes": ["/a"]}, {"hosts": ["s1"], "volumes": ["/b", "/c"]}]
-    [line] = preflight.pools({"topology_minio_hosts": ["s1"], "minio_pools": pools})
+    [line] = checks.pools({"topology_minio_hosts": ["s1"], "minio_pools": pools})
     assert line == "minio_pools: a pool of one drive cannot be extended by another"
 
 
 def test_route_leads_somewhere():
     site = {"name": "mine", "routes": [{"path": "/"}, {"path": "/x", "redirect": "/"}]}
-    [line] = preflight.site_routes({"nginx_sites_extra": [site, site | {"servers": ["h:1"]}]})
+    [line] = checks.site_routes({"nginx_sites_extra": [site, site | {"servers": ["h:1"]}]})
     assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor directory nor servers"
 
 
 @pytest.mark.parametrize(("days", "is_good"), [(None, True), (0, True), (363, True), (364, False), (-1, False)])
 def test_password_is_renewed_within_its_year(days, is_good):
-    assert (list(preflight.password_renewal({"restapi_password_renew_days": days})) == []) is is_good
+    assert (list(checks.password_renewal({"restapi_password_renew_days": days})) == []) is is_good
 
 
 def test_front_end_is_where_nginx_is():
-    [line] = preflight.frontend_hosts({"topology_frontend_hosts": ["a", "b"], "topology_nginx_hosts": ["a"]})
+    [line] = checks.frontend_hosts({"topology_frontend_hosts": ["a", "b"], "topology_nginx_hosts": ["a"]})
     assert line == "group frontend: b is not in group nginx, which serves the front end's files"
 
 
@@ -265,7 +276,7 @@ def listener(address, port=5050, uid=0):
 def test_port_of_another_program_is_told(listen_address, found, running, is_told):
     values = {"topology_pgadmin_port": 5050, "pgadmin_listen_address": listen_address}
     units = {"pgadmin": "pgadmin", "restapi": "dioptra-restapi", "nginx": "nginx"}
-    lines = list(preflight.taken_ports(values, units, {"listeners": found, "running_units": SEEN | running}))
+    lines = list(host_checks.taken_ports(values, units, {"listeners": found, "running_units": SEEN | running}))
     taken = "port 5050, which topology_pgadmin_port wants, is taken by a program of user {}"
     mend = "stop that one, or set another port"
     assert lines == ([f"{taken.format(found[0]['user'])}: {mend}"] if is_told else [])
@@ -274,31 +285,33 @@ def test_port_of_another_program_is_told(listen_address, found, running, is_told
 def test_ports_of_sites_and_units_of_templates():
     values = {"nginx_listen_address": "0.0.0.0", "nginx_sites_auto": [{"name": "api", "port": 443, "http_port": 80}]}
     facts = {"listeners": [listener("0.0.0.0", 80), listener("0.0.0.0", 5432, 100)], "running_units": SEEN}
-    (line,) = preflight.taken_ports(values, {"nginx": "nginx"}, facts)
+    (line,) = host_checks.taken_ports(values, {"nginx": "nginx"}, facts)
     assert line.startswith("port 80, which nginx site api wants, is taken by a program of user root: ")
     postgres = {"topology_postgres_port": 5432, "postgres_listen_address": "127.0.0.1"}
     units = {"postgres": "postgresql@15-main"}
     for running, count in (({}, 1), ({"postgresql@15-main": [100]}, 0)):
-        lines = list(preflight.taken_ports(postgres, units, facts | {"running_units": SEEN | running}))
+        lines = list(host_checks.taken_ports(postgres, units, facts | {"running_units": SEEN | running}))
         assert len(lines) == count
     former = {**listener("127.0.0.1", 5432, 100), "user": "postgres"}
     found = {"listeners": [former], "running_units": SEEN | {"postgresql@15-main": [100]}}
-    (line,) = preflight.taken_ports(postgres, {"postgres": "postgresql@17-main"}, found)
+    (line,) = host_checks.taken_ports(postgres, {"postgres": "postgresql@17-main"}, found)
     assert "is taken by postgresql@15-main: stop that one with systemctl disable --now postgresql@15-main" in line
-    assert not list(preflight.taken_ports(values, {"nginx": "nginx"}, {}))
+    assert not list(host_checks.taken_ports(values, {"nginx": "nginx"}, {}))
     hidden = facts | {"running_units": {"user@1000": [1000]}}
-    assert not list(preflight.taken_ports(values, {"nginx": "nginx"}, hidden))
+    assert not list(host_checks.taken_ports(values, {"nginx": "nginx"}, hidden))
 
 
 def test_container_that_outlived_its_unit_is_no_other_program():
     mine = {**listener("127.0.0.1", uid=991), "user": "pgadmin"}
     values = {"topology_pgadmin_port": 5050, "pgadmin_listen_address": "127.0.0.1"}
-    assert not list(preflight.taken_ports(values, {"pgadmin": "pgadmin"}, {"listeners": [mine], "running_units": SEEN}))
+    assert not list(
+        host_checks.taken_ports(values, {"pgadmin": "pgadmin"}, {"listeners": [mine], "running_units": SEEN})
+    )
 
 
 @pytest.mark.parametrize("email", ["admin@example.org", "a.b+c@intranet.lan", "\u00e4@x.org", "a@x.xn--p1ai"])
 def test_address_that_pgadmin_lets_in(email):
-    assert list(preflight.pgadmin_account({"topology_pgadmin_email": email, "pgadmin_settings": {}})) == []
+    assert list(checks.pgadmin_account({"topology_pgadmin_email": email, "pgadmin_settings": {}})) == []
 
 
 @pytest.mark.parametrize(
@@ -317,32 +330,30 @@ def test_address_that_pgadmin_lets_in(email):
     ],
 )
 def test_address_that_is_none(email):
-    (line,) = preflight.pgadmin_account({"topology_pgadmin_email": email, "pgadmin_settings": {}})
+    (line,) = checks.pgadmin_account({"topology_pgadmin_email": email, "pgadmin_settings": {}})
     assert line == f"topology_pgadmin_email: {email!r} is no e-mail address; give one like admin@example.org"
 
 
 def test_reserved_domain_is_allowed_by_name():
     values = {"topology_pgadmin_email": "admin@home.LOCAL", "pgadmin_settings": {}}
-    (line,) = preflight.pgadmin_account(values)
+    (line,) = checks.pgadmin_account(values)
     assert "reserved domain local; give another address, or set pgadmin_settings: {ALLOW_" in line
     for allowed in (["local"], "test,local"):
-        assert not list(
-            preflight.pgadmin_account(values | {"pgadmin_settings": {"ALLOW_SPECIAL_EMAIL_DOMAINS": allowed}})
-        )
-    assert not list(preflight.pgadmin_account({"topology_pgadmin_email": "of a host without pgAdmin"}))
+        assert not list(checks.pgadmin_account(values | {"pgadmin_settings": {"ALLOW_SPECIAL_EMAIL_DOMAINS": allowed}}))
+    assert not list(checks.pgadmin_account({"topology_pgadmin_email": "of a host without pgAdmin"}))
 
 
 def test_entries_are_known_by_something_of_their_own():
     wiring = [{"name": "a", "clients": ["h"]}, {"name": "b", "clients": []}]
     twice = {"topology_postgres_databases": wiring, "pgadmin_servers_extra": [{"name": "a"}, {"name": "b"}]}
-    assert list(preflight.identities(twice)) == [
+    assert list(checks.identities(twice)) == [
         "pgadmin_servers_extra: name a is declared twice; give each entry its own"
     ]
     users = [{"name": "ada", "email": "a@x.org"}, {"name": "eve", "email": "a@x.org"}]
-    assert list(preflight.identities({"restapi_users_extra": users, "topology_dioptra_users": []})) == [
+    assert list(checks.identities({"restapi_users_extra": users, "topology_dioptra_users": []})) == [
         "restapi_users_extra: email a@x.org is declared twice; give each entry its own"
     ]
-    assert list(preflight.identities({"topology_dioptra_users": users})) == []
+    assert list(checks.identities({"topology_dioptra_users": users})) == []
 
 
 @pytest.mark.parametrize(
@@ -361,25 +372,25 @@ def test_entries_are_known_by_something_of_their_own():
     ],
 )
 def test_host_must_be_supported(facts, versions, lines):
-    assert list(preflight.host_problems("h1", DEBIAN | facts, versions)) == lines
+    assert list(host_checks.host_problems("h1", DEBIAN | facts, versions)) == lines
 
 
 def test_without_facts_nothing_is_guessed():
-    assert list(preflight.host_problems("h1", {}, {})) == ["facts are missing: gather them before preflight"]
+    assert list(host_checks.host_problems("h1", {}, {})) == ["facts are missing: gather them before preflight"]
 
 
 def test_worker_with_gpus_wants_a_host_with_gpus():
     wishes = [{"worker": "tensorflow-gpu", "count": 1, "gpus": 1}, {"worker": "torch", "count": 1, "gpus": 0}]
-    (line,) = preflight.gpu_problems(wishes, ["workers"])
+    (line,) = inventory_checks.gpu_problems(wishes, ["workers"])
     assert line.startswith("tensorflow-gpu on a host without GPUs: add it to group gpu")
-    assert not list(preflight.gpu_problems(wishes, ["workers", "gpu"]))
-    assert not list(preflight.gpu_problems(wishes[1:], ["workers"]))
-    assert not list(preflight.gpu_problems([wishes[0] | {"count": 0}], ["workers"]))
+    assert not list(inventory_checks.gpu_problems(wishes, ["workers", "gpu"]))
+    assert not list(inventory_checks.gpu_problems(wishes[1:], ["workers"]))
+    assert not list(inventory_checks.gpu_problems([wishes[0] | {"count": 0}], ["workers"]))
 
 
 def test_required_groups_have_hosts():
     required = {"restapi": ["redis", "postgres"], "mlflow": ["minio"]}
-    lines = preflight.empty_groups(required, {"redis": ["h1"], "postgres": []}, "prod")
+    lines = inventory_checks.empty_groups(required, {"redis": ["h1"], "postgres": []}, "prod")
     assert list(lines) == [
         f"{role} needs group {group}, which has no host: add one to prod, see inventories/single"
         for role, group in (("restapi", "postgres"), ("mlflow", "minio"))
@@ -398,16 +409,16 @@ def test_required_groups_have_hosts():
 )
 def test_misspelt_group_of_workers_is_told(groups, lines):
     roles = ["redis", "worker_tensorflow_cpu", "worker_custom"]
-    assert list(preflight.unknown_workers(roles, groups)) == lines
+    assert list(inventory_checks.unknown_workers(roles, groups)) == lines
 
 
 def test_inventory_is_named_as_the_user_would(tmp_path):
     (tmp_path / "inventories/lab").mkdir(parents=True)
     hosts = tmp_path / "inventories/lab/hosts.yml"
     hosts.touch()
-    assert preflight.inventory_directory([str(hosts)], None, tmp_path) == "inventories/lab"
-    assert preflight.inventory_directory(["localhost,"], str(hosts.parent), tmp_path) == "inventories/lab"
-    assert preflight.inventory_directory([str(hosts)], None, Path("/usr")) == str(hosts.parent)
+    assert inventory_checks.inventory_directory([str(hosts)], None, tmp_path) == "inventories/lab"
+    assert inventory_checks.inventory_directory(["localhost,"], str(hosts.parent), tmp_path) == "inventories/lab"
+    assert inventory_checks.inventory_directory([str(hosts)], None, Path("/usr")) == str(hosts.parent)
 
 
 def test_documentation_matches_the_arguments():
@@ -528,16 +539,16 @@ def test_each_host_is_validated_with_its_own_values(play):
 
 def test_port_that_leads_to_https_is_a_port_of_the_host() -> None:
     sites = [{"name": "a", "port": 443, "http_port": 80}, {"name": "b", "port": 80}]
-    (line,) = preflight.overlapping_ports({"nginx_sites_extra": sites}, [])
+    (line,) = checks.overlapping_ports({"nginx_sites_extra": sites}, [])
     assert "port 80 is wanted by nginx site a and by nginx site b" in line
     same = [{"name": "a", "port": 80, "http_port": 80}]
-    assert list(preflight.overlapping_ports({"nginx_sites_extra": same}, [])) == []
+    assert list(checks.overlapping_ports({"nginx_sites_extra": same}, [])) == []
 
 
 def test_only_containers_are_refused_a_port_of_roots() -> None:
     site = {"nginx_sites_extra": [{"name": "a", "port": 443}]}
     told = {
-        runtime: list(preflight.privileged_ports(site | {"topology_nginx_runtime": runtime}, ["nginx"]))
+        runtime: list(checks.privileged_ports(site | {"topology_nginx_runtime": runtime}, ["nginx"]))
         for runtime in ("bare", "docker")
     }
     line = "nginx site a: port 443 is for root alone; use one from 1024, or topology_nginx_runtime: bare"

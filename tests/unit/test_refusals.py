@@ -19,7 +19,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.redis_live import se
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import converge as unit
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import Unit, UnitError
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import checks
 
 ROLES = Path(__file__).parents[2] / "roles"
 ME = {"owner": str(os.geteuid()), "group": str(os.getegid())}
@@ -220,7 +220,7 @@ def test_value_with_a_quote_is_one_value_of_postgresql():
     ],
 )
 def test_what_the_deployment_decides_is_no_setting(option, name, line):
-    assert list(preflight.decided_settings({option: {name: "x", "maxclients": "1"}})) == [f"{option}: {line}"]
+    assert list(checks.decided_settings({option: {name: "x", "maxclients": "1"}})) == [f"{option}: {line}"]
 
 
 # --- packages --------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_what_the_deployment_decides_is_no_setting(option, name, line):
 
 @pytest.mark.parametrize("name", ["bash:amd64", "bash=5.2", "bash/bookworm", "bash-", "-bash", "Bash", ""])
 def test_package_is_a_plain_name(name):
-    [line] = preflight.packages({"host_packages_extra": ["g++", "bash", name]})
+    [line] = checks.packages({"host_packages_extra": ["g++", "bash", name]})
     assert line.startswith(f"host_packages_extra: {name!r} is no plain name of a package")
 
 

@@ -20,8 +20,8 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import Unit, UnitError
 from ansible_collections.mlfleet.stack.plugins.modules import mount_sources, python_venv
 from ansible_collections.mlfleet.stack.plugins.modules import unit as unit_module
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import preflight
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import Mount, escape
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import checks, inventory_checks, option_checks
 
 ROOT = Path(__file__).parents[2]
 QUEUES = {"topology_worker_queues": {"worker_tensorflow_cpu": ["tensorflow-cpu"]}}
@@ -99,7 +99,7 @@ def test_kinds_say_which_gpus_they_want():
 
 
 def wrong(gpus, count=1):
-    return list(preflight.gpu_problems([{"worker": "a", "count": count, "gpus": gpus}], ["gpu"]))
+    return list(inventory_checks.gpu_problems([{"worker": "a", "count": count, "gpus": gpus}], ["gpu"]))
 
 
 @pytest.mark.parametrize("gpus", [0, 1, "1", [0, 1], ["0:1"], ["GPU-8f5c1bb2"], "all"])
@@ -133,18 +133,18 @@ def test_jobs_are_for_dioptras_own_workers():
 
 @pytest.mark.parametrize("name", ["vision", "vision-2", "a" * 40])
 def test_names_of_kinds(name):
-    assert not list(preflight.custom_kinds(kinds({"name": name, "queues": ["q"]})))
+    assert not list(checks.custom_kinds(kinds({"name": name, "queues": ["q"]})))
 
 
 @pytest.mark.parametrize("name", ["Vision", "my kind", "a_b", "-a", "a@1", "", "a" * 41, "a\n"])
 def test_what_is_no_name_of_a_kind(name):
-    [line] = preflight.custom_kinds(kinds({"name": name, "queues": ["q"]}))
+    [line] = checks.custom_kinds(kinds({"name": name, "queues": ["q"]}))
     assert line.startswith(f"worker_custom_kinds: name {name!r} is not")
 
 
 def test_kind_is_nobody_elses():
     own = {"name": "own", "queues": ["q"]}
-    assert list(preflight.custom_kinds(kinds(own, own, {"name": "tensorflow-cpu", "queues": ["q"]}))) == [
+    assert list(checks.custom_kinds(kinds(own, own, {"name": "tensorflow-cpu", "queues": ["q"]}))) == [
         "worker_custom_kinds: own is defined twice",
         "worker_custom_kinds: tensorflow-cpu is the kind of group worker_tensorflow_cpu; use another name",
     ]
@@ -152,7 +152,7 @@ def test_kind_is_nobody_elses():
 
 @pytest.mark.parametrize("package", ["tabulate", "tabulate>=1", "tabulate[all]==1", "git+https://x/y", "x==1.*"])
 def test_package_of_a_kind_is_pinned(package):
-    [line] = preflight.custom_kinds(kinds({"name": "a", "queues": ["q"], "packages": ["ok==1.0+cpu", package]}))
+    [line] = checks.custom_kinds(kinds({"name": "a", "queues": ["q"], "packages": ["ok==1.0+cpu", package]}))
     assert line == f"worker_custom_kinds: package {package!r} of a is not pinned like name==1.2.3"
 
 
@@ -214,20 +214,20 @@ def test_only_declared_paths_can_be_written_to():
 )
 def test_mount_that_cannot_be_made_is_refused(mount, word):
     pools = {"minio_pools": [{"hosts": ["a"], "volumes": ["/srv/minio/"]}]}
-    [line] = preflight.mounts({"worker_tensorflow_cpu_mounts": [mount]} | pools)
+    [line] = checks.mounts({"worker_tensorflow_cpu_mounts": [mount]} | pools)
     assert line.startswith("worker_tensorflow_cpu_mounts: ") and word in line
 
 
 def test_kinds_share_a_path_when_they_mean_the_same():
     same = [{"source": "/srv"}]
     shared = {"worker_tensorflow_cpu_mounts": same, "topology_worker_mounts": same, "worker_mounts": [{"source": "/x"}]}
-    assert not list(preflight.mounts(shared | kinds({"name": "a", "queues": ["a"]})))
-    [line] = preflight.mounts(shared | kinds({"name": "a", "queues": ["a"], "mounts": [{"source": "server:/d"}]}))
+    assert not list(checks.mounts(shared | kinds({"name": "a", "queues": ["a"]})))
+    [line] = checks.mounts(shared | kinds({"name": "a", "queues": ["a"], "mounts": [{"source": "server:/d"}]}))
     assert line == (
         "/dioptra/data is wanted from /srv read-only by worker_tensorflow_cpu_mounts "
         "and server:/d read-only by worker_custom_kinds a; use another path, or the same source and options"
     )
-    assert not list(preflight.mounts(shared | kinds({"name": "a", "queues": ["a"], "mounts": []})))
+    assert not list(checks.mounts(shared | kinds({"name": "a", "queues": ["a"], "mounts": []})))
 
 
 def test_mounts_have_the_same_options_wherever_they_are_declared():
@@ -286,23 +286,23 @@ def test_mount_is_renewed_when_its_unit_is_newer(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("serial", "is_good"), [("1", True), (2, True), ("25%", True), ("0", False), ("two", False)])
 def test_rollouts_go_by_a_number_or_a_percentage(serial, is_good):
-    assert (list(preflight.rollout_serial({"topology_rollout_serial": serial})) == []) is is_good
+    assert (list(checks.rollout_serial({"topology_rollout_serial": serial})) == []) is is_good
 
 
 def test_rollouts_go_by_one_value_for_the_whole_inventory():
     groups = {"all": ["h1", "h2"]}
-    assert not list(preflight.scattered("h2", groups, lambda _host: {}))
+    assert not list(inventory_checks.scattered("h2", groups, lambda _host: {}))
     hosts = {"h1": {"topology_rollout_serial": "1"}, "h2": {}}
-    assert not list(preflight.scattered("h1", groups, hosts.get))
-    [line] = preflight.scattered("h2", groups, hosts.get)
+    assert not list(inventory_checks.scattered("h1", groups, hosts.get))
+    [line] = inventory_checks.scattered("h2", groups, hosts.get)
     assert line == "topology_rollout_serial: is not what it is on h1; set it once, in group_vars/all"
 
 
 def test_front_end_is_the_same_on_all_of_its_hosts():
     groups = {"all": ["h0", "h1", "h2"], "frontend": ["h1", "h2"]}
     hosts = {"h0": {}, "h1": {"frontend_ref": "v1"}, "h2": {"frontend_ref": "v2"}}
-    assert not list(preflight.scattered("h0", groups, hosts.get))
-    [line] = preflight.scattered("h2", groups, hosts.get)
+    assert not list(inventory_checks.scattered("h0", groups, hosts.get))
+    [line] = inventory_checks.scattered("h2", groups, hosts.get)
     assert line == "frontend_ref: is not what it is on h1; set it once, in group_vars/frontend"
 
 
@@ -337,15 +337,15 @@ def test_who_shares_data_stays_stopped_when_it_cannot_be_mounted_anew(monkeypatc
     ],
 )
 def test_queues_can_stand_in_a_command(queues, line):
-    assert list(preflight.queues(kinds({"name": "a", "queues": queues}))) == ([line] if line else [])
+    assert list(checks.queues(kinds({"name": "a", "queues": queues}))) == ([line] if line else [])
 
 
 def test_queues_are_named_for_all_kinds_or_none():
     spec = yaml.safe_load((ROOT / "roles/topology/meta/shared_settings.yml").read_text())["argument_specs"]
     option = spec["main"]["options"]["topology_worker_queues"]
     defaults = yaml.safe_load((ROOT / "roles/topology/defaults/main.yml").read_text())["topology_worker_queues"]
-    assert preflight.validated("topology_worker_queues", option, defaults)[1] == []
-    [error] = preflight.validated("topology_worker_queues", option, {"worker_tensorflow_cpu": ["tf"]})[1]
+    assert option_checks.validated("topology_worker_queues", option, defaults)[1] == []
+    [error] = option_checks.validated("topology_worker_queues", option, {"worker_tensorflow_cpu": ["tf"]})[1]
     assert "worker_pytorch_cpu" in error
 
 
@@ -378,11 +378,11 @@ def test_units_are_left_running_when_pins_do_not_resolve_or_install(tmp_path, mo
 
 def test_requirements_of_a_kind_are_there(tmp_path):
     file = tmp_path / "vision.txt"
-    (line,) = preflight.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": str(file)}))
+    (line,) = checks.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": str(file)}))
     assert f"there is no {file}" in line
     file.touch()
-    assert not list(preflight.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": str(file)})))
-    (line,) = preflight.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": "vision.txt"}))
+    assert not list(checks.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": str(file)})))
+    (line,) = checks.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": "vision.txt"}))
     assert "give the file's whole path" in line
 
 
@@ -391,10 +391,10 @@ def test_requirements_of_a_kind_are_there(tmp_path):
 
 def test_containers_can_be_units():
     fine = {"name": "pages", "image": "x", "command": "/bin/pages"}
-    assert list(preflight.containers({"containers_extra": [fine]})) == []
-    assert list(preflight.containers({"containers_extra": [fine, fine | {"command": "pages --all"}]})) == [
+    assert list(checks.containers({"containers_extra": [fine]})) == []
+    assert list(checks.containers({"containers_extra": [fine, fine | {"command": "pages --all"}]})) == [
         "containers_extra: pages is defined twice",
         "containers_extra: command of pages has no absolute path: pages --all",
     ]
-    [line] = preflight.containers({"containers_extra": [fine | {"name": "My Pages"}]})
+    [line] = checks.containers({"containers_extra": [fine | {"name": "My Pages"}]})
     assert line.startswith("containers_extra: name 'My Pages' is not")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import smoke_job
 
 from ..clients import Caller, Person, callers, job_options
 from ..conftest import ROOT, Lab
@@ -97,9 +97,9 @@ def test_running_job_ends_before_its_worker_changes(
     changed = ("-e", json.dumps(constraints | {"worker_tensorflow_cpu_environment": {"OMP_NUM_THREADS": "2"}}))
     found: dict[str, dict] = {}
     with monkeypatch.context() as patch:
-        patch.setattr(client, "TASKS", SLOW + client.TASKS)
+        patch.setattr(smoke_job, "TASKS", SLOW + smoke_job.TASKS)
         slow = options | {"name": "mlfleet-slow"}
-        job = threading.Thread(target=lambda: found.update(slow=client.run_jobs(slow)))
+        job = threading.Thread(target=lambda: found.update(slow=smoke_job.run_jobs(slow)))
         job.start()
         stores.ssh(HAS_A_JOB, host=APPLICATION)
         stores.converge("--tags", "worker_tensorflow_cpu", *changed)
@@ -108,7 +108,7 @@ def test_running_job_ends_before_its_worker_changes(
     assert "OMP_NUM_THREADS" in stores.ssh("cat /etc/mlfleet/dioptra-worker-tensorflow-cpu.env", host=APPLICATION)
     packages = "ls /opt/mlfleet/worker-tensorflow-cpu/lib/python3.11/site-packages"
     assert f"{PACKAGE}-2026.1.4.dist-info" in stores.ssh(packages, host=APPLICATION)
-    assert client.run_jobs(options)["wrong"] == []
+    assert smoke_job.run_jobs(options)["wrong"] == []
     stores.converge("--tags", "worker_tensorflow_cpu")
 
 

@@ -1,0 +1,293 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Accounts of Dioptra, with passwords that end after a year."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import Dioptra
+
+VALID_DAYS = 365  # what the API gives each password (DAYS_TO_EXPIRE_PASSWORD_DEFAULT of Dioptra 1.2.2)
+MAX_RENEW_DAYS = VALID_DAYS - 2  # a new password has one whole day less than it lasts
+SECONDS_A_DAY = 24 * 60 * 60
+HELPER = "mlfleet-renewal-"
+SAME_PASSWORD = "New password matches old password."
+
+
+@dataclass
+class Account:
+    """A declared account, as far as the API tells of it."""
+
+    declared: dict
+    api: Dioptra  # signed in, unless its password has expired
+    id: int
+    days_left: int = 0
+    password: str = ""  # what it has, where that is not the declared one
+
+    @property
+    def name(self) -> str:
+        return self.declared["name"]
+
+    @property
+    def object(self) -> str:
+        return f"user {self.name}"
+
+
+def passing_password(user: dict) -> str:
+    """What the account has for a moment while its password is renewed; a run that comes after a killed one knows it."""
+    return hmac.new(user["password"].encode(), f"mlfleet {user['name']}".encode(), hashlib.sha256).hexdigest()
+
+
+def former_passwords(user: dict) -> list[str]:
+    return [passing_password(user), *filter(None, [user.get("previous_password")])]
+
+
+def wrong_password(name: str) -> str:
+    return (
+        f"user {name}: it exists, but not with the declared password; declare the former one as previous_password, "
+        "or sign in and change it (POST /api/v1/users/current/password)"
+    )
+
+
+def create_user(api: Dioptra, user: dict) -> bool:
+    """Registers the account and proves it. False when its name is taken, HttpError when its e-mail address is."""
+    name, password = user["name"], user["password"]
+    body = {"username": name, "email": user["email"], "password": password, "confirmPassword": password}
+    answer = api.ask("POST", "/users/", body)
+    if answer.status == 409:
+        taken = answer.data.get("detail", {}).get("entity_attributes", {})
+        if "email_address" in taken:
+            raise HttpError(
+                f"user {name}: another account has the e-mail address {user['email']}; declare one of its own"
+            )
+        return False
+    if answer.status >= 400:
+        raise HttpError(f"user {name}: the API refused it with {answer.status}: {answer.reason}")
+    if not api.signs_in(name, password):
+        raise HttpError(f"user {name}: created, but cannot sign in")
+    return True
+
+
+def change_password(api: Dioptra, account: Account, old: str, new: str) -> None:
+    """Signs out all of the account's sessions, this one included if it is one of them."""
+    body = {"oldPassword": old, "newPassword": new, "confirmNewPassword": new}
+    answer = api.ask("POST", f"/users/{account.id}/password", body)
+    if answer.status >= 400:
+        raise HttpError(f"{account.object}: the API refused a change of its password: {answer.reason}")
+    if not account.api.signs_in(account.name, new):
+        raise HttpError(f"{account.object}: its password was changed, but it cannot sign in")
+
+
+def has_password(api: Dioptra, number: int, password: str) -> bool:
+    """Whether an account has this password, expired or not: the API refuses to change it to itself, and says why."""
+    body = {"oldPassword": password, "newPassword": password, "confirmNewPassword": password}
+    return api.ask("POST", f"/users/{number}/password", body).reason.endswith(SAME_PASSWORD)
+
+
+def own_account(options: dict, user: dict, password: str) -> Account | None:
+    """The account by its own session; None if it does not sign in."""
+    api = Dioptra(options)
+    if not api.signs_in(user["name"], password):
+        return None
+    current = api.call("GET", "/users/current")
+    left = datetime.fromisoformat(current["passwordExpiresOn"])
+    left = left if left.tzinfo else left.replace(tzinfo=UTC)
+    days = int((left - datetime.now(UTC)).total_seconds() // SECONDS_A_DAY)
+    return Account(user, api, current["id"], days, "" if password == user["password"] else password)
+
+
+def other_account(options: dict, user: dict, someone: Dioptra) -> Account | None:
+    """The account as another one sees it, for it does not sign in itself; None if there is none."""
+    found = someone.find("/users/", user["name"], field="username")
+    if found is None:
+        return None
+    for password in (user["password"], *former_passwords(user)):
+        if has_password(someone, found["id"], password):
+            return Account(user, Dioptra(options), found["id"], -1, "" if password == user["password"] else password)
+    raise HttpError(wrong_password(user["name"]))
+
+
+def find_accounts(options: dict, users: list[dict], someone: Dioptra | None = None) -> dict[str, Account]:
+    """Those that exist. Only who is signed in may look for others, so on an empty API nobody is told more than "no"."""
+    found = {}
+    for user in users:
+        for password in (user["password"], *former_passwords(user)):
+            if account := own_account(options, user, password):
+                found[user["name"]] = account
+                break
+    someone = someone or next((account.api for account in found.values()), None)
+    for user in users if someone else []:
+        if user["name"] not in found and (account := other_account(options, user, someone)):
+            found[user["name"]] = account
+    return found
+
+
+def reopen(account: Account, someone: Dioptra) -> None:
+    """Has somebody else change an expired password, which its owner cannot; what is left to do, she can."""
+    passing = passing_password(account.declared)
+    old = account.password or account.declared["password"]
+    new = account.declared["password"] if old == passing else passing
+    change_password(someone, account, old, new)
+    account.password = "" if old == passing else passing
+    account.days_left = VALID_DAYS
+
+
+def renew(account: Account) -> None:
+    """Makes the declared password the account's for another year; the API refuses to change it to itself."""
+    declared = account.declared["password"]
+    if not account.password:
+        account.password = passing_password(account.declared)
+        change_password(account.api, account, declared, account.password)
+    change_password(account.api, account, account.password, declared)
+
+
+def helper_password(user: dict) -> str:
+    return hmac.new(user["password"].encode(), HELPER.encode(), hashlib.sha256).hexdigest()
+
+
+def make_helper(options: dict, user: dict) -> Dioptra:
+    """An account for the moment in which all others have expired. The API gives no name twice, so each has its own."""
+    name, api = f"{HELPER}{secrets.token_hex(4)}", Dioptra(options)
+    email = f"{name}@{user['email'].rpartition('@')[2]}"
+    create_user(api, {"name": name, "email": email, "password": helper_password(user)})
+    return api
+
+
+def remove_helpers(options: dict, user: dict, someone: Dioptra) -> None:
+    password = helper_password(user)
+    for name in [other["username"] for other in someone.pages("/users/") if other["username"].startswith(HELPER)]:
+        api = Dioptra(options)
+        if api.signs_in(name, password):
+            api.call("DELETE", "/users/current", {"password": password})
+
+
+def remove(account: Account, someone: Dioptra) -> None:
+    """Has the account delete itself, for the API lets nobody else; an expired password is changed first."""
+    if account.days_left < 0:
+        reopen(account, someone)
+    account.api.call("DELETE", "/users/current", {"password": account.password or account.declared["password"]})
+
+
+def undeclared(declared: list[dict], someone: Dioptra | None) -> list[dict]:
+    """Accounts that nobody declared. No command removes them: who knows the password declares them absent."""
+    names = {user["name"] for user in declared}
+    others = [user["username"] for user in someone.pages("/users/")] if someone else []
+    return [stray("Dioptra account", name) for name in others if name not in names and not name.startswith(HELPER)]
+
+
+def converge_users(options: dict, check_mode: bool) -> dict:
+    """Those that are to be present, then those that are to be absent."""
+    declared = options["users"]
+    present, absent = ([user for user in declared if user["state"] == state] for state in ("present", "absent"))
+    result, someone = provide_users({**options, "users": present}, check_mode)
+    try:
+        leaving = find_accounts(options, absent, someone).values()
+    except NotRunningError:
+        if not check_mode:
+            raise
+        leaving = []
+    for account in leaving if not check_mode else []:
+        remove(account, someone)
+    result["changes"] += [account.object for account in leaving]
+    result["diff"]["before"] |= {account.object: {"email": account.declared["email"]} for account in leaving}
+    others = undeclared(declared, someone)
+    return result | {"changed": bool(result["changes"]), "undeclared": others}
+
+
+def provide_users(options: dict, check_mode: bool) -> tuple[dict, Dioptra | None]:
+    """The result, and a session of one of them where there is one."""
+    users, bound = options["users"], options["renew_days"]
+    if not 0 <= bound <= MAX_RENEW_DAYS:
+        raise HttpError(f"renew_days {bound}: it is to be from 0 to {MAX_RENEW_DAYS}, for a password lasts a year")
+    found: dict[str, Account] = {}
+    made: list[dict] = []
+    someone = helper = None
+    try:
+        found = find_accounts(options, users)
+    except NotRunningError:
+        if not check_mode:
+            raise
+    try:
+        if users and not found and not check_mode:
+            # Either there are none, or all have expired: who registers the first one sees which.
+            someone = Dioptra(options)
+            if create_user(someone, users[0]):
+                made = users[:1]
+            else:
+                someone = helper = make_helper(options, users[0])
+            found = find_accounts(options, users, someone)
+        missing = [user for user in users if user["name"] not in found or user in made]
+        due, warnings = sort_out([found[user["name"]] for user in users if user["name"] in found], bound)
+        before = {account.object: {"password": told(account)} for account in due}
+        if not check_mode:
+            for user in missing:
+                if user not in made and not create_user(Dioptra(options), user):
+                    raise HttpError(wrong_password(user["name"]))
+            renew_all(options, due, someone or session(found))
+    except HttpError:
+        if helper:
+            remove_helpers(options, users[0], helper)
+        raise
+    after = {account.object: {"password": f"as declared, for {VALID_DAYS} days"} for account in due}
+    after |= {f"user {user['name']}": {"email": user["email"], "password": "as declared"} for user in missing}
+    result = {"changed": bool(after), "changes": list(after), "diff": {"before": before, "after": after}}
+    return result | ({"warnings": warnings} if warnings else {}), session(found) or (someone if made else None)
+
+
+def session(found: dict[str, Account]) -> Dioptra | None:
+    return next((account.api for account in found.values() if account.days_left >= 0), None)
+
+
+def renew_all(options: dict, due: list[Account], someone: Dioptra | None) -> None:
+    for account in due:
+        if account.days_left < 0:
+            reopen(account, someone)
+    # From here on all can sign in, so a helper goes now: a run that is killed before leaves an account that is due.
+    if due:
+        remove_helpers(options, options["users"][0], due[0].api)
+    for account in due:
+        if account.password != "" or account.days_left < VALID_DAYS:
+            renew(account)
+
+
+def sort_out(accounts: list[Account], bound: int) -> tuple[list[Account], list[str]]:
+    """The accounts that get their declared password (again), and what is to be said of the others."""
+    due, warnings = [], []
+    are_jobs_running = None
+    for account in accounts:
+        if account.password:
+            due.append(account)
+        elif account.days_left > bound:
+            continue
+        elif not account.declared["renew"]:
+            if account.days_left < 0:
+                raise HttpError(f"{account.object}: its password has expired; renew: true renews it")
+            warnings.append(f"{account.object}: {told(account)}, and it is not to be renewed here")
+        elif account.days_left < 1:
+            due.append(account)
+        else:
+            if are_jobs_running is None:
+                are_jobs_running = account.api.has_running_jobs()
+            if are_jobs_running:
+                warnings.append(
+                    f"{account.object}: {told(account)}; it is renewed on its last day, or by a run that finds no job "
+                    "running, for jobs would be signed out"
+                )
+            else:
+                due.append(account)
+    return due, warnings
+
+
+def told(account: Account) -> str:
+    if account.password:
+        return "another one"
+    return f"expires in {account.days_left} days" if account.days_left >= 0 else "expired"

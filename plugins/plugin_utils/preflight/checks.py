@@ -1,0 +1,333 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the options of a host mean together: each check takes their values and gives a line for each error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.users import MAX_RENEW_DAYS
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import DEFAULT_PATH, Mount
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
+
+SERIAL = re.compile(r"[1-9][0-9]*%?")
+ROLLOUT_SETTINGS = ("topology_rollout_serial", "topology_worker_rollout_serial")
+# What PostgreSQL takes without surprise; the hyphen because the documents name a database mlflow-tracking.
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+PREDEFINED_ROLE = re.compile(r"postgres|pg_.*")
+PORTS = range(1, 65536)
+PRIVILEGED_PORTS = range(1, 1024)
+# Names units, files and queues without quoting.
+KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+# Stands unquoted in a unit's command.
+QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+# Without extras and addresses, which the environment could not compare with what is installed.
+PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*( *;.*)?")
+MOUNTS_OPTION = re.compile(r"worker_\w+_mounts")
+SET_SIZES = range(2, 17)  # drives of an erasure set of MinIO
+# What pgAdmin takes for an address, and domains of which it lets in nobody: those of its library, email_validator.
+EMAIL = re.compile(
+    r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@([^\W_]([\w-]*[^\W_])?\.)+[^\W\d_][\w-]*[^\W\d_]"
+)
+RESERVED_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion", "test")
+# As dpkg lists one; apt takes architectures, versions and more in its place, and then it is never there.
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*([a-z0-9]|\+\+)")
+# Settings of a service's own that the project decides, and what is to be set in their place.
+NOBODYS = "is the deployment's own; leave it out"
+DECIDED = {
+    "postgres_settings": {
+        "port": "topology_postgres_port",
+        "listen_addresses": "postgres_listen_address",
+        "ssl(_.*)?": "topology_postgres_tls_mode",
+        "data_directory|(config|hba|ident|external_pid)_file|unix_socket_directories|include.*": "",
+    },
+    "redis_settings": {
+        "port": "topology_redis_port",
+        "bind": "redis_listen_address",
+        "tls-.*": "topology_redis_tls_mode",
+        "user|requirepass": "redis_users_extra",
+        "dir|aclfile|include|daemonize|supervised|pidfile": "",
+    },
+    "restapi_gunicorn_settings": {
+        "bind": "restapi_listen_address, topology_restapi_port",
+        "certfile|keyfile|ca_certs|ciphers|ssl_version": "topology_restapi_tls_mode",
+        "daemon|pidfile|chdir|user|group|wsgi_app|config": "",
+    },
+    "minio_environment": {
+        "MINIO_ROOT_USER": "topology_minio_root_user",
+        "MINIO_ROOT_PASSWORD": "topology_secret_minio_root",
+        "MINIO_VOLUMES": "minio_pools",
+        "MINIO_ADDRESS": "minio_listen_address, topology_minio_port",
+        "MINIO_CONSOLE_ADDRESS": "topology_minio_console_port",
+        "MINIO_OPTS|MINIO_CONFIG_ENV_FILE": "",
+    },
+}
+# Lists of the wiring and of the user that make one, and what its entries are known by.
+IDENTITIES = (
+    ("topology_mlflow_users", "mlflow_users_extra", "name"),
+    ("topology_dioptra_users", "restapi_users_extra", "name"),
+    ("topology_dioptra_users", "restapi_users_extra", "email"),
+    ("topology_postgres_databases", "pgadmin_servers_extra", "name"),
+)
+
+
+def database_names(values: Values) -> Iterator[str]:
+    for option, entry in _entries(values, "postgres_databases"):
+        for key in ("name", "owner"):
+            name = entry.get(key)
+            if isinstance(name, str) and not IDENTIFIER.fullmatch(name):
+                yield (
+                    f"{option}: {key} {name!r} is no identifier: at most 63 letters, digits, _ and -, "
+                    "of which the first is a letter or _"
+                )
+            elif key == "owner" and PREDEFINED_ROLE.fullmatch(str(name)):
+                yield f"{option}: owner {name} is PostgreSQL's own, and would lose its rights; name another"
+
+
+def ports(values: Values) -> Iterator[str]:
+    for name, value in values.items():
+        if name.endswith("_port") and isinstance(value, int) and value not in PORTS:
+            yield f"{name}: {value} is no port ({PORTS[0]} to {PORTS[-1]})"
+
+
+def addresses(values: Values) -> Iterator[str]:
+    # Services bind and name endpoints as IPv4 addresses and names only.
+    if ":" in str(values.get("topology_address", "")):
+        yield "topology_address: IPv6 addresses are not supported; give a name or an IPv4 address"
+
+
+def pools(values: Values) -> Iterator[str]:
+    """Each host of MinIO's is in a pool, and each of its volumes in one."""
+    hosts, declared = values.get("topology_minio_hosts"), values.get("minio_pools")
+    if not isinstance(hosts, list) or not isinstance(declared, list):
+        return
+    drives = [(host, volume) for pool in declared for host in pool["hosts"] for volume in pool["volumes"]]
+    members = {host for host, _volume in drives}
+    yield from (f"minio_pools: {host} is not in group minio" for host in sorted(members - set(hosts)))
+    yield from (f"minio_pools: {host} of group minio is in no pool" for host in sorted(set(hosts) - members))
+    parity = values.get("minio_parity") or 0
+    for pool in declared:
+        count = len(pool["hosts"]) * len(pool["volumes"])
+        # MinIO makes the largest sets that divide a pool evenly.
+        largest = max((size for size in SET_SIZES if count % size == 0), default=1)
+        if count > 1 and largest == 1:
+            yield f"minio_pools: {count} drives cannot be divided into sets of 2 to 16; use another number"
+        elif parity > largest // 2:
+            yield f"minio_parity: {parity} drives cannot be lost of {largest}; at most half of a set, {largest // 2}"
+        if count == 1 and len(declared) > 1:
+            yield "minio_pools: a pool of one drive cannot be extended by another"
+    for host, volume in sorted({drive for drive in drives if drives.count(drive) > 1}):
+        yield f"minio_pools: {volume} on {host} is declared twice"
+
+
+def site_routes(values: Values) -> Iterator[str]:
+    for option, site in _entries(values, "nginx_sites"):
+        for route in site.get("routes") or []:
+            if not any(route.get(key) for key in ("upstream", "redirect", "directory")) and not site.get("servers"):
+                answers = "neither upstream nor redirect nor directory nor servers"
+                yield f"{option}: {site.get('name')} {route.get('path')} has {answers}"
+
+
+def frontend_hosts(values: Values) -> Iterator[str]:
+    for host in values.get("topology_frontend_hosts") or []:
+        if host not in (values.get("topology_nginx_hosts") or [host]):
+            yield f"group frontend: {host} is not in group nginx, which serves the front end's files"
+
+
+def custom_kinds(values: Values) -> Iterator[str]:
+    """Kinds of workers that the inventory defines are nobody else's, and can be installed."""
+    fixed = {group.removeprefix("worker_").replace("_", "-") for group in _queues_of_groups(values)}
+    kinds = values.get("worker_custom_kinds") or []
+    names = [kind["name"] for kind in kinds]
+    yield from _unit_names("worker_custom_kinds", names)
+    for name in dict.fromkeys(names):
+        if name in fixed:
+            yield f"worker_custom_kinds: {name} is the kind of group worker_{name.replace('-', '_')}; use another name"
+    for kind in kinds:
+        file = kind.get("requirements_file")
+        if file and not (file.startswith("/") and Path(file).is_file()):
+            yield f"worker_custom_kinds: {kind['name']}: there is no {file}; give the file's whole path"
+        for package in kind.get("packages") or []:
+            if not PIN.fullmatch(package):
+                yield f"worker_custom_kinds: package {package!r} of {kind['name']} is not pinned like name==1.2.3"
+
+
+def _unit_names(option: str, names: Sequence[str]) -> Iterator[str]:
+    for name in dict.fromkeys(names):
+        if not KIND.fullmatch(name):
+            yield f"{option}: name {name!r} is not at most 40 lower-case letters, digits and inner hyphens"
+        if names.count(name) > 1:
+            yield f"{option}: {name} is defined twice"
+
+
+def containers(values: Values) -> Iterator[str]:
+    """Containers of the user's own can be units, and their programs found."""
+    declared = values.get("containers_extra") or []
+    yield from _unit_names("containers_extra", [container["name"] for container in declared])
+    for container in declared:
+        if not container["command"].startswith("/"):
+            yield f"containers_extra: command of {container['name']} has no absolute path: {container['command']}"
+
+
+def queues(values: Values) -> Iterator[str]:
+    """Each kind of workers listens to something that can be named in its command."""
+    listened = {f"topology_worker_queues {group}": names for group, names in _queues_of_groups(values).items()}
+    for kind in values.get("worker_custom_kinds") or []:
+        listened[f"worker_custom_kinds {kind['name']}"] = kind["queues"]
+    for kind, names in listened.items():
+        if not names:
+            yield f"{kind}: has no queue; name one"
+        yield from (
+            f"{kind}: queue {name!r} has other signs than letters, digits, . _ : and -"
+            for name in names
+            if not QUEUE.fullmatch(str(name))
+        )
+
+
+def _queues_of_groups(values: Values) -> Mapping[str, list[str]]:
+    return values.get("topology_worker_queues") or {}
+
+
+def identities(values: Values) -> Iterator[str]:
+    """Of two entries that are known by the same the later one would win in silence, or be refused by the service."""
+    for wiring, extra, key in IDENTITIES:
+        if extra in values:
+            entries = [*(values.get(wiring) or []), *(values[extra] or [])]
+            known = [entry[key] for entry in entries if entry.get("clients") != []]
+            for value in dict.fromkeys(known):
+                if known.count(value) > 1:
+                    yield f"{extra}: {key} {value} is declared twice; give each entry its own"
+
+
+def pgadmin_account(values: Values) -> Iterator[str]:
+    """pgAdmin makes any account, but signs in none whose address it refuses."""
+    if "pgadmin_settings" not in values:
+        return
+    email = str(values.get("topology_pgadmin_email"))
+    allowed = (values["pgadmin_settings"] or {}).get("ALLOW_SPECIAL_EMAIL_DOMAINS") or []
+    domain = email.rpartition(".")[2].lower()
+    if not EMAIL.fullmatch(email):
+        yield f"topology_pgadmin_email: {email!r} is no e-mail address; give one like admin@example.org"
+    elif domain in RESERVED_DOMAINS and domain not in (allowed.split(",") if isinstance(allowed, str) else allowed):
+        yield (
+            f"topology_pgadmin_email: pgAdmin signs in nobody of the reserved domain {domain}; give another address, "
+            f"or set pgadmin_settings: {{ALLOW_SPECIAL_EMAIL_DOMAINS: [{domain}]}}"
+        )
+
+
+def packages(values: Values) -> Iterator[str]:
+    for name in values.get("host_packages_extra") or []:
+        if not PACKAGE.fullmatch(name):
+            yield f"host_packages_extra: {name!r} is no plain name of a package; leave out its version and architecture"
+
+
+def decided_settings(values: Values) -> Iterator[str]:
+    """Settings of services that would contradict what the rest of the deployment is told."""
+    for option, decided in DECIDED.items():
+        for name in values.get(option) or {}:
+            for pattern, instead in decided.items():
+                if re.fullmatch(pattern, str(name), re.IGNORECASE):
+                    yield f"{option}: {name} {f'is set by {instead}' if instead else NOBODYS}"
+
+
+def password_renewal(values: Values) -> Iterator[str]:
+    days = values.get("restapi_password_renew_days")  # nothing where its type is wrong
+    if days is not None and not 0 <= days <= MAX_RENEW_DAYS:
+        yield f"restapi_password_renew_days: {days} is not from 0 to {MAX_RENEW_DAYS}, for a password lasts a year"
+
+
+def rollout_serial(values: Values) -> Iterator[str]:
+    for name in ROLLOUT_SETTINGS:
+        serial = values.get(name, "1")
+        if not SERIAL.fullmatch(str(serial)):
+            yield f"{name}: {serial!r} is neither a number of hosts from 1 nor a percentage such as 25%"
+
+
+def mounts(values: Values) -> Iterator[str]:
+    """Data mounts can be made, and those at one path are the same for all kinds of workers on the host."""
+    declared = {name: value for name, value in values.items() if MOUNTS_OPTION.fullmatch(name)}
+    for kind in values.get("worker_custom_kinds") or []:
+        own = kind.get("mounts")
+        declared[f"worker_custom_kinds {kind['name']}"] = values.get("topology_worker_mounts") if own is None else own
+    for container in values.get("containers_extra") or []:
+        declared[f"containers_extra {container['name']}"] = container.get("mounts")
+    drives = [volume.rstrip("/") for pool in values.get("minio_pools") or [] for volume in pool["volumes"]]
+    at: dict[str, dict[Mount, str]] = {}
+    for name, entries in declared.items():
+        for mount in map(Mount.of, entries or []):
+            yield from (f"{name}: {problem}" for problem in mount.problems())
+            yield from (
+                f"{name}: path {mount.path} overlaps with MinIO's {drive}; use another, such as {DEFAULT_PATH}"
+                for drive in drives
+                if mount.overlaps(drive)
+            )
+            at.setdefault(mount.path, {}).setdefault(mount, name)
+    for path, users in at.items():
+        if len(users) > 1:
+            wishes = " and ".join(f"{mount.described} by {name}" for mount, name in users.items())
+            yield f"{path} is wanted from {wishes}; use another path, or the same source and options"
+
+
+CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
+    addresses,
+    containers,
+    custom_kinds,
+    database_names,
+    decided_settings,
+    frontend_hosts,
+    identities,
+    mounts,
+    packages,
+    password_renewal,
+    pgadmin_account,
+    pools,
+    ports,
+    queues,
+    rollout_serial,
+    site_routes,
+)
+
+
+def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
+    """Ports that two of a host's services want: topology's, and those of nginx's sites, which all stand there."""
+    wanted: dict[int, dict[str, None]] = {}
+    for _service, name, port, _address in wanted_ports(values, services):
+        wanted.setdefault(port, {})[name] = None
+    for port, names in wanted.items():
+        if len(names) > 1:
+            yield f"port {port} is wanted by {' and by '.join(names)}; give each a port of its own"
+
+
+def privileged_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
+    """Ports that the user of a service in a container may not open."""
+    for service, name, port, _address in wanted_ports(values, services):
+        runtime = f"topology_{service}_runtime"
+        if port in PRIVILEGED_PORTS and values.get(runtime) == "docker":
+            yield f"{name}: port {port} is for root alone; use one from {PRIVILEGED_PORTS.stop}, or {runtime}: bare"
+
+
+def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str, str, int, str]]:
+    """Service, what names the port, the port, and the address that listens; of nginx those of its sites."""
+    for service in services:
+        for name, port in values.items():
+            is_used = values.get(f"{name.removesuffix('_port')}_enabled", True)
+            if name.startswith(f"topology_{service}_") and name.endswith("_port") and service != "nginx" and is_used:
+                yield service, name, port, str(values.get(f"{service}_listen_address"))
+    for _option, site in _entries(values, "nginx_sites"):
+        if site.get("backends") != []:
+            address = str(site.get("listen_address") or values.get("nginx_listen_address"))
+            for port in dict.fromkeys((site.get("port"), site.get("http_port"))):
+                if port is not None:
+                    yield "nginx", f"nginx site {site.get('name')}", port, address
+
+
+def _entries(values: Values, list_name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The dictionaries in every list of this family: the role's, the wiring's and the user's."""
+    for option, value in values.items():
+        if list_name in option and isinstance(value, list):
+            yield from ((option, entry) for entry in value if isinstance(entry, Mapping))

@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the facts of a host say against its roles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import overlap
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.checks import wanted_ports
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
+
+SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
+MINIMUM_PYTHON = "3.11"
+SERVICE_MANAGER = "systemd"
+ALWAYS_RUNNING = "systemd-journald"
+# Those that say where a host's services listen.
+PORT_OPTIONS = re.compile(r"topology_\w+_(port|enabled)|\w+_listen_address|nginx_sites_\w+")
+
+
+def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[str, list[str]]) -> Iterator[str]:
+    """What the roles cannot run on. C(python_versions) has the roles that want certain ones."""
+    if "distribution" not in facts:
+        yield "facts are missing: gather them before preflight"
+        return
+    distribution, release = facts["distribution"], facts.get("distribution_major_version", "")
+    if release not in SUPPORTED_RELEASES.get(distribution, []):
+        supported = [f"{name} {' or '.join(releases)}" for name, releases in SUPPORTED_RELEASES.items()]
+        yield f"{distribution} {release} is not supported: use {', '.join(supported)}"
+    if facts.get("service_mgr") != SERVICE_MANAGER:
+        yield f"services are managed by {facts.get('service_mgr', 'nothing')}: {SERVICE_MANAGER} is needed"
+    version = facts.get("python", {}).get("version", {})
+    major, minor = int(version.get("major", 0)), int(version.get("minor", 0))
+    if (major, minor) < tuple(int(part) for part in MINIMUM_PYTHON.split(".")):
+        yield f"Python {MINIMUM_PYTHON} or newer is needed, {host} has {major}.{minor}"
+    for role, wanted in python_versions.items():
+        if f"{major}.{minor}" not in wanted:
+            yield f"{role} needs Python {' or '.join(wanted)}, {host} has {major}.{minor}"
+
+
+def idle_services(units: Mapping[str, str], facts: Mapping[str, Any]) -> set[str]:
+    """Services whose unit does not run; C(units) has the unit of each."""
+    if ALWAYS_RUNNING not in facts.get("running_units", {}):
+        return set()  # the host shows nobody others' processes, so that who has a port cannot be said
+    return {service for service, users in _users(units, facts).items() if not users}
+
+
+def _users(units: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, list[int]]:
+    running = facts.get("running_units", {})
+    return {service: running.get(unit, []) for service, unit in units.items()}
+
+
+def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, Any]) -> Iterator[str]:
+    """Ports that another program has of those that idle services want.
+
+    Args:
+        values: options that PORT_OPTIONS matches.
+        units: the host's services with the unit of each.
+        facts: the host's, of M(mlfleet.stack.host_facts).
+    """
+    idle = idle_services(units, facts)
+    # Another service of ours may leave its port in this run.
+    ours = {user for users in _users(units, facts).values() for user in users if user}
+    for service, name, port, address in wanted_ports(values, units):
+        for found in facts.get("listeners", []) if service in idle else []:
+            if found["port"] != port or not overlap(address, found["address"]):
+                continue
+            is_same_user = units[service].startswith(found["user"])
+            other = _other_instance(units[service], facts) if is_same_user else None
+            # A container goes on when its unit does not, and is mended in this run.
+            if other or not (is_same_user or found["uid"] in ours):
+                taken = f"port {port}, which {name} wants, is taken by {other or 'a program of user ' + found['user']}"
+                stop = f" with systemctl disable --now {other}" if other else ""
+                yield f"{taken}: stop that one{stop}, or set another port"
+                break
+
+
+def _other_instance(unit: str, facts: Mapping[str, Any]) -> str | None:
+    """The unit of another version, which runs as the same user."""
+    template, is_instance, _name = unit.partition("@")
+    running = facts.get("running_units", {})
+    return next((name for name in sorted(running) if is_instance and name.startswith(f"{template}@")), None)

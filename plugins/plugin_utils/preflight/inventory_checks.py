@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What groups and hosts of the inventory say against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import gpu_placement
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.checks import ROLLOUT_SETTINGS
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
+
+GPU_GROUP = "gpu"
+NO_TOOLKIT = (
+    "containers get GPUs from the NVIDIA Container Toolkit, which is missing: install it, "
+    "or set topology_worker_runtime: bare"
+)
+WORKER_PREFIX = "dioptra-worker-"
+# What is read for a whole group at once: by a play before it has a host, or on the controller.
+SHARED_SETTINGS = {
+    "all": ROLLOUT_SETTINGS,
+    "frontend": (
+        *("frontend_source", "frontend_checksum", "frontend_ref", "frontend_directory", "frontend_build_command"),
+        *("frontend_output_directory", "frontend_node", "frontend_version"),
+    ),
+    "minio": ("minio_version", "minio_release", "minio_binary_url", "minio_binary_sha256"),
+    "restapi": ("restapi_resources",),
+}
+
+
+def flattened(wishes: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    """What the workers of a host want of its GPUs, in the order of their roles."""
+    return [wish for mine in wishes.values() for wish in mine]
+
+
+def gpu_holders(environment_files: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], Sequence[str]]:
+    """Worker and instance in place of each instance's file, such as dioptra-worker-pytorch-gpu/1.env."""
+    paths = {Path(file): gpus for file, gpus in environment_files.items()}
+    return {(path.parent.name.removeprefix(WORKER_PREFIX), path.stem): gpus for path, gpus in paths.items()}
+
+
+def gpu_problems(wishes: Sequence[Mapping[str, Any]], groups: Iterable[str]) -> Iterator[str]:
+    """Wishes that make no sense, and workers that want GPUs on a host that is not said to have any."""
+    try:
+        gpu_placement.check(wishes)
+    except gpu_placement.PlacementError as error:
+        yield str(error)
+    workers = [wish["worker"] for wish in wishes if wish["count"] and wish["gpus"] not in (0, "0", [])]
+    if workers and GPU_GROUP not in groups:
+        yield f"{', '.join(workers)} on a host without GPUs: add it to group {GPU_GROUP}, or set their gpus to 0"
+
+
+def empty_groups(required: Mapping[str, list[str]], groups: Mapping[str, list[str]], inventory: str) -> Iterator[str]:
+    """Groups without a host that a role cannot do without. C(required) has the roles that need some."""
+    for role, names in required.items():
+        for group in names:
+            if not groups.get(group):
+                yield f"{role} needs group {group}, which has no host: add one to {inventory}, see inventories/single"
+
+
+def crowded_groups(maxima: Mapping[str, int], groups: Mapping[str, list[str]]) -> Iterator[str]:
+    """Groups with more hosts than their role can share the work with."""
+    for role, maximum in maxima.items():
+        if len(groups[role]) > maximum:
+            yield f"group {role} has hosts {', '.join(groups[role])}: at most {maximum} is supported"
+
+
+def unknown_workers(roles: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:
+    """Groups that count as workers, with hosts of no kind: neither a role's own nor made of such."""
+    kinds = [role for role in roles if role.startswith("worker_")]
+    of_a_kind = {host for kind in kinds for host in groups.get(kind, ())}
+    for group in sorted(name for name in groups if name.startswith("worker")):
+        if idle := [host for host in groups[group] if host not in of_a_kind]:
+            yield f"group {group}: no workers would run on {', '.join(idle)}; the kinds are {', '.join(kinds)}"
+
+
+def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:
+    """What keeps a host of group drift from signing in on this one, which it does as the inventory alone says."""
+    if groups.get("drift"):
+        if not values.get("ansible_user"):
+            yield "ansible_user: is not in the inventory; say there as whom the host of group drift signs in"
+        if values.get("ansible_become") and values.get("ansible_user") != "root":
+            yield "ansible_become: does not go with a host in group drift; leave it out, since roles become root anyway"
+
+
+def scattered(host: str, groups: Mapping[str, Sequence[str]], declared: Callable[[str], Values]) -> Iterator[str]:
+    """What the inventory says of a host otherwise than of the first one of a group that shares it.
+
+    C(declared) has a host's variables before they are rendered, for some can be rendered in a role alone.
+    """
+    for group, names in SHARED_SETTINGS.items():
+        members = groups.get(group, ())
+        if host in members and host != members[0]:
+            mine, first = declared(host), declared(members[0])
+            for name in names:
+                if mine.get(name) != first.get(name):
+                    yield f"{name}: is not what it is on {members[0]}; set it once, in group_vars/{group}"
+
+
+def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:
+    if names := ", ".join(missing):
+        yield f"secrets are missing: {names} – run: mlfleet init {inventory}"  # noqa: RUF001
+    for name, problem in malformed.items():
+        yield (
+            f"{name} {problem}: remove it from group_vars/all/vault.yml with ansible-vault edit, "
+            f"then run: mlfleet init {inventory}"
+        )
+
+
+def inventory_directory(sources: Iterable[str], fallback: str | None, cwd: Path) -> str:
+    """The inventory as the user would name it."""
+    paths = [cwd / source for source in [*sources, fallback or "."]]
+    path = next((path for path in paths if path.exists()), cwd)
+    directory = path if path.is_dir() else path.parent
+    return str(directory.relative_to(cwd) if directory.is_relative_to(cwd) else directory)

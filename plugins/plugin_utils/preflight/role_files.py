@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Roles as their files declare them, and in what order they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+COMMON_ROLE = "host"
+
+Values = Mapping[str, Any]
+
+
+class UnsetError(Exception):
+    """Neither the inventory nor a default says anything about the option."""
+
+
+class UnresolvableError(Exception):
+    """The option's value cannot be had; the text says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Role:
+    """A role's interface, as its files declare it."""
+
+    name: str
+    path: Path
+    options: Mapping[str, Any]
+    defaults: Values
+    vars: Values
+    dependencies: list[str]
+    is_building_block: bool = False  # what it requires, the role that uses it gives
+
+
+def roles_of_host(roles: Iterable[str], groups: Iterable[str]) -> list[str]:
+    """A group is a role; the role host is everybody's."""
+    mine = {COMMON_ROLE, *groups}
+    return [role for role in roles if role in mine]
+
+
+def load_roles(names: Iterable[str], roles_dir: Path, read: Callable[[Path], Any]) -> list[Role]:
+    """The roles and, before each, what it depends on or uses. C(read) gives a YAML file's data, or nothing."""
+    loaded: dict[str, Role | None] = {}
+
+    def load(name: str, is_building_block: bool = False) -> None:
+        if name in loaded:
+            return
+        loaded[name] = None
+        role = replace(_load_role(roles_dir / name, read), is_building_block=is_building_block)
+        for dependency in role.dependencies:
+            load(dependency)
+        for building_block in role.vars.get(f"__{name}_uses", []):
+            load(building_block, is_building_block=True)
+        del loaded[name]
+        loaded[name] = role
+
+    for name in names:
+        load(name)
+    return [role for role in loaded.values() if role]
+
+
+def _load_role(path: Path, read: Callable[[Path], Any]) -> Role:
+    if not path.is_dir():
+        raise LookupError(f"there is no role {path.name} in {path.parent}")
+
+    def load(file: str) -> dict[str, Any]:
+        return read(path / file) or {}
+
+    dependencies = load("meta/main.yml").get("dependencies") or []
+    specs = load("meta/argument_specs.yml") or load("meta/shared_settings.yml")
+    entry_points = specs.get("argument_specs", {}).values()
+    options = {name: option for entry in entry_points for name, option in (entry.get("options") or {}).items()}
+    names = [entry if isinstance(entry, str) else entry.get("role") or entry["name"] for entry in dependencies]
+    return Role(
+        name=path.name,
+        path=path,
+        options=options,
+        defaults=load("defaults/main.yml"),
+        vars=load("vars/main.yml"),
+        dependencies=[name.rpartition(".")[2] for name in names],
+    )
