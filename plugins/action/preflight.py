@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible_collections.mlfleet.stack.plugins.filter.topology import UNITS, unreachable
+from ansible_collections.mlfleet.stack.plugins.filter.topology import unreachable
 from ansible_collections.mlfleet.stack.plugins.module_utils import stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority, gpu_placement, run_lock
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority, gpu_placement, run_lock, services
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import (
     host_checks,
@@ -98,13 +98,14 @@ class ActionModule(LibraryActionBase):
         strangers = inventory_checks.strangers(task_vars["hostvars"][host.name], groups)
         wishes = inventory_checks.flattened(host.declared("gpu_wishes")) if found.is_faultless else []
         on_gpus = inventory_checks.gpu_problems(wishes, mine)
-        required = {role: names for role, names in host.declared("required_groups").items() if role in speaks_for}
-        maxima = {role: maximum for role, maximum in host.declared("maximum_hosts").items() if role in speaks_for}
+        spoken_for = [role.name for role in roles if role.name in speaks_for]
         shared, certificates = [], []
         topology = next((role for role in roles if "topology_tls_mode" in role.options), None)
+        option = functools.partial(host.resolve, topology)
+        missing_groups = {name: list(services.missing_groups(name, groups, option)) for name in spoken_for}
         if topology and found.is_faultless:
-            services = [role.name for role in roles if f"topology_{role.name}_tls_mode" in topology.options]
-            settings = authority.Settings(functools.partial(host.option, topology), services)
+            with_tls = [role.name for role in roles if role.name in services.with_tls()]
+            settings = authority.Settings(functools.partial(host.option, topology), with_tls)
             directory = Path(host.variables.get("inventory_dir") or Path.cwd())
             if problem := authority.problem_of_own(settings, inventory, self._decrypted):
                 shared = [problem] if any(map(is_news, settings.names_of_modes)) else []
@@ -115,8 +116,8 @@ class ActionModule(LibraryActionBase):
         return [
             *inventory_checks.secret_lines(missing, malformed, inventory),
             *shared,
-            *inventory_checks.empty_groups(required, groups, inventory),
-            *inventory_checks.crowded_groups(maxima, groups),
+            *inventory_checks.empty_groups(missing_groups, inventory),
+            *inventory_checks.crowded_groups(spoken_for, groups),
             *(f"{host.name}: {line}" for line in [*found.lines, *scattered, *strangers, *certificates, *on_gpus]),
         ]
 
@@ -125,7 +126,7 @@ class ActionModule(LibraryActionBase):
         facts = host.variables.get("ansible_facts", {})
         problems = list(host_checks.host_problems(host.name, facts, host.declared("python_versions")))
         mine = {role.name for role in host.roles}
-        units = {service: unit for service, unit in UNITS.items() if service in mine}
+        units = {service: unit for service, unit in services.UNITS.items() if service in mine}
         units |= host.declared("unit_name")
         # Most runs find none, and need not render what says where they listen.
         if host_checks.idle_services(units, facts):

@@ -13,27 +13,10 @@ from typing import Any
 from urllib.parse import quote
 from zlib import crc32
 
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
+
 LOOPBACK = "127.0.0.1"
 LOOPBACKS = re.compile(r"127(\.[0-9]+){3}|localhost(\..*)?")
-UNITS = {  # by the group whose role runs it
-    "postgres": "postgresql@",
-    "redis": "redis-server",
-    "minio": "minio",
-    "mlflow": "mlflow",
-    "restapi": "dioptra-restapi",
-    "nginx": "nginx",
-    "pgadmin": "pgadmin",
-    "drift": "mlfleet-drift",
-}
-CLIENTS = {  # by service; here and no expressions, of which each other one would render a dozen
-    "postgres": ("mlflow", "restapi", "pgadmin"),
-    "redis": ("restapi", "workers"),
-    "minio": ("mlflow", "restapi", "workers", "nginx"),
-    "mlflow": ("restapi", "workers", "nginx"),
-    "restapi": ("restapi", "workers", "nginx"),
-    "pgadmin": ("nginx",),
-}
-BALANCED = ("minio", "mlflow", "restapi")
 Groups = Mapping[str, list[str]]
 
 
@@ -46,10 +29,10 @@ def hosts_of(groups: Groups, service: str) -> list[str]:
 def clients(groups: Groups, service: str) -> list[str]:
     """The hosts that connect to a service; to nginx, those that reach by it what several hosts offer."""
     if service == "nginx":
-        shared = [name for name in BALANCED if len(hosts_of(groups, name)) > 1 and hosts_of(groups, "nginx")]
-        names = [client for name in shared for client in CLIENTS[name]]
+        shared = [name for name in services.balanced() if len(hosts_of(groups, name)) > 1 and hosts_of(groups, "nginx")]
+        names = [client for name in shared for client in services.clients_of(name)]
     else:
-        names = list(CLIENTS[service])
+        names = services.clients_of(service)
     return list(dict.fromkeys(host for name in names for host in hosts_of(groups, name)))
 
 
@@ -79,7 +62,7 @@ def units(groups: Iterable[str], kinds: Iterable[str] = (), containers: Iterable
     workers = [group.removeprefix("worker_") for group in sorted(mine) if group.startswith("worker_")]
     kinds = [*(kind.replace("_", "-") for kind in workers if kind != "custom"), *kinds]
     return [
-        *(unit for group, unit in UNITS.items() if group in mine),
+        *(unit for group, unit in services.UNITS.items() if group in mine),
         *(f"dioptra-worker-{kind}@" for kind in kinds),
         *(f"container-{name}" for name in containers),
     ]
@@ -87,7 +70,7 @@ def units(groups: Iterable[str], kinds: Iterable[str] = (), containers: Iterable
 
 def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A service of this host that others would look for on themselves."""
-    for service in CLIENTS:
+    for service in services.SERVICES:
         if host not in groups.get(service, ()):
             continue
         address = addresses([host], hostvars)[0]
@@ -124,6 +107,23 @@ def pick(item: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: item[key] for key in keys if key in item}
 
 
+def runtime_settings(groups: Iterable[str]) -> list[str]:
+    """The settings that say how the services of a host in these groups run."""
+    mine = (name for name in services.of_groups(groups) if services.SERVICES[name].may_be_contained)
+    return [f"topology_{'worker' if name == services.WORKERS else name}_runtime" for name in mine]
+
+
+def tls_settings(_groups: Iterable[str]) -> list[str]:
+    """The settings that say how each service uses TLS."""
+    return [f"topology_{name}_tls_mode" for name in services.with_tls()]
+
+
+def behind_balancer(groups: Iterable[str]) -> list[str]:
+    """The names by which nginx knows the services of a host in these groups."""
+    mine = services.of_groups(groups)
+    return [name for name in services.SERVICES[services.BALANCER].calls if name in mine]
+
+
 def named(name: str) -> dict[str, str]:
     """A name as a declaration of its own."""
     return {"name": name}
@@ -143,6 +143,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "addresses": addresses,
+            "behind_balancer": behind_balancer,
             "endpoint": endpoint,
             "nearest": nearest,
             "listen": listen,
@@ -153,6 +154,8 @@ class FilterModule:
             "named": named,
             "pick": pick,
             "rename": rename,
+            "runtime_settings": runtime_settings,
+            "tls_settings": tls_settings,
             "units": units,
             "userinfo": userinfo,
         }

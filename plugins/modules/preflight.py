@@ -24,9 +24,9 @@ options:
     description:
       - The collection's roles in the site's order. A host runs those whose group it is in, and V(host) if it is listed.
       - What these depend on is validated too.
-      - A role says what it needs in its C(vars/main.yml). C(__ROLE_required_groups) have to have a host, and
-        C(__ROLE_maximum_hosts) is how many it can have itself. It runs on C(__ROLE_python_versions). Settings of the
-        building blocks in C(__ROLE_uses) are validated with its own. C(__ROLE_gpu_wishes) is a list of workers with
+      - The table C(__topology_services) of role C(topology) says which groups need a host, which can have only one, and
+        which building blocks a role uses, whose settings are validated with its own. In a role's C(vars/main.yml),
+        C(__ROLE_python_versions) are those that it runs on, and C(__ROLE_gpu_wishes) is a list of workers with
         their C(count) and the C(gpus) that each wants.
       - Without any the run is claimed and nothing is validated, for playbooks that do one thing alone.
     type: list

@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import Certificate, CertificateError, Pem
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 try:
     from cryptography import x509
@@ -30,7 +31,6 @@ try:
 except ImportError:
     pass  # certificates.IMPORT_ERROR has it
 
-BEHIND_NGINX = ("minio", "mlflow", "restapi", "pgadmin")
 CERTIFICATE, KEY = "ca.crt", "ca.key"
 SUFFIXES = (".crt", ".pem")
 COMMON_NAME_LENGTH = 64
@@ -246,14 +246,14 @@ def problems(settings: Settings, directory: Path) -> Iterator[str]:
 
 
 def _mixtures(modes: Mapping[str, Any], get: Callable[[str], Any]) -> Iterator[str]:
-    """Modes that do not go together: a host has one certificate, which REST API and MLflow show, and clients too."""
+    """Modes that do not go together: a host has one certificate, which some services show, and clients too."""
     of_host = modes["host"]
     for service, mode in modes.items():
         setting = f"topology_{service}_tls_mode"
         if (mode, of_host) == ("internal", "provided"):
             yield f"{setting}: internal does not go with topology_tls_mode provided; set that to internal"
         has_own = service in get("topology_tls_pairs") or of_host != "provided"
-        if service in ("restapi", "mlflow", "pgadmin") and mode == "provided" and has_own:
+        if service in services.with_tls(services.TLS_OF_HOST) and mode == "provided" and has_own:
             yield f"{setting}: provided needs topology_tls_mode provided, and shows the pair of host"
     if get("topology_tls_client_certificates") and of_host != "internal":
         yield "topology_tls_client_certificates: needs topology_tls_mode internal, whose certificates clients show"
@@ -266,7 +266,7 @@ def _names(service: str, get: Callable[[str], Any]) -> list[str]:
     if service == "nginx":
         balancer = [get("topology_balancer")] if get("topology_balancer_clients") else []
         return [*get("topology_nginx_server_names"), *balancer]
-    if service not in BEHIND_NGINX:
+    if service not in services.SERVICES[services.BALANCER].calls:
         return [get(f"topology_{service}_host")]
     # Of several hosts each asks itself.
     names = [get("topology_address") if len(get(f"topology_{service}_hosts")) > 1 else get(f"topology_{service}_host")]

@@ -16,7 +16,7 @@ import yaml
 from ansible_collections.mlfleet.stack.plugins.action.preflight import ARGUMENT_SPEC
 from ansible_collections.mlfleet.stack.plugins.filter import topology
 from ansible_collections.mlfleet.stack.plugins.modules.preflight import DOCUMENTATION
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import run_lock, services
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import (
     checks,
     host_checks,
@@ -73,10 +73,10 @@ def test_a_host_runs_the_roles_of_its_groups_and_host():
 
 def test_dependencies_are_loaded_first_and_once(tmp_path):
     write_role(tmp_path, "topology", defaults={"topology_port": 1})
-    write_role(tmp_path, "worker", dependencies=[{"role": "mlfleet.stack.topology"}])
-    write_role(tmp_path, "worker_tf", dependencies=["mlfleet.stack.worker", {"name": "topology"}])
-    roles = role_files.load_roles(["worker_tf", "worker"], tmp_path, read)
-    assert [role.name for role in roles] == ["topology", "worker", "worker_tf"]
+    write_role(tmp_path, "common", dependencies=[{"role": "mlfleet.stack.topology"}])
+    write_role(tmp_path, "special", dependencies=["mlfleet.stack.common", {"name": "topology"}])
+    roles = role_files.load_roles(["special", "common"], tmp_path, read)
+    assert [role.name for role in roles] == ["topology", "common", "special"]
     assert roles[0].defaults == {"topology_port": 1}
     with pytest.raises(LookupError, match="there is no role nothing"):
         role_files.load_roles(["nothing"], tmp_path, read)
@@ -389,11 +389,31 @@ def test_worker_with_gpus_wants_a_host_with_gpus():
 
 
 def test_required_groups_have_hosts():
-    required = {"restapi": ["redis", "postgres"], "mlflow": ["minio"]}
-    lines = inventory_checks.empty_groups(required, {"redis": ["h1"], "postgres": []}, "prod")
-    assert list(lines) == [
-        f"{role} needs group {group}, which has no host: add one to prod, see inventories/single"
-        for role, group in (("restapi", "postgres"), ("mlflow", "minio"))
+    groups = {"redis": ["h1"], "mlflow": ["h1"], "postgres": []}
+    settings = {"topology_postgres_host": "", "topology_minio_url": "https://:9000"}
+    missing = {role: list(services.missing_groups(role, groups, settings.get)) for role in ("restapi", "mlflow")}
+    assert missing == {"restapi": ["postgres"], "mlflow": ["postgres", "minio"]}
+    assert list(inventory_checks.empty_groups({"restapi": ["postgres"]}, "prod")) == [
+        "restapi needs group postgres, which has no host: add one to prod, see inventories/single"
+    ]
+
+
+def test_service_of_your_own_needs_no_group():
+    settings = {"topology_postgres_host": "db.example.org", "topology_minio_url": "https://s3.example.org"}
+    assert not list(services.missing_groups("mlflow", {}, settings.get))
+
+
+@pytest.mark.parametrize(("address", "missing"), [("10.0.0.1:5001", ["nginx"]), ("lb.example.org:5001", [])])
+def test_what_several_hosts_offer_needs_nginx_or_an_address_of_your_own(address, missing):
+    groups = {"postgres": ["h1"], "minio": ["h1"], "mlflow": ["h1", "h2"]}
+    settings = {"topology_mlflow_address": address, "topology_mlflow_host": "10.0.0.1", "topology_mlflow_port": 5001}
+    assert list(services.missing_groups("mlflow", groups, settings.get)) == missing
+
+
+def test_group_of_a_service_that_is_for_one_host_has_one():
+    groups = {"redis": ["h1", "h2"], "mlflow": ["h1", "h2"]}
+    assert list(inventory_checks.crowded_groups(groups, groups)) == [
+        "group redis has hosts h1, h2: at most 1 is supported"
     ]
 
 
@@ -441,6 +461,10 @@ def play(tmp_path):
         collection / "roles",
         "topology",
         {"topology_secret_a": {"required": True, "no_log": True}, "topology_secret_b": {"required": True}},
+        variables={
+            "__topology_services": {"redis": {"needs": ["minio"]}, "minio": {}, "nginx": {}, "workers": {}},
+            "__topology_blocks": {},
+        },
     )
     write_role(collection / "roles", "host", dependencies=["mlfleet.stack.topology"])
     write_role(
@@ -455,7 +479,7 @@ def play(tmp_path):
             "redis_left_out": "{{ omit }}",
             "redis_role": "{{ 1 if role_path.endswith('/redis') and __redis_x == 'x' else 'wrong' }}",
         },
-        {"__redis_x": "x", "__redis_python_versions": ["3.11"], "__redis_required_groups": ["minio"]},
+        {"__redis_x": "x", "__redis_python_versions": ["3.11"]},
         ["mlfleet.stack.topology"],
     )
     inventory = tmp_path / "inventories/test"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import gpu_placement
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import gpu_placement, services
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.checks import ROLLOUT_SETTINGS
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
 
@@ -54,19 +54,18 @@ def gpu_problems(wishes: Sequence[Mapping[str, Any]], groups: Iterable[str]) -> 
         yield f"{', '.join(workers)} on a host without GPUs: add it to group {GPU_GROUP}, or set their gpus to 0"
 
 
-def empty_groups(required: Mapping[str, list[str]], groups: Mapping[str, list[str]], inventory: str) -> Iterator[str]:
-    """Groups without a host that a role cannot do without. C(required) has the roles that need some."""
-    for role, names in required.items():
+def empty_groups(missing: Mapping[str, Iterable[str]], inventory: str) -> Iterator[str]:
+    """Groups without a host that a role cannot do without. C(missing) has those of each role."""
+    for role, names in missing.items():
         for group in names:
-            if not groups.get(group):
-                yield f"{role} needs group {group}, which has no host: add one to {inventory}, see inventories/single"
+            yield f"{role} needs group {group}, which has no host: add one to {inventory}, see inventories/single"
 
 
-def crowded_groups(maxima: Mapping[str, int], groups: Mapping[str, list[str]]) -> Iterator[str]:
-    """Groups with more hosts than their role can share the work with."""
-    for role, maximum in maxima.items():
-        if len(groups[role]) > maximum:
-            yield f"group {role} has hosts {', '.join(groups[role])}: at most {maximum} is supported"
+def crowded_groups(roles: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:
+    """Groups with more hosts than their service can share the work with."""
+    for role in filter(services.is_for_one, roles):
+        if len(groups[role]) > 1:
+            yield f"group {role} has hosts {', '.join(groups[role])}: at most 1 is supported"
 
 
 def unknown_workers(roles: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:

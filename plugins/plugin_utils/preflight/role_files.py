@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.services import blocks_of
+
 COMMON_ROLE = "host"
 
 Values = Mapping[str, Any]
@@ -54,7 +56,7 @@ def load_roles(names: Iterable[str], roles_dir: Path, read: Callable[[Path], Any
         role = replace(_load_role(roles_dir / name, read), is_building_block=is_building_block)
         for dependency in role.dependencies:
             load(dependency)
-        for building_block in role.vars.get(f"__{name}_uses", []):
+        for building_block in blocks_of(name):
             load(building_block, is_building_block=True)
         del loaded[name]
         loaded[name] = role

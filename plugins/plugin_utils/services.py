@@ -1,0 +1,102 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table of services, which is data of role C(topology): read once, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TABLE = Path(__file__).parents[2] / "roles/topology/vars/main.yml"
+WORKERS = "workers"
+BALANCER = "nginx"
+ONE, BALANCED = "one", "balanced"
+OWN_TLS, TLS_OF_HOST = "own", "host"
+Groups = Mapping[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A row, as roles/topology/vars/main.yml explains it."""
+
+    unit: str = ""
+    block: tuple[str, ...] = ()
+    hosts: str = ""
+    tls: str = ""
+    needs: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    own: str = ""
+    runtime: str = ""
+
+    @property
+    def may_be_contained(self) -> bool:
+        """Whether a setting says if it runs in a container."""
+        return bool(self.block) and not self.runtime
+
+
+_table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+SERVICES = {
+    name: Service(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+    for name, row in _table["__topology_services"].items()
+}
+BLOCKS: dict[str, list[str]] = _table["__topology_blocks"]
+UNITS = {name: service.unit for name, service in SERVICES.items() if service.unit}
+
+
+def service_of(group: str) -> str:
+    """The row of a group; all kinds of workers have one."""
+    return WORKERS if group.startswith("worker") else group
+
+
+def clients_of(name: str) -> list[str]:
+    """The services that connect to this one."""
+    return [other for other, service in SERVICES.items() if name in service.needs + service.calls]
+
+
+def with_tls(*kinds: str) -> list[str]:
+    return [name for name, service in SERVICES.items() if service.tls in (kinds or (OWN_TLS, TLS_OF_HOST))]
+
+
+def balanced() -> list[str]:
+    return [name for name, service in SERVICES.items() if service.hosts == BALANCED]
+
+
+def blocks_of(role: str) -> Iterator[str]:
+    """The building blocks that a role or a building block uses itself."""
+    yield from BLOCKS.get(role, SERVICES.get(service_of(role), Service()).block)
+
+
+def missing_groups(group: str, groups: Groups, option: Callable[[str], Any]) -> Iterator[str]:
+    """Groups that have no host and that this one cannot do without. C(option) gives a setting of topology."""
+    service = SERVICES.get(service_of(group), Service())
+    for need in service.needs:
+        if not groups.get(need) and not _is_yours(SERVICES[need].own, option):
+            yield need
+    if service.hosts == BALANCED and len(groups.get(group, ())) > 1 and not groups.get(BALANCER):
+        # Unless another address was given, at which something shares the work out.
+        host, port = option(f"topology_{group}_host"), option(f"topology_{group}_port")
+        if option(f"topology_{group}_address") == f"{host}:{port}":
+            yield BALANCER
+
+
+def _is_yours(setting: str, option: Callable[[str], Any]) -> bool:
+    """Whether a setting names a host, alone or in a URL."""
+    value = str(option(setting) or "") if setting else ""
+    return bool(value) and "//:" not in value
+
+
+def is_for_one(group: str) -> bool:
+    """Whether the service of this group cannot share its work with another host's."""
+    return SERVICES.get(service_of(group), Service()).hosts == ONE
+
+
+def of_groups(groups: Iterable[str]) -> list[str]:
+    """The services of a host in these groups."""
+    mine = set(map(service_of, groups))
+    return [name for name in SERVICES if name in mine]
