@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 ROLES = Path(__file__).parent.parent / "roles"
-SPECIFICATIONS = ("argument_specs.yml", "shared_settings.yml")
 START, END = "<!-- settings: made by `make docs` -->", "<!-- end of settings -->"
 
 
@@ -27,34 +26,41 @@ def option_lines(name: str, option: dict[str, Any], default: str) -> list[str]:
     return lines
 
 
-def shown_default(name: str, option: dict[str, Any], defaults_text: str) -> str:
-    """The default as it stands in defaults/main.yml, so that an expression stays readable."""
+def shown_default(name: str, option: dict[str, Any], defaults: Path) -> str:
+    """The default as it stands in its file, so that an expression stays readable."""
     if option.get("no_log") and option.get("required"):
         return "made by `mlfleet init`"
     if option.get("required"):
         return "**required**"
-    found = re.search(rf"^{name}:(.*(?:\n[ ]+.*)*)", defaults_text, re.MULTILINE)
+    found = re.search(rf"^{name}:(.*(?:\n[ ]+.*)*)", defaults.read_text(), re.MULTILINE)
     value = found.group(1).strip() if found else ""
     if "\n" in value:
-        return "see [defaults](defaults/main.yml)"
+        return f"see [defaults]({defaults.relative_to(ROLES / defaults.relative_to(ROLES).parts[0])})"
     return f"`{value}`".replace("|", "\\|")
 
 
-def table(role: Path) -> str:
-    (path,) = [path for name in SPECIFICATIONS if (path := role / "meta" / name).exists()]
-    (specs,) = yaml.safe_load(path.read_text())["argument_specs"].values()
-    defaults_text = (role / "defaults/main.yml").read_text()
+def table(options: dict[str, Any], defaults: Path) -> str:
     lines = ["| Variable | Type | Default | Meaning |", "|---|---|---|---|"]
-    for name, option in specs["options"].items():
-        lines += option_lines(name, option, shown_default(name, option, defaults_text))
+    for name, option in options.items():
+        lines += option_lines(name, option, shown_default(name, option, defaults))
     return "\n".join(lines)
+
+
+def tables(role: Path) -> str:
+    """One table, or one for each file of the role's settings."""
+    if (specs := role / "meta/argument_specs.yml").exists():
+        (entry_point,) = yaml.safe_load(specs.read_text())["argument_specs"].values()
+        return table(entry_point["options"], role / "defaults/main.yml")
+    files = sorted((role / "meta/shared_settings").glob("*.yml"))
+    parts = ((file, table(yaml.safe_load(file.read_text()), role / "defaults/main" / file.name)) for file in files)
+    return "\n\n".join(f"### {file.stem}\n\n{text}" for file, text in parts)
 
 
 def rendered(role: Path) -> str:
     text = (role / "README.md").read_text()
     before, _start, rest = text.partition(START)
     _old, _end, after = rest.partition(END)
-    return f"{before}{START}\n\n{table(role)}\n\n{END}{after}"
+    return f"{before}{START}\n\n{tables(role)}\n\n{END}{after}"
 
 
 def main() -> None:

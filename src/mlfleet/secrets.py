@@ -27,7 +27,7 @@ from ansible.parsing.vault import (  # type: ignore[import-untyped]
 from mlfleet.project import MlfleetError, write_atomically
 
 PREFIX = "topology_secret_"
-SPECIFICATION = "roles/topology/meta/shared_settings.yml"
+SPECIFICATIONS = "roles/topology/meta/shared_settings"
 VAULT = "group_vars/all/vault.yml"
 PASSWORD = ".vault_password"
 DEFAULT_ID = "default"
@@ -205,12 +205,15 @@ def declared(root: Path) -> tuple[str, ...]:
     Raises:
         MlfleetError: the role's specification is missing or cannot be read.
     """
-    path = root / SPECIFICATION
+    path = root / SPECIFICATIONS
     try:
-        options = yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
-        return tuple(name for name, option in options.items() if option.get("no_log") is True)
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        files = [yaml.safe_load(file.read_text()) for file in sorted(path.glob("*.yml"))]
+        names = [name for options in files for name, option in options.items() if option.get("no_log") is True]
+    except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
         raise MlfleetError(f"{path} does not declare the secrets: {error}") from error
+    if not names:
+        raise MlfleetError(f"{path} does not declare the secrets: there are none in its files")
+    return tuple(names)
 
 
 def well_formed(value: object) -> bool:

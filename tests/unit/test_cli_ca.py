@@ -23,9 +23,8 @@ CA = Path("inventories/prod/ca")
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    specification = {"argument_specs": {"main": {"options": {"topology_secret_x": {"no_log": True}}}}}
-    (tmp_path / "roles/topology/meta").mkdir(parents=True)
-    (tmp_path / secrets.SPECIFICATION).write_text(yaml.safe_dump(specification))
+    (tmp_path / secrets.SPECIFICATIONS).mkdir(parents=True)
+    (tmp_path / secrets.SPECIFICATIONS / "x.yml").write_text(yaml.safe_dump({"topology_secret_x": {"no_log": True}}))
     (tmp_path / "galaxy.yml").touch()
     (tmp_path / "inventories/prod").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

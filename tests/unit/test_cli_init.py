@@ -24,9 +24,9 @@ VAULT_PASSWORD = Path(__file__).resolve().parents[2] / "scripts/vault-password"
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     options = {name: {"type": "str", "no_log": True} for name in (POSTGRES, REDIS)}
-    specification = {"argument_specs": {"main": {"options": options | {"topology_runtime": {"type": "str"}}}}}
-    (tmp_path / "roles/topology/meta").mkdir(parents=True)
-    (tmp_path / secrets.SPECIFICATION).write_text(yaml.safe_dump(specification, sort_keys=False))
+    options["topology_runtime"] = {"type": "str"}
+    (tmp_path / secrets.SPECIFICATIONS).mkdir(parents=True)
+    (tmp_path / secrets.SPECIFICATIONS / "one.yml").write_text(yaml.safe_dump(options, sort_keys=False))
     (tmp_path / "galaxy.yml").touch()
     (tmp_path / "inventories/prod").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

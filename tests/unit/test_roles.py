@@ -22,20 +22,33 @@ def load(path: str) -> dict:
     return yaml.safe_load(file.read_text()) or {} if file.exists() else {}
 
 
+def load_all(path: str) -> dict:
+    """A file, or those of a directory."""
+    files = sorted((ROOT / path).glob("*.yml")) or [ROOT / f"{path}.yml"]
+    return {name: value for file in files for name, value in load(str(file.relative_to(ROOT))).items()}
+
+
 def specs(role: str) -> dict:
-    name = "shared_settings" if role == "topology" else "argument_specs"
-    return load(f"roles/{role}/meta/{name}.yml")["argument_specs"]["main"]["options"]
+    if role == "topology":
+        return load_all("roles/topology/meta/shared_settings")
+    return load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_specs_match_defaults(role: str) -> None:
     described = {name for name, option in specs(role).items() if not option.get("required")}
-    assert described == set(load(f"roles/{role}/defaults/main.yml"))
+    assert described == set(load_all(f"roles/{role}/defaults/main"))
+
+
+def test_settings_of_topology_are_described_in_the_file_of_their_name() -> None:
+    for file in (ROOT / "roles/topology/meta/shared_settings").glob("*.yml"):
+        described = {name for name, option in load(str(file.relative_to(ROOT))).items() if not option.get("required")}
+        assert described == set(load(f"roles/topology/defaults/main/{file.name}")), file.name
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_names_carry_their_role(role: str) -> None:
-    assert all(name.startswith(f"{role}_") for name in load(f"roles/{role}/defaults/main.yml"))
+    assert all(name.startswith(f"{role}_") for name in load_all(f"roles/{role}/defaults/main"))
     assert all(name.startswith(f"__{role}_") for name in load(f"roles/{role}/vars/main.yml"))
 
 
@@ -62,7 +75,7 @@ def test_readme_tables_are_current() -> None:
 
 
 def test_settings_page_names_existing_variables() -> None:
-    known = {name for role in ROLES for name in load(f"roles/{role}/defaults/main.yml")}
+    known = {name for role in ROLES for name in load_all(f"roles/{role}/defaults/main")}
     known |= {name for role in ROLES for name in specs(role)}
     rows = [line.split("|") for line in (ROOT / "docs/settings.md").read_text().splitlines() if line.startswith("| ")]
     named = {name for row in rows for name in re.findall(r"`([a-z]\w+)`", row[2])}

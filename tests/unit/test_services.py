@@ -12,7 +12,9 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.services import SERV
 
 ROOT = Path(__file__).parents[2]
 ROLES = {path.name for path in (ROOT / "roles").iterdir()}
-SETTINGS = yaml.safe_load((ROOT / "roles/topology/defaults/main.yml").read_text())
+SETTINGS = {
+    name for file in (ROOT / "roles/topology/defaults/main").glob("*.yml") for name in yaml.safe_load(file.read_text())
+}
 SITE = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
 
 
@@ -41,7 +43,7 @@ def test_settings_that_follow_from_a_row_are_there(name):
     assert (f"topology_{name}_clients" in SETTINGS) == bool(services.clients_of(name) and name != services.BALANCER)
     assert not service.own or service.own in SETTINGS
     if service.hosts == services.BALANCED:
-        assert {f"topology_{name}_{noun}" for noun in ("host", "port", "address", "servers")} <= set(SETTINGS)
+        assert {f"topology_{name}_{noun}" for noun in ("host", "port", "address", "servers")} <= SETTINGS
 
 
 def test_tls_is_by_the_ways_that_there_are():

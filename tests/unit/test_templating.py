@@ -132,7 +132,7 @@ def test_template_is_compiled_once_for_several_hosts(engine, compiled):
 
 
 class TestCompiledTemplates:
-    OURS = Origin(path=f"{COLLECTION}/roles/topology/defaults/main.yml")
+    OURS = Origin(path=f"{COLLECTION}/roles/topology/defaults/main/redis.yml")
     OF_AN_INVENTORY = Origin(path="/inventories/prod/group_vars/all.yml")
     TEXT = "{{ [name, 'a'] | join('-') }}"
 

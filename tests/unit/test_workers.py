@@ -238,9 +238,10 @@ def test_mounts_have_the_same_options_wherever_they_are_declared():
             yield from lists(option.get("options", {}))
 
     found = []
-    for file in (ROOT / "roles").glob("*/meta/*s.yml"):
+    for file in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
         (entry_point,) = yaml.safe_load(file.read_text())["argument_specs"].values()
         found += lists(entry_point["options"])
+    found += lists(yaml.safe_load((ROOT / "roles/topology/meta/shared_settings/workers.yml").read_text()))
     assert len(found) == 9
     assert all(options == found[0] for options in found)
 
@@ -341,9 +342,8 @@ def test_queues_can_stand_in_a_command(queues, line):
 
 
 def test_queues_are_named_for_all_kinds_or_none():
-    spec = yaml.safe_load((ROOT / "roles/topology/meta/shared_settings.yml").read_text())["argument_specs"]
-    option = spec["main"]["options"]["topology_worker_queues"]
-    defaults = yaml.safe_load((ROOT / "roles/topology/defaults/main.yml").read_text())["topology_worker_queues"]
+    settings = (ROOT / f"roles/topology/{kind}/workers.yml" for kind in ("meta/shared_settings", "defaults/main"))
+    option, defaults = (yaml.safe_load(path.read_text())["topology_worker_queues"] for path in settings)
     assert option_checks.validated("topology_worker_queues", option, defaults)[1] == []
     [error] = option_checks.validated("topology_worker_queues", option, {"worker_tensorflow_cpu": ["tf"]})[1]
     assert "worker_pytorch_cpu" in error

@@ -70,19 +70,21 @@ def _load_role(path: Path, read: Callable[[Path], Any]) -> Role:
     if not path.is_dir():
         raise LookupError(f"there is no role {path.name} in {path.parent}")
 
-    def load(file: str) -> dict[str, Any]:
-        return read(path / file) or {}
+    def load(name: str) -> dict[str, Any]:
+        """A file, or those of a directory, as Ansible has them."""
+        files = [path / f"{name}.yml", *sorted((path / name).glob("*.yml"))]
+        return {key: value for file in files for key, value in (read(file) or {}).items()}
 
-    dependencies = load("meta/main.yml").get("dependencies") or []
-    specs = load("meta/argument_specs.yml") or load("meta/shared_settings.yml")
-    entry_points = specs.get("argument_specs", {}).values()
+    dependencies = load("meta/main").get("dependencies") or []
+    entry_points = load("meta/argument_specs").get("argument_specs", {}).values()
     options = {name: option for entry in entry_points for name, option in (entry.get("options") or {}).items()}
+    options |= load("meta/shared_settings")
     names = [entry if isinstance(entry, str) else entry.get("role") or entry["name"] for entry in dependencies]
     return Role(
         name=path.name,
         path=path,
         options=options,
-        defaults=load("defaults/main.yml"),
-        vars=load("vars/main.yml"),
+        defaults=load("defaults/main"),
+        vars=load("vars/main"),
         dependencies=[name.rpartition(".")[2] for name in names],
     )
