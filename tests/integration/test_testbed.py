@@ -104,7 +104,7 @@ def test_bad_input_stops_before_the_first_change(lab: Lab, variables: str, line:
     assert run.code != 0
     assert re.search(line, run.output), run.output
     assert run.count("changed") == 0
-    assert "Prepare every host" not in run.output
+    assert "PLAY [Role host]" not in run.output
 
 
 @pytest.fixture

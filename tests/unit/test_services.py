@@ -23,9 +23,10 @@ def test_rows_and_roles_of_the_site_are_the_same():
     assert {services.service_of(role) for role in listed} == {*SERVICES, "host"}
 
 
-def test_each_service_has_a_play_that_bears_its_group():
-    hosts = {play.get("hosts") for play in SITE}
-    assert set(SERVICES) - {services.WORKERS} <= hosts
+def test_each_service_has_a_play_that_bears_its_name():
+    plays = {play["name"]: play.get("hosts") for play in SITE}
+    for role in SITE[0]["vars"]["site_roles"]:
+        assert plays[f"Role {role}"] == ("all" if role == "host" else role)
 
 
 def test_building_blocks_and_needs_are_there():
