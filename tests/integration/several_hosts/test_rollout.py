@@ -63,7 +63,7 @@ def test_change_of_settings_and_package_fails_no_request(stores: Lab, tmp_path: 
     assert run.count("changed") == predicted.count("changed") > 0
     assert servers_in_nginx(stores) == dict.fromkeys(SERVERS, True)
     for host in SERVERS:
-        assert "timeout = 61" in stores.ssh("cat /etc/mlfleet/restapi/gunicorn.conf.py", host=host)
+        assert 'timeout = json.loads("61")' in stores.ssh("cat /etc/mlfleet/restapi/gunicorn.conf.py", host=host)
         found = stores.ssh(f"ls /opt/mlfleet/restapi/lib/python3.11/site-packages | grep {PACKAGE}-", host=host)
         assert "2026.1.4" in found
     assert stores.converge(*changes).count("changed") == 0
@@ -74,10 +74,10 @@ def test_change_of_settings_and_package_fails_no_request(stores: Lab, tmp_path: 
 def test_change_that_fails_stops_at_the_first_host(stores: Lab, tmp_path: Path) -> None:
     first, second = SERVERS
     package = SETTINGS | constraints_with("1.0.99", tmp_path / "constraints")
-    worker_class = SETTINGS | {"restapi_gunicorn_worker_class": "nonsense", "restapi_start_timeout_seconds": 20}
+    no_start = SETTINGS | {"restapi_environment": {"PYTHONHOME": "/none"}, "restapi_start_timeout_seconds": 20}
     with callers(stores, stores.address(APPLICATION)):
         # What cannot be installed is seen before the host is touched, and what does not start after it was drained.
-        for change, cause, is_in_use in ((package, f"{PACKAGE}==1.0.99", True), (worker_class, "nonsense", False)):
+        for change, cause, is_in_use in ((package, f"{PACKAGE}==1.0.99", True), (no_start, "encodings", False)):
             run = stores.playbook("--tags", "restapi", "-e", json.dumps(change))
             assert run.code != 0 and cause in run.output
             assert re.search(rf"^{first} .* failed=1 ", run.output, re.MULTILINE)
@@ -105,7 +105,7 @@ def test_running_job_ends_before_its_worker_changes(
         stores.converge("--tags", "worker_tensorflow_cpu", *changed)
         job.join()
     assert found["slow"]["wrong"] == []
-    assert "OMP_NUM_THREADS" in stores.ssh("cat /etc/mlfleet/dioptra-worker-tensorflow-cpu.env", host=APPLICATION)
+    assert "OMP_NUM_THREADS" in stores.ssh("sudo cat /etc/mlfleet/dioptra-worker-tensorflow-cpu.env", host=APPLICATION)
     packages = "ls /opt/mlfleet/worker-tensorflow-cpu/lib/python3.11/site-packages"
     assert f"{PACKAGE}-2026.1.4.dist-info" in stores.ssh(packages, host=APPLICATION)
     assert smoke_job.run_jobs(options)["wrong"] == []
