@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ca_bundle
-short_description: Have a host trust certificate authorities
+short_description: Trust certificate authorities on a host
 description:
   - Puts certificates into Debian's trust store, and so into C(/etc/ssl/certs/ca-certificates.crt), the one bundle for
     programs that do not ask the store, such as Python's requests and boto3.

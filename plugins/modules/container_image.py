@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: container_image
-short_description: Has a container image that is named by all that it is made from
+short_description: Build or pull a container image that is named by its content
 description:
   - Has an image on the host unless it is there. With O(registry) it is pulled from there, or else built and pushed
     there; without one it is built with Docker's BuildKit. One without O(dockerfile) is somebody else's and pulled.

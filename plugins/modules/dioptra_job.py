@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dioptra_job
-short_description: Proves a Dioptra testbed with a job on each queue
+short_description: Run a job on each queue of a Dioptra testbed
 description:
   - Registers a small plugin, entrypoint and experiment once, and uses them again on later runs.
   - Submits a job on each queue, all of them first, and waits until they are over.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dioptra_packages
-short_description: Reads resource packages for Dioptra on the controller
+short_description: Read resource packages for Dioptra on the controller
 description:
   - Reads and checks the packages, and keeps what counts of them in one file for M(mlfleet.stack.dioptra_resources).
   - So a package that is wrong or out of reach ends a run before its first change, and a machine that has the file needs

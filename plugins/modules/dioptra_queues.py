@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dioptra_queues
-short_description: Provides the queues of a Dioptra REST API
+short_description: Manage the queues of a Dioptra REST API
 description:
   - Registers the queues that are missing in the group C(public), updates descriptions that differ, and deletes those
     that are to be absent.

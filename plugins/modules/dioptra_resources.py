@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dioptra_resources
-short_description: Provides plugins, entrypoints and parameter types of a Dioptra REST API from resource packages
+short_description: Manage plugins, entrypoints and parameter types of a Dioptra REST API from resource packages
 description:
   - A resource package is what Dioptra's own import takes. It has a C(dioptra.toml) that declares parameter types,
     plugins with the tasks of their files, and entrypoints, and it has their files.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dioptra_users
-short_description: Provides the accounts of a Dioptra REST API
+short_description: Manage the accounts of a Dioptra REST API
 description:
   - Proves each account by signing in, and registers those that do not exist, in one round trip.
   - The API gives a password 365 days, and then lets nobody sign in with it. This module renews the declared password in

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_tenants
-short_description: Refuses to change a Docker engine that runs others' containers
+short_description: Refuse to change a Docker engine that runs others' containers
 description:
   - Fails when packages or settings of the engine would change while it runs containers that are not mlfleet's, which
     have the label C(mlfleet.unit).

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: file_tree
-short_description: Has a directory hold exactly the files of an archive
+short_description: Install the files of an archive as the whole content of a directory
 description:
   - Compares the files below O(path) with those of an archive on the controller, which travels only when they differ.
   - The files are in a directory of their own, to which the link C(current) in O(path) leads. It is exchanged at once,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: frontend_build
-short_description: Has a built web application in a cache
+short_description: Build a web application in a cache
 description:
   - Runs where it is delegated to, usually on the controller, and makes one archive of the application's files.
   - A source tree is built with C(npm ci) and O(build_command), in a copy. A finished build is taken as it is.

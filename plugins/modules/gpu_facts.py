@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gpu_facts
-short_description: Tells which NVIDIA GPUs a host has
+short_description: Gather the NVIDIA GPUs of a host
 description:
   - Asks C(nvidia-smi), or where that is missing the loaded driver in C(/proc/driver/nvidia).
   - That a host has no GPU, or none that can be used, is an answer and no error; RV(problem) says what would mend it.

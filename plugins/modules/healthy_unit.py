@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: healthy_unit
-short_description: Runs systemd units with their present configuration and waits until they answer
+short_description: Run systemd units with their present configuration and wait until they answer
 description:
   - Enables and starts units, and restarts those whose files are newer than their start, in one round trip.
   - Because file times and not handlers decide about the restart, a run that was killed between writing a file and

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_certificate
-short_description: Keep a host's certificate and key, issued by the deployment's own authority or given
+short_description: Manage a host's certificate and key, issued by the deployment's own authority or given
 description:
   - With O(mode=internal) the controller asks the host for its certificate, and issues another one with a new key when
     its names differ, too few days are left, its key does not fit or was readable by others, or another authority issues

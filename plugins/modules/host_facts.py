@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_facts
-short_description: Gathers the facts that the roles need, with the ports that are taken
+short_description: Gather the facts that the roles need, with the ports that are taken
 description:
   - The facts of M(ansible.builtin.setup) that the roles read; and which TCP ports are listened at and which units run,
     by which M(mlfleet.stack.preflight) knows of a port that another program has; and which stores the host has used.

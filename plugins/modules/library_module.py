@@ -9,7 +9,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: library_module
-short_description: Runs another module of this collection from the library that the host keeps of them
+short_description: Run another module of this collection from the library that the host keeps of them
 description: The actions of the collection use it; it is of no use in a playbook.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_access
-short_description: Buckets, policies, users, groups and service accounts of a MinIO server as one document
+short_description: Manage buckets, policies, users, groups and service accounts of a MinIO server as one document
 description:
   - Applies one document to a MinIO server, in one call and in the order in which its parts depend on each other.
   - The document is checked whole before the first change; what is wrong is told in one line that names the object.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_bucket
-short_description: A bucket of a MinIO server and its settings
+short_description: Manage a bucket of a MinIO server and its settings
 description:
   - Creates a bucket, sets what is given of its settings, or removes it.
   - A setting that is left out is neither asked for nor touched. Only who gets in without an account is always compared,

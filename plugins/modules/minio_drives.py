@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_drives
-short_description: Refuses a layout of MinIO's drives that their data does not have
+short_description: Refuse a layout of MinIO's drives that their data does not have
 description:
   - Reads what MinIO has written on the drives of a host, and fails when the declared pools would give them another
     number or order. MinIO would not start with that, or lose sight of objects.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_group
-short_description: A group of users of a MinIO server
+short_description: Manage a group of users of a MinIO server
 description:
   - Creates, changes or removes a group.
   - What is left out stays as it is. A disabled group stays disabled unless O(enabled) says otherwise.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_info
-short_description: What a MinIO server has, secrets left out
+short_description: Gather what a MinIO server has, without secrets
 description:
   - Tells the policies, buckets, users, groups and service accounts of a server as M(mlfleet.stack.minio_access)
     compares them, and the state of the server itself.

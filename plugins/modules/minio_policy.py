@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_policy
-short_description: A canned policy of a MinIO server
+short_description: Manage a canned policy of a MinIO server
 description:
   - Creates, changes or removes a canned policy.
   - Policies are compared by what they mean. The order of statements, actions and resources, or a single value in

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_service_account
-short_description: A service account of a user of a MinIO server
+short_description: Manage a service account of a user of a MinIO server
 description:
   - Creates, changes or removes a service account, an access key with at most the rights of its parent.
   - What is left out stays as it is. An update always gives the policy again, without which the server would drop

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_user
-short_description: A user of a MinIO server
+short_description: Manage a user of a MinIO server
 description:
   - Creates, changes or removes a user.
   - What is left out stays as it is. A disabled user stays disabled unless O(enabled) says otherwise.

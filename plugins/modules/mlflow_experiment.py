@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mlflow_experiment
-short_description: Proves a tracking stack with a small experiment
+short_description: Log a small experiment to a tracking stack, and read it back
 description:
   - Trains a classifier of scikit-learn's irises, and logs its run through MLflow's own client, with a parameter, a
     metric, a text file, and the model, which it registers.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mlflow_users
-short_description: Provides the accounts of an MLflow tracking server with basic sign-in
+short_description: Manage the accounts of an MLflow tracking server with basic authentication
 description:
   - Proves each account by signing in, creates those that do not exist and sets passwords that differ.
   - Gives each account the permissions on experiments and registered models that are listed for it; one that does not

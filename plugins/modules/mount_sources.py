@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mount_sources
-short_description: Refuses to mount directories that a host does not have
+short_description: Refuse to mount directories that a host does not have
 description:
   - Fails when a directory is missing, and warns when a user could not read all that is in it.
   - To be asked before the program changes that wants them.

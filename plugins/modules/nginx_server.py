@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nginx_server
-short_description: Have nginx send a server no requests for a while
+short_description: Drain a server in nginx, or send it requests again
 description:
   - Marks servers of upstreams as C(down) in nginx's configuration, or takes the mark away, and has nginx reload, which
     ends no request. Connections without one are closed; a client that asks on such a one at that moment asks again, as

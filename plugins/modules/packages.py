@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: packages
-short_description: Installs Debian packages, honestly predicted and re-runnable after a kill
+short_description: Install Debian packages, with an exact prediction and safe to run again after a kill
 description:
   - Asks dpkg which packages are missing and installs these with C(apt-get), without recommended ones.
   - Unlike M(ansible.builtin.apt) it needs no C(python3-apt) on the host and no package lists to answer in check mode,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pgadmin_access
-short_description: Provides pgAdmin's administrator and the servers in its tree
+short_description: Manage pgAdmin's administrator and the servers in its tree
 description:
   - Compares the account and its servers with pgAdmin's configuration database, and sets what differs in one
     transaction. A running pgAdmin takes it up with the next request.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: postgres_access
-short_description: Provides the roles and databases that consumers declare
+short_description: Manage the roles and databases that consumers declare
 description:
   - Applies one document of roles and databases to the PostgreSQL cluster of the host it runs on, in one round trip.
   - Talks through C(psql) and the unix socket as the server's own account, so the host needs no Python driver and the

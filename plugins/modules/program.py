@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: program
-short_description: Has a host hold a program of the controller's
+short_description: Install a program from the controller on a host
 description:
   - Compares the host's program with the controller's, which travels only when they differ.
   - It belongs to root, and everybody can run it. It is there whole or not at all.

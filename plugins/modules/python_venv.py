@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: python_venv
-short_description: Keeps a virtual environment exactly at its pinned versions
+short_description: Manage a virtual environment at its pinned versions
 description:
   - Makes a virtual environment that holds the given pinned packages and no others, with C(uv).
   - Installs C(uv) itself first when it is missing or of another version.

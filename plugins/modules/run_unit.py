@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: run_unit
-short_description: The host's half of unit
+short_description: Run the part of unit that is on the host
 description:
   - Does what the action M(mlfleet.stack.unit) has rendered. Use that one.
 version_added: 0.1.0

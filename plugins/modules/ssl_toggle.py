@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ssl_toggle
-short_description: Have a service use TLS with a pair that is known to be good, or no TLS
+short_description: Switch a service to TLS with a valid certificate and key, or to no TLS
 description:
   - Checks certificate, key and chain before anything is touched. Then writes them for the service, with the part of its
     configuration that switches TLS, has the service's own program judge the whole, reloads the service, and compares

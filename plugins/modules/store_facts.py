@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: store_facts
-short_description: Tells which data the stores of a host hold
+short_description: Gather which data the stores of a host hold
 description:
   - Looks at the directories of PostgreSQL, Redis and MinIO on the host, and reads the mark that says whose they are.
     M(mlfleet.stack.preflight) compares it with what other hosts have used.

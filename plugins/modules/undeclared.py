@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: undeclared
-short_description: Tells which units, containers and listening ports of a host nobody declared
+short_description: Gather the units, containers and listening ports of a host that are not declared
 description:
   - Looks for services that bear our names or were made by us, and that the inventory does not want on this host; for
     containers of such; and for ports that the network reaches and that belong to no declared unit.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: unit
-short_description: Have a systemd unit be all that is declared of it, in one round trip
+short_description: Manage a systemd unit with all that is declared of it, in one round trip
 description:
   - Makes the program's user, installs its files as M(mlfleet.stack.config_files) does, switches its TLS as
     M(mlfleet.stack.ssl_toggle), and runs it until it is healthy as M(mlfleet.stack.healthy_unit), in this order.

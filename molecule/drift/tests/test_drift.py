@@ -1,4 +1,4 @@
-"""The check by the clock signs in by its own key, tells what is not as declared, and keeps its secrets to itself."""
+"""The scheduled check signs in by its own key, tells what is not as declared, and keeps its secrets to itself."""
 
 import json
 
