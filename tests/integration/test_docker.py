@@ -65,7 +65,12 @@ def docked() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def options(docked: Lab) -> dict:
+def converged(docked: Lab) -> None:
+    docked.converge_if_empty()
+
+
+@pytest.fixture
+def options(docked: Lab, converged: None) -> dict:
     return job_options(docked, docked.address(HOST))
 
 
@@ -169,7 +174,7 @@ def test_container_of_the_users_own_runs_beside_the_others(docked: Lab) -> None:
 
 
 @pytest.mark.fleet
-def test_former_images_go_when_told(docked: Lab) -> None:
+def test_former_images_go_when_told(docked: Lab, converged: None) -> None:
     def count() -> int:
         return len(docked.ssh("sudo docker images --quiet mlfleet/redis").split())
 
@@ -182,7 +187,7 @@ def test_former_images_go_when_told(docked: Lab) -> None:
 
 
 @pytest.mark.fleet
-def test_engine_with_containers_of_others_is_left_alone(docked: Lab) -> None:
+def test_engine_with_containers_of_others_is_left_alone(docked: Lab, converged: None) -> None:
     docked.ssh(f"sudo docker run --detach --rm --name others {PAGES['image']} sleep 1000")
     try:
         assert docked.converge("--check").count("changed") == 0
