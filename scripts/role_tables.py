@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import yaml
 
 ROLES = Path(__file__).parent.parent / "roles"
+TOPOLOGY = ROLES / "topology"
+IN_TOPOLOGY = "What other services must know of this one is set in role `topology`, for all hosts:"
 START, END = "<!-- settings: made by `make docs` -->", "<!-- end of settings -->"
 
 
@@ -26,7 +29,7 @@ def option_lines(name: str, option: dict[str, Any], default: str) -> list[str]:
     return lines
 
 
-def shown_default(name: str, option: dict[str, Any], defaults: Path) -> str:
+def shown_default(name: str, option: dict[str, Any], defaults: Path, role: Path) -> str:
     """The default as it stands in its file, so that an expression stays readable."""
     if option.get("no_log") and option.get("required"):
         return "made by `mlfleet init`"
@@ -35,25 +38,30 @@ def shown_default(name: str, option: dict[str, Any], defaults: Path) -> str:
     found = re.search(rf"^{name}:(.*(?:\n[ ]+.*)*)", defaults.read_text(), re.MULTILINE)
     value = found.group(1).strip() if found else ""
     if "\n" in value:
-        return f"see [defaults]({defaults.relative_to(ROLES / defaults.relative_to(ROLES).parts[0])})"
+        return f"see [defaults]({os.path.relpath(defaults, role)})"
     return f"`{value}`".replace("|", "\\|")
 
 
-def table(options: dict[str, Any], defaults: Path) -> str:
+def table(options: dict[str, Any], defaults: Path, role: Path) -> str:
     lines = ["| Variable | Type | Default | Meaning |", "|---|---|---|---|"]
     for name, option in options.items():
-        lines += option_lines(name, option, shown_default(name, option, defaults))
+        lines += option_lines(name, option, shown_default(name, option, defaults, role))
     return "\n".join(lines)
 
 
+def topology_table(file: Path, role: Path) -> str:
+    return table(yaml.safe_load(file.read_text()), TOPOLOGY / "defaults/main" / file.name, role)
+
+
 def tables(role: Path) -> str:
-    """One table, or one for each file of the role's settings."""
-    if (specs := role / "meta/argument_specs.yml").exists():
-        (entry_point,) = yaml.safe_load(specs.read_text())["argument_specs"].values()
-        return table(entry_point["options"], role / "defaults/main.yml")
-    files = sorted((role / "meta/shared_settings").glob("*.yml"))
-    parts = ((file, table(yaml.safe_load(file.read_text()), role / "defaults/main" / file.name)) for file in files)
-    return "\n\n".join(f"### {file.stem}\n\n{text}" for file, text in parts)
+    """The role's table, with what others must know of its service; of topology one for each of its files."""
+    files = sorted((TOPOLOGY / "meta/shared_settings").glob("*.yml"))
+    if role == TOPOLOGY:
+        return "\n\n".join(f"### {file.stem}\n\n{topology_table(file, role)}" for file in files)
+    (entry_point,) = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"].values()
+    own = table(entry_point["options"], role / "defaults/main.yml", role)
+    shared = next((file for file in files if file.stem.removesuffix("s") == role.name.removesuffix("s")), None)
+    return f"{own}\n\n### In topology\n\n{IN_TOPOLOGY}\n\n{topology_table(shared, role)}" if shared else own
 
 
 def rendered(role: Path) -> str:
