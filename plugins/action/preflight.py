@@ -101,8 +101,15 @@ class ActionModule(LibraryActionBase):
         spoken_for = [role.name for role in roles if role.name in speaks_for]
         shared, certificates = [], []
         topology = next((role for role in roles if "topology_tls_mode" in role.options), None)
-        option = functools.partial(host.resolve, topology)
-        missing_groups = {name: list(services.missing_groups(name, groups, option)) for name in spoken_for}
+
+        def setting(name: str) -> Any:
+            """A value of topology's; of one that is not to be had its option's line tells."""
+            try:
+                return host.resolve(topology, name) if topology else None
+            except (role_files.UnsetError, role_files.UnresolvableError):
+                return None
+
+        missing_groups = {name: list(services.missing_groups(name, groups, setting)) for name in spoken_for}
         if topology and found.is_faultless:
             with_tls = [role.name for role in roles if role.name in services.with_tls()]
             settings = authority.Settings(functools.partial(host.option, topology), with_tls)

@@ -35,7 +35,7 @@ options:
     type: path
     default: /usr/bin/python3
   uv_path:
-    description: Directory of the virtual environment that holds C(uv).
+    description: Directory of the virtual environment that holds C(uv). Debian's C(python3-venv) installs it.
     type: path
     default: /opt/mlfleet/uv
   uv_requirement:

@@ -73,12 +73,15 @@ def blocks_of(role: str) -> Iterator[str]:
 
 
 def missing_groups(group: str, groups: Groups, option: Callable[[str], Any]) -> Iterator[str]:
-    """Groups that have no host and that this one cannot do without. C(option) gives a setting of topology."""
+    """Groups that have no host and that this one cannot do without. C(option) gives a setting of topology, or nothing."""
     service = SERVICES.get(service_of(group), Service())
     for need in service.needs:
         if not groups.get(need) and not _is_yours(SERVICES[need].own, option):
             yield need
     if service.hosts == BALANCED and len(groups.get(group, ())) > 1 and not groups.get(BALANCER):
+        if not service.own:
+            yield BALANCER
+            return
         # Unless another address was given, at which something shares the work out.
         host, port = option(f"topology_{group}_host"), option(f"topology_{group}_port")
         if option(f"topology_{group}_address") == f"{host}:{port}":
@@ -86,9 +89,9 @@ def missing_groups(group: str, groups: Groups, option: Callable[[str], Any]) -> 
 
 
 def _is_yours(setting: str, option: Callable[[str], Any]) -> bool:
-    """Whether a setting names a host, alone or in a URL."""
-    value = str(option(setting) or "") if setting else ""
-    return bool(value) and "//:" not in value
+    """Whether a setting names a host, alone or in a URL. One without a value is wrong by itself."""
+    value = option(setting) if setting else ""
+    return value is None or (bool(value) and "//:" not in str(value))
 
 
 def is_for_one(group: str) -> bool:

@@ -403,11 +403,15 @@ def test_service_of_your_own_needs_no_group():
     assert not list(services.missing_groups("mlflow", {}, settings.get))
 
 
-@pytest.mark.parametrize(("address", "missing"), [("10.0.0.1:5001", ["nginx"]), ("lb.example.org:5001", [])])
-def test_what_several_hosts_offer_needs_nginx_or_an_address_of_your_own(address, missing):
+@pytest.mark.parametrize(("address", "missing"), [("10.0.0.1:9000", ["nginx"]), ("lb.example.org:9000", [])])
+def test_several_hosts_of_minio_need_nginx_or_an_address_of_your_own(address, missing):
+    settings = {"topology_minio_address": address, "topology_minio_host": "10.0.0.1", "topology_minio_port": 9000}
+    assert list(services.missing_groups("minio", {"minio": ["h1", "h2"]}, settings.get)) == missing
+
+
+def test_several_hosts_of_mlflow_need_nginx():
     groups = {"postgres": ["h1"], "minio": ["h1"], "mlflow": ["h1", "h2"]}
-    settings = {"topology_mlflow_address": address, "topology_mlflow_host": "10.0.0.1", "topology_mlflow_port": 5001}
-    assert list(services.missing_groups("mlflow", groups, settings.get)) == missing
+    assert list(services.missing_groups("mlflow", groups, {}.get)) == ["nginx"]
 
 
 def test_group_of_a_service_that_is_for_one_host_has_one():

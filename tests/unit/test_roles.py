@@ -41,7 +41,11 @@ def test_specs_match_defaults(role: str) -> None:
 
 
 def test_settings_of_topology_are_described_in_the_file_of_their_name() -> None:
-    for file in (ROOT / "roles/topology/meta/shared_settings").glob("*.yml"):
+    files = sorted((ROOT / "roles/topology/meta/shared_settings").glob("*.yml"))
+    assert [file.name for file in files] == sorted(
+        path.name for path in (ROOT / "roles/topology/defaults/main").iterdir()
+    )
+    for file in files:
         described = {name for name, option in load(str(file.relative_to(ROOT))).items() if not option.get("required")}
         assert described == set(load(f"roles/topology/defaults/main/{file.name}")), file.name
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import services as tls
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.services import SERVICES
 
@@ -45,6 +46,10 @@ def test_settings_that_follow_from_a_row_are_there(name):
     assert not service.own or service.own in SETTINGS
     if service.hosts == services.BALANCED:
         assert {f"topology_{name}_{noun}" for noun in ("host", "port", "address", "servers")} <= SETTINGS
+
+
+def test_services_with_tls_of_their_own_are_those_that_ssl_toggle_knows():
+    assert set(services.with_tls(services.OWN_TLS)) == set(tls.SERVICES)
 
 
 def test_tls_is_by_the_ways_that_there_are():
