@@ -73,7 +73,7 @@ def blocks_of(role: str) -> Iterator[str]:
 
 
 def missing_groups(group: str, groups: Groups, option: Callable[[str], Any]) -> Iterator[str]:
-    """Groups that have no host and that this one cannot do without. C(option) gives a setting of topology, or nothing."""
+    """Groups without a host that this one cannot do without. C(option) gives a setting of topology, or nothing."""
     service = SERVICES.get(service_of(group), Service())
     for need in service.needs:
         if not groups.get(need) and not _is_yours(SERVICES[need].own, option):
