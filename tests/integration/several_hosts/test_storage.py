@@ -16,7 +16,7 @@ import boto3
 import pytest
 import yaml
 from botocore.config import Config
-from botocore.exceptions import ConnectionClosedError
+from botocore.exceptions import ConnectionClosedError, SSLError
 
 from ..conftest import Lab
 from .conftest import APPLICATION, STORES
@@ -59,8 +59,10 @@ class Writer(threading.Thread):
     """Writes and reads objects until it is told to stop; remembers what it wrote and what failed.
 
     A server may close an idle connection just as a client asks on it, as nginx does at a reload; the client then asks
-    once more (RFC 9112, section 9.3.1).
+    once more (RFC 9112, section 9.3.1). Whether it hears of that as it sends or as it waits for the answer is chance.
     """
+
+    CLOSED_WHILE_SENDING = "TLS/SSL connection has been closed (EOF)"
 
     def __init__(self, s3) -> None:
         super().__init__()
@@ -72,7 +74,9 @@ class Writer(threading.Thread):
     def ask(self, write_or_read: Callable[[], T]) -> T:
         try:
             return write_or_read()
-        except ConnectionClosedError:
+        except (ConnectionClosedError, SSLError) as error:
+            if isinstance(error, SSLError) and self.CLOSED_WHILE_SENDING not in str(error):
+                raise
             self.asked_again += 1
             return write_or_read()
 
