@@ -35,11 +35,6 @@ def tls_pair(mode: Any, service: str, pairs: Mapping[str, Mapping[str, str]], di
     return {"certificate": f"{directory}/host.crt", "key": f"{directory}/host.key"}
 
 
-def listener(site: Mapping[str, Any], default_address: str, port: int | None = None) -> str:
-    """Where a site of nginx listens."""
-    return f"{site.get('listen_address', default_address)}:{port or site['port']}"
-
-
 def authority_texts(sources: Iterable[str], directory: str) -> list[str]:
     """The authorities' certificates that ca_bundle would install, each as a text."""
     try:
@@ -56,5 +51,4 @@ class FilterModule:
             "scheme": scheme,
             "tls_pair": tls_pair,
             "authority_texts": authority_texts,
-            "listener": listener,
         }

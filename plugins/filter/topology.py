@@ -119,6 +119,11 @@ def tls_settings(_groups: Iterable[str]) -> list[str]:
     return [f"topology_{name}_tls_mode" for name in services.with_tls()]
 
 
+def site_settings(_groups: Iterable[str]) -> list[str]:
+    """The settings in which services declare their sites of nginx."""
+    return [f"topology_{name}_sites" for name in sorted(services.SERVICES)]
+
+
 def behind_balancer(groups: Iterable[str]) -> list[str]:
     """The names by which nginx knows the services of a host in these groups."""
     mine = services.of_groups(groups)
@@ -156,6 +161,7 @@ class FilterModule:
             "pick": pick,
             "rename": rename,
             "runtime_settings": runtime_settings,
+            "site_settings": site_settings,
             "tls_settings": tls_settings,
             "units": units,
             "userinfo": userinfo,

@@ -128,7 +128,8 @@ def pools(values: Values) -> Iterator[str]:
 def site_routes(values: Values) -> Iterator[str]:
     for option, site in _entries(values, "nginx_sites"):
         for route in site.get("routes") or []:
-            if not any(route.get(key) for key in ("upstream", "redirect", "directory")) and not site.get("servers"):
+            has_answer = any(route.get(key) for key in ("upstream", "redirect", "directory", "links"))
+            if not has_answer and not site.get("servers"):
                 answers = "neither upstream nor redirect nor directory nor servers"
                 yield f"{option}: {site.get('name')} {route.get('path')} has {answers}"
 

@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The sites of nginx and the pages behind them, as services declare them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+Site = Mapping[str, Any]
+
+
+def merged_sites(declared: Iterable[Iterable[Site]]) -> list[dict[str, Any]]:
+    """Each site once, by port, with the lists of all services that declare a part of it; of other values, the first."""
+    merged: dict[str, dict[str, Any]] = {}
+    for part in chain.from_iterable(declared):
+        if not part["backends"]:
+            continue
+        site = merged.setdefault(part["name"], {})
+        pages = [{**page, "hosts": part["backends"]} for page in part.get("pages", ())]
+        for key, value in {**part, "pages": pages}.items():
+            site[key] = [*site.get(key, ()), *value] if isinstance(value, list) else site.get(key, value)
+    return sorted(merged.values(), key=itemgetter("port"))
+
+
+def pages(sites: Iterable[Site]) -> list[dict[str, Any]]:
+    """What people open, and after that what only programs do."""
+    found = [{**page, "site": site["name"], "port": site["port"]} for site in sites for page in site["pages"]]
+    return sorted(found, key=lambda page: not page.get("is_page", True))
+
+
+def listening(sites: Iterable[Site], address: str, address_for_hosts: str) -> list[dict[str, Any]]:
+    """The sites as nginx takes them, each with the address that it listens on."""
+    return [
+        {key: value for key, value in site.items() if key not in ("for_hosts", "pages")}
+        | {"listen_address": address_for_hosts if site.get("for_hosts") else address}
+        for site in sites
+    ]
+
+
+def listener(site: Site, default_address: str, port: int | None = None) -> str:
+    """Where a site listens."""
+    return f"{site.get('listen_address', default_address)}:{port or site['port']}"
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"merged_sites": merged_sites, "pages": pages, "listening": listening, "listener": listener}
