@@ -14,7 +14,11 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import archives
 from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import manifest
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
-ARGUMENT_SPEC = {"path": {"type": "path", "required": True}, "archive": {"type": "path", "required": True}}
+ARGUMENT_SPEC = {
+    "path": {"type": "path", "required": True},
+    "archive": {"type": "path"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
 
 
 class ActionModule(LibraryActionBase):
@@ -23,6 +27,8 @@ class ActionModule(LibraryActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        if arguments["state"] == "absent":
+            return result | self._execute_module("mlfleet.stack.file_tree", arguments, task_vars=task_vars)
         try:
             wanted = manifest(archives.read(Path(arguments["archive"])))
         except archives.ArchiveError as error:

@@ -19,11 +19,11 @@ class ActionModule(LibraryActionBase, normal.ActionModule):
     """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        names = self._task.args.get("name")
+        names, is_wanted = self._task.args.get("name"), self._task.args.get("state", "present") == "present"
         registered = [
             (task_vars or {}).get(name, {}).get("ansible_facts", {}) for name in ("site_facts", "drift_facts")
         ]
         told = " ".join(facts.get("ansible_installed_packages", "") for facts in registered)
-        if isinstance(names, list) and not self._task.delegate_to and set(names) <= set(told.split()):
-            return {"changed": False, "installed": [], "undeclared": []}
+        if is_wanted and isinstance(names, list) and not self._task.delegate_to and set(names) <= set(told.split()):
+            return {"changed": False, "installed": [], "removed": [], "undeclared": []}
         return super().run(tmp, task_vars)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible_collections.mlfleet.stack.plugins.filter.topology import unreachable
+from ansible_collections.mlfleet.stack.plugins.filter.topology import units, unreachable
 from ansible_collections.mlfleet.stack.plugins.module_utils import stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority, gpu_placement, run_lock, services
@@ -77,9 +78,7 @@ class ActionModule(LibraryActionBase):
 
     def _lines(self, host: Host, play: Hosts, task_vars: dict[str, Any]) -> list[str]:
         first, roles = task_vars["ansible_play_hosts"][0], host.roles
-        inventory = inventory_checks.inventory_directory(
-            task_vars.get("ansible_inventory_sources") or [], host.variables.get("inventory_dir"), Path.cwd()
-        )
+        inventory = self._inventory_of(host, task_vars)
 
         def is_news(name: str) -> bool:
             """The first host speaks for all that have the same value, or lack it too."""
@@ -128,6 +127,11 @@ class ActionModule(LibraryActionBase):
             *(f"{host.name}: {line}" for line in [*found.lines, *scattered, *strangers, *certificates, *on_gpus]),
         ]
 
+    def _inventory_of(self, host: Host, task_vars: dict[str, Any]) -> str:
+        """The inventory as the user would name it."""
+        sources = task_vars.get("ansible_inventory_sources") or []
+        return inventory_checks.inventory_directory(sources, host.variables.get("inventory_dir"), Path.cwd())
+
     def _about_facts(self, host: Host, task_vars: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """What is wrong with the host, and the marks of the stores that it uses."""
         facts = host.variables.get("ansible_facts", {})
@@ -144,8 +148,23 @@ class ActionModule(LibraryActionBase):
                 if host_checks.PORT_OPTIONS.fullmatch(name)
             }
             problems += host_checks.taken_ports(values, units, facts)
+        self._warn_of_leftovers(host, facts.get("own_units", ()), task_vars)
         marks, lines = self._stores(host, task_vars)
         return [*(f"{host.name}: {line}" for line in problems), *lines], marks
+
+    def _warn_of_leftovers(self, host: Host, own_units: Iterable[str], task_vars: dict[str, Any]) -> None:
+        """Services that run on where the inventory no longer wants them."""
+        mine = host.variables["group_names"]
+        if not any(group not in mine for group in services.leftovers(own_units, ())):
+            return
+        inventory = self._inventory_of(host, task_vars)
+        kinds = [role for role in host.roles if "worker_custom_kinds" in role.options]
+        custom = [kind["name"] for role in kinds for kind in host.option(role, "worker_custom_kinds") or ()]
+        for group in services.leftovers(own_units, units(mine, custom)):
+            command = f"ansible-playbook playbooks/remove.yml -i {inventory} -e remove={group}"
+            self._display.warning(
+                f"{host.name} still has {group}, which the inventory does not want there; remove it with: {command}"
+            )
 
     def _stores(self, host: Host, task_vars: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
         """The marks of the stores that this host uses, and why it must not use what is there."""

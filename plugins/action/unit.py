@@ -9,13 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.action import config_files
-from ansible_collections.mlfleet.stack.plugins.module_utils.files import pack
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item, pack
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls import toggle
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import MOUNT_OPTIONS, NFS_PACKAGE, Mount
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **config_files.ARGUMENT_SPEC,
+    "state": {"type": "str", "choices": ["present", "absent", "purged"], "default": "present"},
+    "data": {"type": "list", "elements": "path", "default": []},
+    "programs": {"type": "list", "elements": "path", "default": []},
+    "image_file": {"type": "path"},
     "user": {"type": "str"},
     "home": {"type": "path"},
     "shell": {"type": "str"},
@@ -34,13 +38,20 @@ class ActionModule(config_files.ActionModule):
         # Past config_files, whose run takes its own arguments.
         result = super(config_files.ActionModule, self).run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
+        is_wanted = arguments["state"] == "present"
         packages = {}
-        if any(Mount.of(declared).is_nfs for declared in arguments["mounts"]):
+        if is_wanted and any(Mount.of(declared).is_nfs for declared in arguments["mounts"]):
             packages = self._execute_module("mlfleet.stack.packages", {"name": [NFS_PACKAGE]}, task_vars=task_vars)
             if packages.get("failed"):
                 return result | packages
-        payload = pack(self._items(arguments.pop("files"), task_vars or {}), **arguments)
+        declared = arguments.pop("files")
+        items = self._items(declared, task_vars or {}) if is_wanted else [self._named(entry) for entry in declared]
+        payload = pack(items, **arguments)
         result |= self._execute_module("mlfleet.stack.run_unit", {"payload": payload}, task_vars=task_vars)
         if packages.get("changed"):
             result |= {"changed": True, "diff": [packages["diff"], *result.get("diff", [])]}
         return result
+
+    def _named(self, entry: dict[str, Any]) -> Item:
+        """What is to go is known by its path."""
+        return Item(entry["path"], entry["state"], purge=entry["purge"])

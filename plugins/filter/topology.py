@@ -130,6 +130,18 @@ def behind_balancer(groups: Iterable[str]) -> list[str]:
     return [name for name in services.SERVICES[services.BALANCER].calls if name in mine]
 
 
+def accounts(declared: Iterable[Mapping[str, Any]], unused: str, *keys: str) -> list[dict[str, Any]]:
+    """Accounts with these keys. Those that no host uses are left out, or absent where I(unused) says so."""
+    listed = list(declared)
+    gone = [{"name": item["name"], "state": "absent"} for item in listed if not item["clients"]]
+    return [pick(item, *keys) for item in listed if item["clients"]] + (gone if unused == "absent" else [])
+
+
+def removals(own_units: Iterable[str], command: str) -> dict[str, str]:
+    """The command that removes the service of each unit that has one."""
+    return {unit: f"{command} -e remove={group}" for unit in own_units if (group := services.group_of(unit))}
+
+
 def named(name: str) -> dict[str, str]:
     """A name as a declaration of its own."""
     return {"name": name}
@@ -148,6 +160,7 @@ def rename(item: Mapping[str, Any], **names: str) -> dict[str, Any]:
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
+            "accounts": accounts,
             "addresses": addresses,
             "behind_balancer": behind_balancer,
             "endpoint": endpoint,
@@ -158,10 +171,14 @@ class FilterModule:
             "clients": clients,
             "hosts_of": hosts_of,
             "named": named,
+            "leftovers": services.leftovers,
             "pick": pick,
+            "removal_problem": services.removal_problem,
+            "removals": removals,
             "rename": rename,
             "runtime_settings": runtime_settings,
             "site_settings": site_settings,
+            "to_remove": services.to_remove,
             "tls_settings": tls_settings,
             "units": units,
             "userinfo": userinfo,

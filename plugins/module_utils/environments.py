@@ -35,15 +35,19 @@ def exchange(path: Path, tree: Path) -> None:
 
 def clear(path: Path) -> None:
     """Remove what is beside the tree in use and no process uses, such as what a killed run has left."""
-    pattern = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}(\.link)?")
-    beside = [entry for entry in path.parent.glob(f"{path.name}.*") if pattern.fullmatch(entry.name)]
-    former = [entry for entry in beside if entry != path.resolve()]
+    former = [entry for entry in trees(path) if entry != path.resolve()]
     used = _used(former) if former else set()
     for entry in former:
         if entry.is_symlink():
             entry.unlink()
         elif entry not in used:
             shutil.rmtree(entry)
+
+
+def trees(path: Path) -> list[Path]:
+    """The environments beside the path, and links to them that are not in use yet."""
+    pattern = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}(\.link)?")
+    return [entry for entry in path.parent.glob(f"{path.name}.*") if pattern.fullmatch(entry.name)]
 
 
 def _used(trees: list[Path]) -> set[Path]:

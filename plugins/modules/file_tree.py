@@ -21,9 +21,13 @@ options:
     type: path
     required: true
   archive:
-    description: Archive on the controller, a tar or zip.
+    description: Archive on the controller, a tar or zip. Needed where they are to be present.
     type: path
-    required: true
+  state:
+    description: Whether the files are there. One that is V(absent) goes with its O(path).
+    type: str
+    choices: [present, absent]
+    default: present
   manifest:
     description: For the action alone, the SHA-256 of each file by its path.
     type: dict
@@ -58,6 +62,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import converge
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item, install
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 
 
@@ -65,13 +70,18 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "archive": {"type": "path", "required": True},
+            "archive": {"type": "path"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "manifest": {"type": "dict", "default": {}},
             "is_sent": {"type": "bool", "default": False},
         },
+        required_if=[("state", "present", ("archive",))],
         supports_check_mode=True,
     )
     hold(module)
+    if module.params["state"] == "absent":
+        item = Item(module.params["path"], "absent")
+        module.exit_json(**install([item], module.check_mode, module._diff))
     archive = Path(module.params["archive"]) if module.params["is_sent"] else None
     result = converge(Path(module.params["path"]), module.params["manifest"], archive, module.check_mode)
     module.exit_json(**result)

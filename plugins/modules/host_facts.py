@@ -32,7 +32,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: Those of the system, and four of our own.
+  description: Those of the system, and five of our own.
   returned: always
   type: dict
   contains:
@@ -49,6 +49,11 @@ ansible_facts:
       description: Debian packages that are installed and not held, for which M(mlfleet.stack.packages) asks no more.
       type: str
       sample: adduser apt base-files
+    own_units:
+      description: Our units that the host has, declared or not; a template ends with C(@).
+      type: list
+      elements: str
+      sample: [nginx, dioptra-worker-pytorch-gpu@]
     used_stores:
       description: The mark of each store that the host has used, empty where it was before there were marks.
       type: dict
@@ -64,6 +69,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import in_order
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import BusyError, require_idle
 from ansible_collections.mlfleet.stack.plugins.module_utils.stores import used
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import listeners, running_units
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import ours
 
 SUBSET = ("distribution", "platform", "python", "service_mgr", "ssh_pub_keys", "user")
 
@@ -95,6 +101,7 @@ def main() -> None:
     own = {
         "ansible_listeners": taken,
         "ansible_running_units": units,
+        "ansible_own_units": sorted({name for name, _file in ours()}),
         "ansible_used_stores": used(),
         "ansible_installed_packages": " ".join(in_order()),  # a text, which templates take as it is
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: packages
-short_description: Install Debian packages, with an exact prediction and safe to run again after a kill
+short_description: Install or remove Debian packages, with an exact prediction and safe to run again after a kill
 description:
   - Asks dpkg which packages are missing and installs these with C(apt-get), without recommended ones.
   - Unlike M(ansible.builtin.apt) it needs no C(python3-apt) on the host and no package lists to answer in check mode,
@@ -24,16 +24,21 @@ options:
     type: list
     elements: str
     required: true
+  state:
+    description: Whether they are to be installed. One that is to be V(absent) leaves its settings and data.
+    type: str
+    choices: [present, absent]
+    default: present
   lock_timeout_seconds:
     description: How long to wait for another program that holds apt's locks.
     type: int
     default: 300
 attributes:
   check_mode:
-    description: Predicts which packages would be installed.
+    description: Predicts which packages would be installed or removed.
     support: full
   diff_mode:
-    description: Lists the packages that are added.
+    description: Lists the packages that are added or removed.
     support: full
 """
 
@@ -50,6 +55,12 @@ installed:
   type: list
   elements: str
   sample: [redis-server]
+removed:
+  description: The packages that were there, and should not be.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 undeclared:
   description: Packages of O(name) that somebody keeps from being upgraded, with the command that ends it.
   returned: success
@@ -110,27 +121,46 @@ def install(names: list[str], lock_timeout_seconds: int) -> None:
     run(command, lock_timeout_seconds)
 
 
+def remove(names: list[str], lock_timeout_seconds: int) -> None:
+    run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
+    lock = f"--option=DPkg::Lock::Timeout={lock_timeout_seconds}"
+    run(["apt-get", "remove", "--yes", lock, *names], lock_timeout_seconds)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "lock_timeout_seconds": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
-    found = states(module.params["name"])
-    names = missing(module.params["name"], found)
+    declared, is_wanted = module.params["name"], module.params["state"] == "present"
+    found = states(declared)
+    there = [name for name in declared if found.get(name, ("", ""))[1] == "installed"]
+    names = missing(declared, found) if is_wanted else there
     if names and not module.check_mode:
         hold(module)
         try:
-            install(names, module.params["lock_timeout_seconds"])
+            (install if is_wanted else remove)(names, module.params["lock_timeout_seconds"])
         except RuntimeError as error:
-            module.fail_json(msg=f"Packages {', '.join(names)} could not be installed: {error}")
-    for name in unknown(names) if names and module.check_mode else []:
+            done = "installed" if is_wanted else "removed"
+            module.fail_json(msg=f"Packages {', '.join(names)} could not be {done}: {error}")
+    for name in unknown(names) if names and is_wanted and module.check_mode else []:
         module.warn(f"no package list of this host has {name}; the run fails unless a newer one does")
-    diff = {"before": {}, "after": {f"package {name}": "installed" for name in names}}
-    undeclared = [stray("held package", name, ["apt-mark", "unhold", name]) for name in held(found)]
-    module.exit_json(changed=bool(names), installed=names, undeclared=undeclared, diff=diff if names else {})
+    texts = [{}, {f"package {name}": "installed" for name in names}]
+    before, after = texts if is_wanted else reversed(texts)
+    undeclared = (
+        [stray("held package", name, ["apt-mark", "unhold", name]) for name in held(found)] if is_wanted else []
+    )
+    module.exit_json(
+        changed=bool(names),
+        installed=names if is_wanted else [],
+        removed=[] if is_wanted else names,
+        undeclared=undeclared,
+        diff={"before": before, "after": after} if names else {},
+    )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ options:
     type: list
     elements: str
     default: [dioptra-, container-, mlfleet-]
+  removals:
+    description: Command that removes the service of a unit, by the unit's name; by default the unit alone is removed.
+    type: dict
+    default: {}
   ports:
     description: TCP ports that others may listen at.
     type: list
@@ -72,9 +76,8 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import DockerError, docker
-from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import UNIT, listeners
-from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UNIT_LABEL, UNITS
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UNIT_LABEL, ours
 
 CONTAINER = re.compile(r"(?:docker[-/])([0-9a-f]{64})")
 
@@ -88,14 +91,17 @@ def is_declared(unit: str, units: list[str]) -> bool:
     return unit in units or template_of(unit) in units
 
 
-def stray_units(units: list[str], prefixes: list[str]) -> Iterator[dict[str, str]]:
+def stray_units(units: list[str], prefixes: list[str], removals: dict[str, str]) -> Iterator[dict[str, str]]:
     """Unit files of our names, or of our making where a package has a unit of the same name."""
-    for file in sorted([*UNITS.glob("*.service"), *UNITS.glob("*.timer")]):
-        is_ours = file.name.startswith(tuple(prefixes)) or (file.is_file() and OURS in file.read_bytes())
-        if is_ours and not is_declared(file.stem, units):
-            running = f"{file.stem}*" if file.stem.endswith("@") else file.name
-            disable, reload = ["systemctl", "disable", "--now", running], ["systemctl", "daemon-reload"]
-            yield stray("unit", file.name, disable, ["rm", str(file)], reload, separator="; ")
+    for unit, file in ours(prefixes):
+        if is_declared(unit, units):
+            continue
+        if unit in removals:
+            yield {"kind": "unit", "name": file.name, "remove": removals[unit]}
+            continue
+        running = f"{unit}*" if unit.endswith("@") else file.name
+        disable, reload = ["systemctl", "disable", "--now", running], ["systemctl", "daemon-reload"]
+        yield stray("unit", file.name, disable, ["rm", str(file)], reload, separator="; ")
 
 
 def containers() -> dict[str, tuple[str, str]]:
@@ -166,6 +172,7 @@ def main() -> None:
         argument_spec={
             "units": {"type": "list", "elements": "str", "required": True},
             "prefixes": {"type": "list", "elements": "str", "default": ["dioptra-", "container-", "mlfleet-"]},
+            "removals": {"type": "dict", "default": {}},
             "ports": {"type": "list", "elements": "int", "default": []},
             "directories": {"type": "list", "elements": "path", "default": []},
         },
@@ -173,7 +180,7 @@ def main() -> None:
     )
     units, known = module.params["units"], containers()
     found = [
-        *stray_units(units, module.params["prefixes"]),
+        *stray_units(units, module.params["prefixes"], module.params["removals"]),
         *stray_containers(known, units),
         *stray_directories(module.params["directories"]),
         *stray_ports(units, module.params["ports"], known),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import files
-from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health, removal
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import (
     UNITS,
     Unit,
@@ -38,6 +38,8 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
         ToggleError: TLS is no good, or not taken up; TLS is as it was.
         UnitError: the user cannot be made, or the unit does not answer, with its last log lines.
     """
+    if options["state"] != "present":
+        return removal.remove(items, options, check_mode, with_diff)
     results: dict[str, Result] = {}
     running: list[Unit] = []
     failures: list[Exception] = []

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import QUESTION_SECONDS, run
@@ -23,6 +24,17 @@ UNIT_LABEL = "mlfleet.unit"  # of a container; its value is the systemd unit tha
 
 class UnitError(Exception):
     """A unit that did not do as it was told, or does not answer."""
+
+
+def ours(prefixes: Iterable[str] = ()) -> list[tuple[str, Path]]:
+    """Our units of this host, each with its file: those whose names begin so, and those of our making."""
+    files = sorted([*UNITS.glob("*.service"), *UNITS.glob("*.timer"), *UNITS.glob("*.service.d/*.conf")])
+    return [
+        (name, file)
+        for file in files
+        if (name := (file if file.suffix != ".conf" else Path(file.parent.stem)).stem).startswith(tuple(prefixes))
+        or (file.is_file() and OURS in file.read_bytes())
+    ]
 
 
 def command(*words: str, timeout: float = QUESTION_SECONDS) -> str:

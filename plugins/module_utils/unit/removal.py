@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Take a unit away with all that is its own; its data stay with their owner unless they are to go too."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, files
+from ansible_collections.mlfleet.stack.plugins.module_utils.containers import IMAGE_LABEL, DockerError, docker
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import (
+    UNITS,
+    command,
+    remove_containers,
+    units,
+)
+
+DEEPEST_SHARED = 3  # parts of a path such as /etc/mlfleet, which other units have files in
+
+
+def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, with_diff: bool) -> dict[str, Any]:
+    """Ends the unit and removes its files, and its data with their owner where that is asked for; the module's result.
+
+    Raises:
+        FilesError: a file cannot be removed; all are as they were.
+        UnitError: the unit does not end.
+    """
+    run = options["run"]
+    data = [options["home"], *options["data"]] if options["state"] == "purged" else []
+    gone = own(items, options)
+    ending = [unit for unit in units(names_of(items, run)) if unit.is_known and (unit.is_running or unit.is_enabled)]
+    ended = [unit.id for unit in ending]
+    if ended and not check_mode:
+        command("systemctl", "disable", "--now", "--", *ended, timeout=run["stop_timeout_seconds"])
+    if not check_mode:
+        remove_containers(names_of(items, run), run["stop_timeout_seconds"])
+    images = images_of(options["image_file"])
+    absent = [files.Item(str(path), "absent") for path in [*gone, *map(Path, filter(None, data))]]
+    removed = files.install(absent, check_mode, with_diff)
+    if removed["changed"] and not check_mode:
+        command("systemctl", "daemon-reload")
+    if images and not check_mode:
+        docker("image", "rm", "--force", *images)
+    is_without_data = bool(data) or not Path(options["home"] or "/nowhere").exists()
+    former = account(options["user"], check_mode) if options["user"] and is_without_data else []
+    return {
+        "changed": bool(ended) or removed["changed"] or bool(former) or bool(images),
+        "changed_paths": removed["changed_paths"],
+        "actions": dict.fromkeys(ended, "stopped and disabled"),
+        "tls": {},
+        "undeclared": [],
+        "diff": [*removed["diff"], *former, *map(goes, images)] if with_diff else [],
+    }
+
+
+def names_of(items: list[files.Item], run: dict[str, Any]) -> list[str]:
+    """The unit, its timer and mounts, and all its instances that systemd knows, declared or not."""
+    found = {*run["names"]}
+    found |= {Path(item.path).name for item in items if Path(item.path).parent == UNITS and "@." not in item.path}
+    if run["template"]:
+        pattern = f"{run['template']}@*.service"
+        found |= {path.name for path in UNITS.glob(f"*.wants/{pattern}")}
+        listed = command("systemctl", "list-units", "--all", "--plain", "--no-legend", pattern)
+        found |= {line.split()[0] for line in listed.splitlines() if line.strip()}
+    return sorted(found)
+
+
+def own(items: list[files.Item], options: dict[str, Any]) -> list[Path]:
+    """The paths that nothing else needs, a directory in place of all that is in it."""
+    template, home, tls = options["run"]["template"], options["home"], options["tls"] or {}
+    paths = {Path(item.path) for item in items if item.state != "directory" or item.purge}
+    # Of instances that are no longer declared there are files, too.
+    paths |= {path.parent for path in paths if template and path.parent.name == template}
+    paths |= {Path(path) for path in (tls.get("directory"), options["image_file"]) if path}
+    # Beside an environment are the trees that it leads or once led to.
+    paths |= {tree for path in map(Path, options["programs"]) for tree in [path, *environments.trees(path)]}
+    kept = named_by_others(paths)
+    gone = {path for path in paths if os.path.lexists(path)} - kept
+    around = {Path(item.path) for item in items if item.state == "directory" and item.path != home}
+    around |= {parent for path in gone for parent in path.parents if len(parent.parts) > DEEPEST_SHARED}
+    for directory in sorted(around - gone, key=lambda path: len(path.parts), reverse=True):
+        if directory.is_dir() and set(directory.iterdir()) <= gone:
+            gone.add(directory)
+    return sorted(path for path in gone if gone.isdisjoint(path.parents))
+
+
+def images_of(reference: str | None) -> list[str]:
+    """The image that the unit ran by this file, and former ones of the same program."""
+    if not reference or not Path(reference).exists():
+        return []
+    name = Path(reference).read_text().strip()
+    program = name.partition("@")[0].rpartition(":")[0]
+    try:
+        labelled = docker("image", "ls", "--filter", f"label={IMAGE_LABEL}={program}", "--format", "{{.ID}}").split()
+        return list(dict.fromkeys([*docker("image", "ls", "--format", "{{.ID}}", name).split(), *labelled]))
+    except DockerError:  # without an engine there are none
+        return []
+
+
+def goes(image: str) -> dict[str, str]:
+    header = "container images"
+    return {"before_header": header, "after_header": header, "before": f"{image}\n", "after": ""}
+
+
+def named_by_others(paths: Iterable[Path]) -> set[Path]:
+    """Those that a unit of another service, or a file beside such a unit's, still names."""
+    mine = set(paths)
+    readers = {path for directory in {UNITS, *(path.parent for path in mine)} for path in directory.glob("*.*")}
+    readers |= {*UNITS.glob("*.d/*.conf")}
+    texts = [path.read_bytes() for path in readers - mine if path.is_file() and mine.isdisjoint(path.parents)]
+    # systemd names a unit, and others a path.
+    names = {path: re.escape(path.name if path.parent == UNITS else str(path)).encode() for path in mine}
+    return {path for path, name in names.items() if any(re.search(name + rb"(?![\w.@-])", text) for text in texts)}
+
+
+def account(name: str, check_mode: bool) -> list[dict[str, str]]:
+    """Remove the account and its group; the entries of the diff."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return []
+    if not check_mode:
+        command("userdel", "--", name)
+    texts = {"before": f"shell {found.pw_shell}\n", "after": ""}
+    return [{"before_header": f"user {name}", "after_header": f"user {name}", **texts}]
