@@ -97,7 +97,7 @@ def stray_units(units: list[str], prefixes: list[str], removals: dict[str, str])
         if is_declared(unit, units):
             continue
         if unit in removals:
-            yield {"kind": "unit", "name": file.name, "remove": removals[unit]}
+            yield {"kind": "unit", "name": f"{unit}.service", "remove": removals[unit]}
             continue
         running = f"{unit}*" if unit.endswith("@") else file.name
         disable, reload = ["systemctl", "disable", "--now", running], ["systemctl", "daemon-reload"]

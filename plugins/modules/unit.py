@@ -17,6 +17,27 @@ description:
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
+  state:
+    description:
+      - With V(absent) the unit is stopped, disabled and removed with O(files), O(programs), its TLS and images.
+      - What another unit names stays, and so do O(home) and O(data) with their owner.
+      - With V(purged) these go, too.
+    type: str
+    choices: [present, absent, purged]
+    default: present
+  data:
+    description: Directories with data beside O(home), for V(purged).
+    type: list
+    elements: path
+    default: []
+  programs:
+    description: Programs and virtual environments that the unit alone runs, for V(absent).
+    type: list
+    elements: path
+    default: []
+  image_file:
+    description: File that names the image of its container, for V(absent).
+    type: path
   user:
     description: A system account without a home, which is made when it is missing, with a group of the same name.
     type: str

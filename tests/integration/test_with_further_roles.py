@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from .conftest import ROOT, Lab, roles_on
+from .removal import assert_removed, leave, traces
 
 ROLES = roles_on("THE_BARE_LAB")
 
@@ -28,3 +29,30 @@ def with_further_roles(lab: Lab) -> Lab:
 @pytest.mark.parametrize("role", ROLES)
 def test_tests_of_the_role_pass(with_further_roles: Lab, role: str) -> None:
     with_further_roles.run_role_tests(role)
+
+
+def test_removed_service_leaves_its_data_alone_and_comes_back_with_them(with_further_roles: Lab) -> None:
+    lab, data = with_further_roles, "/var/lib/mlfleet/pgadmin"
+    lab.ssh(f"echo kept | sudo -u pgadmin tee {data}/mark")
+    declared = {file: file.read_text() for file in lab.inventory.glob("*.yml")}
+    leave(lab, "pgadmin")
+    told = lab.converge("--check").text
+    assert f"playbooks/remove.yml -i {lab.name} -e remove=pgadmin" in told
+    assert_removed(lab, "pgadmin")
+    (account,) = (trace for trace in traces(lab, "pgadmin") if not trace.startswith(data))
+    assert account.startswith("pgadmin:x:")
+    for file, text in declared.items():
+        file.write_text(text)
+    lab.converge()
+    assert lab.ssh(f"sudo cat {data}/mark").strip() == "kept"
+    assert lab.converge("--check").count("changed") == 0
+    leave(lab, "pgadmin")
+    assert_removed(lab, "pgadmin", "-e", "remove_data=pgadmin")
+    assert traces(lab, "pgadmin") == []
+
+
+def test_removed_workers_leave_nothing(with_further_roles: Lab) -> None:
+    lab = with_further_roles
+    leave(lab, "worker_tensorflow_cpu")
+    assert_removed(lab, "worker_tensorflow_cpu", "-e", "remove_data=worker_tensorflow_cpu")
+    assert traces(lab, "tensorflow-cpu") == []

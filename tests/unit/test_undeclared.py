@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.filter.topology import units
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit import systemd
 from ansible_collections.mlfleet.stack.plugins.modules import undeclared
 
 CONTAINER = "a" * 64
@@ -22,7 +23,7 @@ def test_groups_say_which_units_a_host_has() -> None:
 
 
 def test_units_of_our_names_and_making_are_told(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(undeclared, "UNITS", tmp_path)
+    monkeypatch.setattr(systemd, "UNITS", tmp_path)
     texts = {
         "dioptra-worker-old@": "[Service]",
         "dioptra-restapi": "[Service]",
@@ -31,8 +32,13 @@ def test_units_of_our_names_and_making_are_told(tmp_path, monkeypatch) -> None:
     }
     for name, text in texts.items():
         (tmp_path / f"{name}.service").write_text(text)
-    told = undeclared.stray_units(["dioptra-restapi"], ["dioptra-"])
-    assert [stray["name"] for stray in told] == ["dioptra-worker-old@.service", "redis-server.service"]
+    (tmp_path / "nginx.service.d").mkdir()
+    (tmp_path / "nginx.service.d/mlfleet.conf").write_text("# Made by mlfleet; ...")
+    told = list(undeclared.stray_units(["dioptra-restapi"], ["dioptra-"], {"nginx": "playbook nginx"}))
+    names = ["dioptra-worker-old@.service", "nginx.service", "redis-server.service"]
+    assert [stray["name"] for stray in told] == names
+    assert told[1]["remove"] == "playbook nginx"
+    assert "systemctl disable" in told[0]["remove"]
 
 
 def test_containers_of_declared_units_and_of_others_are_no_news() -> None:

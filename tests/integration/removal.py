@@ -1,0 +1,55 @@
+"""What a removed service has left on its host, and what all other files of the host are."""
+
+from __future__ import annotations
+
+import yaml
+
+from .conftest import Lab
+
+# Of Debian's packages and of what the lab gives its hosts.
+NOT_OURS = "-path /var/cache/mlfleet -o -path /var/cache/apt -o -path /var/lib/apt -o -path /var/lib/docker"
+PLACES = "/etc /opt /run /srv /tmp /usr/local /var/cache /var/lib"
+
+
+def traces(lab: Lab, name: str) -> list[str]:
+    """Paths, files of settings, accounts, units and containers that bear the name or have it in them."""
+    found = lab.ssh(
+        f"sudo find {PLACES} -xdev \\( {NOT_OURS} \\) -prune -o -name '*{name}*' -print;"
+        f"sudo grep -rIl --exclude-dir=tls -- {name} /etc;"
+        f"getent passwd group | grep -- {name};"
+        f"systemctl list-units --all --no-legend --plain | grep -- {name};"
+        f"! command -v docker >/dev/null || sudo docker ps --all --format '{{{{.Names}}}}' | grep -- {name};"
+        f"! command -v docker >/dev/null || sudo docker image ls --format '{{{{.Repository}}}}' | grep -- {name}; true"
+    )
+    return sorted(found.splitlines())
+
+
+def leave(lab: Lab, group: str, host: str = "testbed") -> None:
+    """Take the host out of the group, in all files of the inventory."""
+    for file in lab.inventory.glob("*.yml"):
+        inventory = yaml.safe_load(file.read_text())
+        if isinstance(inventory, dict) and _taken(inventory, group, host):
+            file.write_text(yaml.safe_dump(inventory, sort_keys=False))
+
+
+def _taken(tree: dict, group: str, host: str) -> bool:
+    taken = False
+    for name, value in tree.items():
+        if name == group and isinstance(value, dict) and host in (value.get("hosts") or {}):
+            del value["hosts"][host]
+            taken = True
+        elif isinstance(value, dict):
+            taken |= _taken(value, group, host)
+    return taken
+
+
+def assert_removed(lab: Lab, removed: str, *options: str) -> None:
+    """A check predicts what is removed, nothing is left, and a second time nothing changes."""
+    words = ("-e", f"remove={removed}", *options)
+    predicted = lab.playbook(*words, "--check", "--diff", playbook="playbooks/remove.yml")
+    assert predicted.code == 0, predicted.output[-4000:]
+    run = lab.playbook(*words, playbook="playbooks/remove.yml")
+    assert run.code == 0, run.output[-4000:]
+    assert run.count("changed") == predicted.count("changed") > 0
+    again = lab.playbook(*words, playbook="playbooks/remove.yml")
+    assert (again.code, again.count("changed")) == (0, 0), again.output[-4000:]
