@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from mlfleet.authority import Authority
+from mlfleet.ca.authority import Authority
 from mlfleet.drift.command import drift
-from mlfleet.lab import CA_DIRECTORY, Lab, Releases, docker_client, ssh_command
-from mlfleet.lab_inventory import LabInventory
+from mlfleet.lab.hosts import CA_DIRECTORY, Lab, Releases, docker_client, ssh_command
+from mlfleet.lab.inventory import LabInventory
 from mlfleet.project import MlfleetError, give_back, repository_root
-from mlfleet.secrets import Vault
+from mlfleet.secrets.vault import Vault
 
 console = Console(highlight=False, soft_wrap=True)
 WRONG_USAGE = 2  # to typer
