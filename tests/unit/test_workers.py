@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,6 +23,12 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import Mount,
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import checks, inventory_checks, option_checks
 
 ROOT = Path(__file__).parents[2]
+FRAMEWORKS = {
+    "tensorflow_cpu": "tensorflow-cpu",
+    "tensorflow_gpu": "tensorflow",
+    "pytorch_cpu": "torch",
+    "pytorch_gpu": "torch",
+}
 QUEUES = {"topology_worker_queues": {"worker_tensorflow_cpu": ["tensorflow-cpu"]}}
 
 
@@ -54,21 +59,32 @@ def test_further_indexes_give_way_where_they_lack_a_version():
     assert python_venv.index_environment(None, []) == {}
 
 
-@pytest.mark.parametrize("name", ["tensorflow_cpu", "tensorflow_gpu", "pytorch_cpu", "pytorch_gpu"])
-def test_pins_of_a_kind_are_what_its_extra_wants(name):
-    pinned = (ROOT / f"constraints/worker_{name}.txt").read_text()
-    framework = {"tensorflow": r"^tensorflow(-cpu)?==2\.17\.1\b", "pytorch": r"^torch==2\.10\.0$"}[name.split("_")[0]]
-    assert re.search(framework, pinned, re.MULTILINE)
-    assert "dioptra-platform==1.2.2" in pinned
+def pinned(file):
+    """Lines of a file of constraints, each as the package and the rest."""
+    lines = (ROOT / "constraints" / file).read_text().splitlines()
+    return {tuple(line.split("==", 1)) for line in lines if "==" in line}
+
+
+@pytest.mark.parametrize("name", ["restapi", "worker", *(f"worker_{kind}" for kind in FRAMEWORKS)])
+def test_dioptra_is_the_same_everywhere(name):
+    assert pinned("dioptra.in") <= pinned(f"{name}.txt")
+
+
+@pytest.mark.parametrize(("kind", "package"), FRAMEWORKS.items())
+def test_pins_of_a_kind_have_its_framework(kind, package):
+    assert package in dict(pinned(f"worker_{kind}.txt"))
+
+
+def test_tensorflow_without_gpus_is_what_dioptra_wants():
+    """Its own extra would bring the code for GPUs, so no resolver compares the two."""
+    wanted, _, _ = dict(pinned("worker_tensorflow_gpu.txt"))["tensorflow"].partition(" ")
+    assert dict(pinned("worker_tensorflow_cpu.txt"))["tensorflow-cpu"] == wanted
 
 
 def test_pins_without_cuda_are_the_others_less_the_libraries_of_cuda():
-    every, few = (
-        set((ROOT / f"constraints/{name}.txt").read_text().splitlines())
-        for name in ("worker_pytorch_cpu", "worker_pytorch_without_cuda")
-    )
+    every, few = pinned("worker_pytorch_cpu.txt"), pinned("worker_pytorch_without_cuda.txt")
     assert few < every
-    assert {line.split("-")[0].split("=")[0] for line in every - few} == {"cuda", "nvidia", "triton"}
+    assert {package.split("-")[0] for package, _ in every - few} == {"cuda", "nvidia", "triton"}
 
 
 # --- devices ---------------------------------------------------------------------------------------------------------
