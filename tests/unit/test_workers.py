@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,72 @@ def test_pins_without_cuda_are_the_others_less_the_libraries_of_cuda():
     every, few = pinned("worker_pytorch_cpu.txt"), pinned("worker_pytorch_without_cuda.txt")
     assert few < every
     assert {package.split("-")[0] for package, _ in every - few} == {"cuda", "nvidia", "triton"}
+
+
+# --- interpreters ----------------------------------------------------------------------------------------------------
+
+OWN, NONE = "/opt/python3.12/bin/python3", "/opt/none"
+
+
+def test_interpreters_that_are_asked_are_those_that_settings_name():
+    kinds = [{"name": "a", "python": OWN}, {"name": "b"}, {"name": "c", "python": NONE}]
+    assert worker.interpreters({"worker_python": OWN, "worker_custom_kinds": kinds}) == [OWN, NONE]
+    assert worker.interpreters({"python_app_python": NONE, "worker_python": ""}) == [NONE]
+    assert worker.interpreters({}) == []
+
+
+FACTS_OF_DEBIAN_13 = {
+    "distribution": "Debian",
+    "distribution_major_version": "13",
+    "service_mgr": "systemd",
+    "python": {"version": {"major": 3, "minor": 13}},
+    "python_version": "3.13.5",
+    "pythons": {"/usr/bin/python3": "3.13.5", OWN: "3.12.11"},
+}
+
+
+def test_workers_run_on_the_interpreter_that_is_named_for_them(tmp_path):
+    """Debian 13 has one that is too new for TensorFlow; preflight looks at the one that makes the environment."""
+    in_containers = {"topology_runtime": "docker", "worker_python": OWN}
+    image = {"worker_images": {"tensorflow-cpu": "registry.example.org/tf:2"}}
+    hosts = {
+        "own": {"worker_python": OWN},
+        "of-all": {"python_app_python": OWN},
+        "usual": {},
+        "absent": {"worker_python": NONE},
+        "built": in_containers,
+        "image": in_containers | image,
+        "kinds": {"worker_python": OWN, "worker_custom_kinds": [{"name": "a"}, {"name": "b", "python": NONE}]},
+    }
+    groups = {"worker_custom": ["kinds"], "worker_tensorflow_cpu": [name for name in hosts if name != "kinds"]}
+    children = {group: {"hosts": dict.fromkeys(members)} for group, members in groups.items()}
+    inventory = {"all": {"vars": {"worker_python": ""}, "hosts": hosts, "children": children}}
+    used = "{{ inventory_hostname }} has {{ __worker_python }} and {{ __worker_python_version }}"
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "roles": [{"role": "mlfleet.stack.topology"}],
+        "vars_files": [str(ROOT / "roles/worker/vars/main.yml")],
+        "tasks": [
+            {"ansible.builtin.set_fact": FACTS_OF_DEBIAN_13 | {"cacheable": True}},
+            {"ansible.builtin.debug": {"msg": used}},
+            {"mlfleet.stack.preflight": {"roles": list(groups), "facts": True}, "run_once": True},
+        ],
+    }
+    for name, content in {"hosts.yml": inventory, "play.yml": [play]}.items():
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    command = [Path(sys.executable).with_name("ansible-playbook"), tmp_path / "play.yml", "-i", tmp_path / "hosts.yml"]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    for name, interpreter in {"own": OWN, "of-all": OWN, "usual": "/usr/bin/python3"}.items():
+        assert f"{name} has {interpreter} and {FACTS_OF_DEBIAN_13['pythons'][interpreter]}" in output
+    assert f"built has {OWN} and 3.13.5" in output
+    needs = "worker_tensorflow_cpu needs Python 3.11 or 3.12, /usr/bin/python3 of"
+    assert sorted(re.findall(r"^ +(\w+: worker_.*)$", output, re.MULTILINE)) == [
+        f"absent: worker_tensorflow_cpu wants {NONE}, which does not run on absent: install it first",
+        f"built: {needs} built is 3.13: name an image of yours in worker_images",
+        f"kinds: worker_custom b wants {NONE}, which does not run on kinds: install it first",
+        f"usual: {needs} usual is 3.13: name another with worker_python",
+    ], output
 
 
 # --- devices ---------------------------------------------------------------------------------------------------------
