@@ -105,8 +105,9 @@ bench: venv engine
 	@python bench/scale.py --markdown docs/performance.md
 
 # What the venvs of services and controller are pinned to; run after a change of a *.in file or of pyproject.toml.
+# UPGRADE=1 takes the newest version of every package; without it, versions that still fit stay.
 constraints: venv
-	@scripts/constraints
+	@scripts/constraints $(if $(UPGRADE),--upgrade)
 
 # The tables of the roles' READMEs, from their specs and defaults.
 docs: venv

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ class ActionModule(LibraryActionBase):
     def _about_facts(self, host: Host, task_vars: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """What is wrong with the host, and the marks of the stores that it uses."""
         facts = host.variables.get("ansible_facts", {})
-        problems = list(host_checks.host_problems(host.name, facts, host.declared("python_versions")))
+        problems = list(host_checks.host_problems(host.name, facts, self._environments(host)))
         mine = {role.name for role in host.roles}
         units = {service: unit for service, unit in services.UNITS.items() if service in mine}
         units |= host.declared("unit_name")
@@ -165,6 +165,26 @@ class ActionModule(LibraryActionBase):
             self._display.warning(
                 f"{host.name} still has {group}, which the inventory does not want there; remove it with: {command}"
             )
+
+    def _environments(self, host: Host) -> Iterator[host_checks.Environment]:
+        """Those of the host's workers, save what an image of yours brings."""
+        roles = {role.name: role for role in host.roles}
+        if not (worker := roles.get("worker")):
+            return
+        images = host.option(worker, "worker_images")
+        in_containers = host.resolve(worker, "topology_worker_runtime") == "docker"
+        usual, of_debian = host.resolve(worker, "__worker_python"), host_checks.OF_DEBIAN
+        for role, versions in host.declared("python_versions").items():
+            kind = role.removeprefix("worker_").replace("_", "-")
+            if not in_containers:
+                yield host_checks.Environment(role, usual, "name another with worker_python", tuple(versions))
+            elif kind not in images:  # one that is built has the host's release
+                remedy = "name an image of yours in worker_images"
+                yield host_checks.Environment(role, of_debian, remedy, tuple(versions))
+        if not in_containers and "worker_custom" in roles:
+            for kind in host.resolve(roles["worker_custom"], "worker_custom_kinds"):
+                named = kind.get("python") or usual
+                yield host_checks.Environment(f"worker_custom {kind['name']}", named, "name another as its python")
 
     def _stores(self, host: Host, task_vars: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
         """The marks of the stores that this host uses, and why it must not use what is there."""

@@ -35,6 +35,13 @@ def gpu_wishes(kinds: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def interpreters(settings: Mapping[str, Any]) -> list[str]:
+    """The interpreters that a host's settings name for environments of workers."""
+    named = [settings.get("python_app_python"), settings.get("worker_python")]
+    named += [kind.get("python") for kind in settings.get("worker_custom_kinds") or []]
+    return list(dict.fromkeys(filter(None, named)))
+
+
 def job_queues(
     queues: Mapping[str, Iterable[str]], groups: Mapping[str, Iterable[str]], hostvars: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
@@ -55,5 +62,6 @@ class FilterModule:
         return {
             "pins": pins,
             "gpu_wishes": gpu_wishes,
+            "interpreters": interpreters,
             "job_queues": job_queues,
         }

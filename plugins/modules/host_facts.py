@@ -16,6 +16,12 @@ description:
   - Needs no rights; changes nothing.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
+options:
+  pythons:
+    description: Interpreters of Python to ask for their versions, besides Debian's C(/usr/bin/python3).
+    type: list
+    elements: path
+    default: []
 attributes:
   check_mode:
     description: It changes nothing, so it does the same.
@@ -32,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: Those of the system, and five of our own.
+  description: Those of the system, and six of our own.
   returned: always
   type: dict
   contains:
@@ -54,6 +60,10 @@ ansible_facts:
       type: list
       elements: str
       sample: [nginx, dioptra-worker-pytorch-gpu@]
+    pythons:
+      description: Version of each of these interpreters that is there and runs, by its path.
+      type: dict
+      sample: {/usr/bin/python3: 3.13.5, /opt/python3.12/bin/python3: 3.12.11}
     used_stores:
       description: The mark of each store that the host has used, empty where it was before there were marks.
       type: dict
@@ -65,6 +75,7 @@ import pwd
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.facts import ansible_collector, default_collectors
 from ansible.module_utils.facts.namespace import PrefixFactNamespace
+from ansible_collections.mlfleet.stack.plugins.module_utils import interpreters
 from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import in_order
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import BusyError, require_idle
 from ansible_collections.mlfleet.stack.plugins.module_utils.stores import used
@@ -82,7 +93,9 @@ def name_of(uid: int) -> str:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"pythons": {"type": "list", "elements": "path", "default": []}}, supports_check_mode=True
+    )
     try:
         require_idle()
     except BusyError as error:
@@ -98,10 +111,12 @@ def main() -> None:
         for listener in listeners()
     ]
     units = {name: sorted(uids) for name, uids in running_units().items()}
+    asked = {python: interpreters.ask(python) for python in [interpreters.OF_DEBIAN, *module.params["pythons"]]}
     own = {
         "ansible_listeners": taken,
         "ansible_running_units": units,
         "ansible_own_units": sorted({name for name, _file in ours()}),
+        "ansible_pythons": {python: found.version for python, found in asked.items() if found},
         "ansible_used_stores": used(),
         "ansible_installed_packages": " ".join(in_order()),  # a text, which templates take as it is
     }

@@ -26,8 +26,8 @@ options:
       - What these depend on is validated too.
       - The table C(__topology_services) of role C(topology) says which groups need a host, which can have only one, and
         which building blocks a role uses, whose settings are validated with its own. In a role's C(vars/main.yml),
-        C(__ROLE_python_versions) are those that it runs on, and C(__ROLE_gpu_wishes) is a list of workers with
-        their C(count) and the C(gpus) that each wants.
+        C(__ROLE_python_versions) are those that a kind of workers runs on, and C(__ROLE_gpu_wishes) is a list of
+        workers with their C(count) and the C(gpus) that each wants.
       - Without any the run is claimed and nothing is validated, for playbooks that do one thing alone.
     type: list
     elements: str
@@ -51,7 +51,8 @@ attributes:
     support: none
     description: Changes nothing.
 notes:
-  - O(facts=true) needs the facts of C(gather_subset=min).
+  - O(facts=true) needs the facts of C(gather_subset=min), and those of M(mlfleet.stack.host_facts) for ports and for
+    interpreters that the settings name.
   - Use it in a play with C(any_errors_fatal), since what concerns all hosts is reported for the first one alone.
 seealso:
   - module: ansible.builtin.validate_argument_spec

@@ -35,7 +35,7 @@ options:
     type: path
     default: /usr/bin/python3
   uv_path:
-    description: Directory of the virtual environment that holds C(uv). Debian's C(python3-venv) installs it.
+    description: Directory of the virtual environment that holds C(uv), made by Debian's Python and C(python3-venv).
     type: path
     default: /opt/mlfleet/uv
   uv_requirement:
@@ -101,7 +101,6 @@ import functools
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -109,7 +108,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlfleet.stack.plugins.module_utils import environments, trials
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, interpreters, trials
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.filesystem import sync_below
@@ -133,13 +132,6 @@ def run(*words: str | Path) -> str:
     if done.returncode != 0:
         raise CommandFailedError(f"{words[0]} {words[1]}: {(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout + done.stderr
-
-
-@functools.cache
-def version_of(python: Path) -> str:
-    if python.resolve() == Path(sys.executable).resolve():  # this one
-        return "{}.{}".format(*sys.version_info)
-    return run(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')").strip()
 
 
 class Uv:
@@ -171,22 +163,14 @@ class Venv:
         self.stamp = path / environments.STAMP
 
     def is_whole(self) -> bool:
-        """Whether there is one that was finished, with the Python that is there now."""
-        if not self.stamp.exists() or not (self.path / "bin" / "python").exists():
+        """Whether there is one that was finished, with the Python that is there now, and runs."""
+        python, interpreter = self.path / "bin" / "python", interpreters.ask(str(self.python))
+        if not interpreter or not self.stamp.exists() or python.resolve() != Path(interpreter.program):
             return False
-        with suppress(CommandFailedError, OSError):
+        with suppress(OSError):
             made_with = MADE_WITH.search((self.path / "pyvenv.cfg").read_text())
-            return made_with is not None and made_with[1] == version_of(self.python)
+            return made_with is not None and interpreter.version.startswith(f"{made_with[1]}.")
         return False
-
-    @functools.cached_property
-    def runs(self) -> bool:
-        """Whether its Python does: a library that it needs may be gone."""
-        try:
-            run(self.path / "bin" / "python", "-c", "")
-        except (CommandFailedError, OSError):
-            return False
-        return True
 
     def sync(self, tree: Path, *options: str) -> list[tuple[str, str]]:
         """Brings the packages to their pins; the changes as (sign, package) with the signs -, + and ~."""
@@ -203,7 +187,7 @@ class Venv:
         with suppress(CommandFailedError):
             if not self.sync(self.path, "--dry-run", "--offline"):
                 return []
-        return self.sync(self.path, "--dry-run") if self.runs else all_of_them
+        return self.sync(self.path, "--dry-run")
 
     def prepare(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """Has uv at its pin; that change, and those that are pending."""
@@ -259,7 +243,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "requirements": {"type": "str", "required": True},
-            "python": {"type": "path", "default": "/usr/bin/python3"},
+            "python": {"type": "path", "default": interpreters.OF_DEBIAN},
             "uv_path": {"type": "path", "default": "/opt/mlfleet/uv"},
             "uv_requirement": {"type": "str", "required": True},
             "index_url": {"type": "str", "no_log": True},
@@ -282,14 +266,14 @@ def main() -> None:
             stopped.extend(units)
             command("systemctl", "stop", "--", *units, timeout=module.params["stop_timeout_seconds"] + PAUSE_SECONDS)
 
-    uv = Uv(Path(module.params["uv_path"]), module.params["uv_requirement"], python)
+    uv = Uv(Path(module.params["uv_path"]), module.params["uv_requirement"], Path(interpreters.OF_DEBIAN))
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=module.tmpdir) as pins:
         pins.write(module.params["requirements"])
         pins.flush()
         venv = Venv(path, Path(pins.name), python, uv)
         try:
             changes = venv.pending() if module.check_mode else installed(venv, module.params["trial"], stop)
-            usable = not (module.check_mode and changes) or (venv.is_whole() and venv.runs)
+            usable = not (module.check_mode and changes) or venv.is_whole()
         except trials.RefusedError as error:
             module.fail_json(msg=f"Virtual environment {path}: {error}; the former one stays in use")
         except (CommandFailedError, UnitError, OSError) as error:

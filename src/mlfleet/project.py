@@ -1,9 +1,14 @@
-"""What every command shares: its error, the repository it works in, and how it writes a file."""
+"""What every command shares: its error, where it prints, the repository it works in, and how it writes a file."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from rich.console import Console
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class MlfleetError(Exception):

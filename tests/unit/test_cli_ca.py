@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
 
-from mlfleet import secrets
 from mlfleet.cli import app
+from mlfleet.secrets import vault
 
 CA = Path("inventories/prod/ca")
 
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / secrets.SPECIFICATIONS).mkdir(parents=True)
-    (tmp_path / secrets.SPECIFICATIONS / "x.yml").write_text(yaml.safe_dump({"topology_secret_x": {"no_log": True}}))
+    (tmp_path / vault.SPECIFICATIONS).mkdir(parents=True)
+    (tmp_path / vault.SPECIFICATIONS / "x.yml").write_text(yaml.safe_dump({"topology_secret_x": {"no_log": True}}))
     (tmp_path / "galaxy.yml").touch()
     (tmp_path / "inventories/prod").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

@@ -13,8 +13,8 @@ import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
-from mlfleet import secrets
 from mlfleet.cli import app
+from mlfleet.secrets import vault
 
 REDIS, POSTGRES = "topology_secret_redis_default", "topology_secret_postgres_restapi"
 KEPT = "a-value-that-was-here-before"
@@ -25,8 +25,8 @@ VAULT_PASSWORD = Path(__file__).resolve().parents[2] / "scripts/vault-password"
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     options = {name: {"type": "str", "no_log": True} for name in (POSTGRES, REDIS)}
     options["topology_runtime"] = {"type": "str"}
-    (tmp_path / secrets.SPECIFICATIONS).mkdir(parents=True)
-    (tmp_path / secrets.SPECIFICATIONS / "one.yml").write_text(yaml.safe_dump(options, sort_keys=False))
+    (tmp_path / vault.SPECIFICATIONS).mkdir(parents=True)
+    (tmp_path / vault.SPECIFICATIONS / "one.yml").write_text(yaml.safe_dump(options, sort_keys=False))
     (tmp_path / "galaxy.yml").touch()
     (tmp_path / "inventories/prod").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def init(*arguments: str, code: int = 0) -> str:
 
 
 def vault_path() -> Path:
-    return Path("inventories/prod", secrets.VAULT)
+    return Path("inventories/prod", vault.VAULT)
 
 
 def read_vault(password: bytes | None = None) -> str:
@@ -104,7 +104,7 @@ def test_a_failed_write_leaves_the_old_file_and_the_next_run_works(monkeypatch: 
     assert [path.name for path in vault_path().parent.iterdir()] == ["vault.yml"]
 
 
-@pytest.mark.parametrize("killed_in", ["os.replace", "os.link", "mlfleet.secrets.Vault._write"])
+@pytest.mark.parametrize("killed_in", ["os.replace", "os.link", "mlfleet.secrets.vault.Vault._write"])
 def test_a_first_run_killed_anywhere_is_finished_by_the_next(monkeypatch: pytest.MonkeyPatch, killed_in: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(killed_in, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -166,6 +166,11 @@ class TestWhole:
     def test_it_is_of_the_python_that_is_there(self, made, notes, is_whole):
         assert made(notes).is_whole() is is_whole
 
+    def test_it_is_of_another_interpreter_of_the_same_version(self, made, tmp_path):
+        (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (tmp_path / "python").chmod(0o755)
+        assert not made(python=tmp_path / "python").is_whole()
+
     def test_its_python_is_gone(self, made):
         assert not made(python="/no/such/python").is_whole()
 
@@ -179,7 +184,8 @@ class TestWhole:
         broken.write_text("#!/no/such/loader\n")
         broken.chmod(0o755)
         venv = made(python=broken)
+        venv.python = broken
         venv.uv.program.parent.mkdir(parents=True)
         venv.uv.program.write_text("#!/bin/sh\necho 'cannot ask this Python' >&2; exit 2\n")
         venv.uv.program.chmod(0o755)
-        assert venv.is_whole() and venv.pending() == [("+", "certifi==2026.1.4")]
+        assert not venv.is_whole() and venv.pending() == [("+", "certifi==2026.1.4")]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlfleet.lab import Releases, free_address, one_lab_at_a_time, ssh_command
-from mlfleet.lab_image import debian_sources, image_tag
-from mlfleet.lab_inventory import LabInventory, lab_variables, public_line
+from mlfleet.lab.hosts import Releases, free_address, one_lab_at_a_time, ssh_command
+from mlfleet.lab.image import debian_sources, image_tag
+from mlfleet.lab.inventory import LabInventory, lab_variables, public_line
 from mlfleet.project import MlfleetError
 
 DEB822 = """\
@@ -96,7 +96,7 @@ def test_controller_without_debian_archives_is_told_so(apt: Path) -> None:
 def test_changed_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
     before = image_tag(12)
     assert before.startswith("mlfleet-lab:debian12-") and before != image_tag(13)
-    monkeypatch.setattr("mlfleet.lab_image.PACKAGES", ("systemd",))
+    monkeypatch.setattr("mlfleet.lab.image.PACKAGES", ("systemd",))
     assert image_tag(12) != before
 
 

@@ -359,24 +359,54 @@ def test_entries_are_known_by_something_of_their_own():
 @pytest.mark.parametrize(
     ("facts", "versions", "lines"),
     [
-        ({}, {}, []),
-        ({"distribution_major_version": "13", "python": {"version": {"major": 3, "minor": 13}}}, {"tf": ["3.13"]}, []),
-        ({"distribution_major_version": "11"}, {}, ["Debian 11 is not supported: use Debian 12 or 13"]),
-        ({"distribution": "Ubuntu"}, {}, ["Ubuntu 12 is not supported: use Debian 12 or 13"]),
-        ({"service_mgr": "sysvinit"}, {}, ["services are managed by sysvinit: systemd is needed"]),
+        ({}, [], []),
+        ({"distribution_major_version": "13", "python": {"version": {"major": 3, "minor": 13}}}, [("3.13",)], []),
+        ({"distribution_major_version": "11"}, [], ["Debian 11 is not supported: use Debian 12 or 13"]),
+        ({"distribution": "Ubuntu"}, [], ["Ubuntu 12 is not supported: use Debian 12 or 13"]),
+        ({"service_mgr": "sysvinit"}, [], ["services are managed by sysvinit: systemd is needed"]),
         (
             {"python": {"version": {"major": 3, "minor": 9}}},
-            {"tf": ["3.11", "3.12"]},
-            ["Python 3.11 or newer is needed, h1 has 3.9", "tf needs Python 3.11 or 3.12, h1 has 3.9"],
+            [("3.11", "3.12")],
+            [
+                "Python 3.11 or newer is needed, h1 has 3.9",
+                "tf needs Python 3.11 or 3.12, /usr/bin/python3 of h1 is 3.9: name another",
+            ],
         ),
     ],
 )
 def test_host_must_be_supported(facts, versions, lines):
-    assert list(host_checks.host_problems("h1", DEBIAN | facts, versions)) == lines
+    environments = [environment("/usr/bin/python3", *wanted) for wanted in versions]
+    assert list(host_checks.host_problems("h1", DEBIAN | facts, environments)) == lines
+
+
+def environment(python, *versions):
+    return host_checks.Environment("tf", python, "name another", versions)
+
+
+OWN = "/opt/python3.12/bin/python3"
+
+
+@pytest.mark.parametrize(
+    ("python", "versions", "lines"),
+    [
+        (OWN, ("3.11", "3.12"), []),
+        (OWN, (), []),
+        (OWN, ("3.11",), [f"tf needs Python 3.11, {OWN} of h1 is 3.12: name another"]),
+        ("/opt/old/python3", (), ["tf needs Python 3.11 or newer, /opt/old/python3 of h1 is 3.8: name another"]),
+        ("/opt/none", (), ["tf wants /opt/none, which does not run on h1: install it first"]),
+        ("/usr/bin/python3", ("3.12",), ["tf needs Python 3.12, /usr/bin/python3 of h1 is 3.13: name another"]),
+    ],
+)
+def test_environment_is_made_with_the_interpreter_that_is_named(python, versions, lines):
+    pythons = {"/usr/bin/python3": "3.13.5", OWN: "3.12.11", "/opt/old/python3": "3.8.20"}
+    environments = [environment(python, *versions)]
+    assert list(host_checks.host_problems("h1", DEBIAN | {"pythons": pythons}, environments)) == lines
 
 
 def test_without_facts_nothing_is_guessed():
-    assert list(host_checks.host_problems("h1", {}, {})) == ["facts are missing: gather them before preflight"]
+    assert list(host_checks.host_problems("h1", {}, [environment(OWN)])) == [
+        "facts are missing: gather them before preflight"
+    ]
 
 
 def test_worker_with_gpus_wants_a_host_with_gpus():

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import Mount,
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import checks, inventory_checks, option_checks
 
 ROOT = Path(__file__).parents[2]
+FRAMEWORKS = {
+    "tensorflow_cpu": "tensorflow-cpu",
+    "tensorflow_gpu": "tensorflow",
+    "pytorch_cpu": "torch",
+    "pytorch_gpu": "torch",
+}
 QUEUES = {"topology_worker_queues": {"worker_tensorflow_cpu": ["tensorflow-cpu"]}}
 
 
@@ -54,21 +61,98 @@ def test_further_indexes_give_way_where_they_lack_a_version():
     assert python_venv.index_environment(None, []) == {}
 
 
-@pytest.mark.parametrize("name", ["tensorflow_cpu", "tensorflow_gpu", "pytorch_cpu", "pytorch_gpu"])
-def test_pins_of_a_kind_are_what_its_extra_wants(name):
-    pinned = (ROOT / f"constraints/worker_{name}.txt").read_text()
-    framework = {"tensorflow": r"^tensorflow(-cpu)?==2\.17\.1\b", "pytorch": r"^torch==2\.10\.0$"}[name.split("_")[0]]
-    assert re.search(framework, pinned, re.MULTILINE)
-    assert "dioptra-platform==1.2.2" in pinned
+def pinned(file):
+    """Lines of a file of constraints, each as the package and the rest."""
+    lines = (ROOT / "constraints" / file).read_text().splitlines()
+    return {tuple(line.split("==", 1)) for line in lines if "==" in line}
+
+
+@pytest.mark.parametrize("name", ["restapi", "worker", *(f"worker_{kind}" for kind in FRAMEWORKS)])
+def test_dioptra_is_the_same_everywhere(name):
+    assert pinned("dioptra.in") <= pinned(f"{name}.txt")
+
+
+@pytest.mark.parametrize(("kind", "package"), FRAMEWORKS.items())
+def test_pins_of_a_kind_have_its_framework(kind, package):
+    assert package in dict(pinned(f"worker_{kind}.txt"))
+
+
+def test_tensorflow_without_gpus_is_what_dioptra_wants():
+    """Its own extra would bring the code for GPUs, so no resolver compares the two."""
+    wanted, _, _ = dict(pinned("worker_tensorflow_gpu.txt"))["tensorflow"].partition(" ")
+    assert dict(pinned("worker_tensorflow_cpu.txt"))["tensorflow-cpu"] == wanted
 
 
 def test_pins_without_cuda_are_the_others_less_the_libraries_of_cuda():
-    every, few = (
-        set((ROOT / f"constraints/{name}.txt").read_text().splitlines())
-        for name in ("worker_pytorch_cpu", "worker_pytorch_without_cuda")
-    )
+    every, few = pinned("worker_pytorch_cpu.txt"), pinned("worker_pytorch_without_cuda.txt")
     assert few < every
-    assert {line.split("-")[0].split("=")[0] for line in every - few} == {"cuda", "nvidia", "triton"}
+    assert {package.split("-")[0] for package, _ in every - few} == {"cuda", "nvidia", "triton"}
+
+
+# --- interpreters ----------------------------------------------------------------------------------------------------
+
+OWN, NONE = "/opt/python3.12/bin/python3", "/opt/none"
+
+
+def test_interpreters_that_are_asked_are_those_that_settings_name():
+    kinds = [{"name": "a", "python": OWN}, {"name": "b"}, {"name": "c", "python": NONE}]
+    assert worker.interpreters({"worker_python": OWN, "worker_custom_kinds": kinds}) == [OWN, NONE]
+    assert worker.interpreters({"python_app_python": NONE, "worker_python": ""}) == [NONE]
+    assert worker.interpreters({}) == []
+
+
+FACTS_OF_DEBIAN_13 = {
+    "distribution": "Debian",
+    "distribution_major_version": "13",
+    "service_mgr": "systemd",
+    "python": {"version": {"major": 3, "minor": 13}},
+    "python_version": "3.13.5",
+    "pythons": {"/usr/bin/python3": "3.13.5", OWN: "3.12.11"},
+}
+
+
+def test_workers_run_on_the_interpreter_that_is_named_for_them(tmp_path):
+    """Debian 13 has one that is too new for TensorFlow; preflight looks at the one that makes the environment."""
+    in_containers = {"topology_runtime": "docker", "worker_python": OWN}
+    image = {"worker_images": {"tensorflow-cpu": "registry.example.org/tf:2"}}
+    hosts = {
+        "own": {"worker_python": OWN},
+        "of-all": {"python_app_python": OWN},
+        "usual": {},
+        "absent": {"worker_python": NONE},
+        "built": in_containers,
+        "image": in_containers | image,
+        "kinds": {"worker_python": OWN, "worker_custom_kinds": [{"name": "a"}, {"name": "b", "python": NONE}]},
+    }
+    groups = {"worker_custom": ["kinds"], "worker_tensorflow_cpu": [name for name in hosts if name != "kinds"]}
+    children = {group: {"hosts": dict.fromkeys(members)} for group, members in groups.items()}
+    inventory = {"all": {"vars": {"worker_python": ""}, "hosts": hosts, "children": children}}
+    used = "{{ inventory_hostname }} has {{ __worker_python }} and {{ __worker_python_version }}"
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "roles": [{"role": "mlfleet.stack.topology"}],
+        "vars_files": [str(ROOT / "roles/worker/vars/main.yml")],
+        "tasks": [
+            {"ansible.builtin.set_fact": FACTS_OF_DEBIAN_13 | {"cacheable": True}},
+            {"ansible.builtin.debug": {"msg": used}},
+            {"mlfleet.stack.preflight": {"roles": list(groups), "facts": True}, "run_once": True},
+        ],
+    }
+    for name, content in {"hosts.yml": inventory, "play.yml": [play]}.items():
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    command = [Path(sys.executable).with_name("ansible-playbook"), tmp_path / "play.yml", "-i", tmp_path / "hosts.yml"]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    for name, interpreter in {"own": OWN, "of-all": OWN, "usual": "/usr/bin/python3"}.items():
+        assert f"{name} has {interpreter} and {FACTS_OF_DEBIAN_13['pythons'][interpreter]}" in output
+    assert f"built has {OWN} and 3.13.5" in output
+    needs = "worker_tensorflow_cpu needs Python 3.11 or 3.12, /usr/bin/python3 of"
+    assert sorted(re.findall(r"^ +(\w+: worker_.*)$", output, re.MULTILINE)) == [
+        f"absent: worker_tensorflow_cpu wants {NONE}, which does not run on absent: install it first",
+        f"built: {needs} built is 3.13: name an image of yours in worker_images",
+        f"kinds: worker_custom b wants {NONE}, which does not run on kinds: install it first",
+        f"usual: {needs} usual is 3.13: name another with worker_python",
+    ], output
 
 
 # --- devices ---------------------------------------------------------------------------------------------------------

@@ -72,6 +72,18 @@ def test_change_that_fails_leaves_the_former_one_in_use(host, installed, pins, p
     assert installed() == pins
 
 
+def test_it_is_made_with_the_interpreter_that_is_named(host, installed, pins, play):
+    own = "/opt/python/bin/python3"
+    host.check_output(f"install -D $(readlink -f /usr/bin/python3) {own}")
+    named = ("-e", json.dumps({"python_app_python": own}))
+    assert play(*named)["changed"] == 1
+    assert host.check_output(f"readlink -f {VENV}/bin/python") == own
+    assert play(*named)["changed"] == 0
+    assert installed() == pins
+    assert play()["changed"] == 1
+    assert host.check_output(f"readlink -f {VENV}/bin/python") == host.check_output("readlink -f /usr/bin/python3")
+
+
 def test_others_cannot_change_it(host):
     # uv's own lock file is open to all on purpose, and empty.
     assert host.check_output(rf"find {VENV}/ ! -type l ! -name .lock \( -perm /022 -o ! -user root \)") == ""

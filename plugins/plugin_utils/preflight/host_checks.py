@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.interpreters import OF_DEBIAN
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import overlap
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.checks import wanted_ports
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
@@ -22,8 +24,21 @@ ALWAYS_RUNNING = "systemd-journald"
 PORT_OPTIONS = re.compile(r"topology_\w+_(port|enabled)|\w+_listen_address|nginx_sites_\w+")
 
 
-def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[str, list[str]]) -> Iterator[str]:
-    """What the roles cannot run on. C(python_versions) has the roles that want certain ones."""
+@dataclass(frozen=True)
+class Environment:
+    """Who has a virtual environment on a host, and with which interpreter.
+
+    C(versions) are those that it runs on, by default all that the collection does; C(remedy) is how to have another.
+    """
+
+    owner: str
+    python: str
+    remedy: str
+    versions: tuple[str, ...] = ()
+
+
+def host_problems(host: str, facts: Mapping[str, Any], environments: Iterable[Environment] = ()) -> Iterator[str]:
+    """What the roles cannot run on."""
     if "distribution" not in facts:
         yield "facts are missing: gather them before preflight"
         return
@@ -33,13 +48,37 @@ def host_problems(host: str, facts: Mapping[str, Any], python_versions: Mapping[
         yield f"{distribution} {release} is not supported: use {', '.join(supported)}"
     if facts.get("service_mgr") != SERVICE_MANAGER:
         yield f"services are managed by {facts.get('service_mgr', 'nothing')}: {SERVICE_MANAGER} is needed"
+    if _is_too_old(version := _own_python(facts)):
+        yield f"Python {MINIMUM_PYTHON} or newer is needed, {host} has {version}"
+    yield from _python_problems(host, facts, environments)
+
+
+def _python_problems(host: str, facts: Mapping[str, Any], environments: Iterable[Environment]) -> Iterator[str]:
+    """Environments whose interpreter is not there, or of another version than they run on."""
+    found = {OF_DEBIAN: _own_python(facts), **facts.get("pythons", {})}
+    for environment in environments:
+        if environment.python not in found:
+            yield f"{environment.owner} wants {environment.python}, which does not run on {host}: install it first"
+            continue
+        version = ".".join(found[environment.python].split(".")[:2])
+        if environment.versions and version not in environment.versions:
+            needed = " or ".join(environment.versions)
+        elif _is_too_old(version):
+            needed = f"{MINIMUM_PYTHON} or newer"
+        else:
+            continue
+        one = f"{environment.python} of {host} is {version}"
+        yield f"{environment.owner} needs Python {needed}, {one}: {environment.remedy}"
+
+
+def _own_python(facts: Mapping[str, Any]) -> str:
+    """The version of the Python that runs the modules."""
     version = facts.get("python", {}).get("version", {})
-    major, minor = int(version.get("major", 0)), int(version.get("minor", 0))
-    if (major, minor) < tuple(int(part) for part in MINIMUM_PYTHON.split(".")):
-        yield f"Python {MINIMUM_PYTHON} or newer is needed, {host} has {major}.{minor}"
-    for role, wanted in python_versions.items():
-        if f"{major}.{minor}" not in wanted:
-            yield f"{role} needs Python {' or '.join(wanted)}, {host} has {major}.{minor}"
+    return f"{version.get('major', 0)}.{version.get('minor', 0)}"
+
+
+def _is_too_old(version: str) -> bool:
+    return [int(part) for part in version.split(".")] < [int(part) for part in MINIMUM_PYTHON.split(".")]
 
 
 def idle_services(units: Mapping[str, str], facts: Mapping[str, Any]) -> set[str]:

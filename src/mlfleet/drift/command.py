@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mlfleet.drift import outputs, run, terminal
 from mlfleet.drift.events import HOST_ROLE
 from mlfleet.drift.notify import NOTIFIED, Notice, notify
 from mlfleet.drift.report import History, Kind, Report, load
-from mlfleet.project import MlfleetError, repository_root
+from mlfleet.project import MlfleetError, console, errors, repository_root
 
 LAST = "last"
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def drift(

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mlfleet.project import MlfleetError, write_atomically
-from mlfleet.secrets import Vault
+from mlfleet.secrets.vault import Vault
 
 DIRECTORY = "ca"
 PARTS = ("ca.crt", "ca.key")

@@ -23,7 +23,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import EndpointConfig, IPAMConfig, IPAMPool, Mount
 
-from mlfleet.lab_image import (
+from mlfleet.lab.image import (
     RELEASES,
     REPOSITORY,
     archive_path,
@@ -32,7 +32,7 @@ from mlfleet.lab_image import (
     ensure_image,
     image_tag,
 )
-from mlfleet.lab_inventory import LabInventory, controller_index_url, lab_variables, public_line
+from mlfleet.lab.inventory import LabInventory, controller_index_url, lab_variables, public_line
 from mlfleet.project import MlfleetError
 
 LAB = "mlfleet.lab"

@@ -1,0 +1,40 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Interpreters of Python that a host has."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
+
+OF_DEBIAN = "/usr/bin/python3"
+QUESTION = "import os, platform, sys; print(platform.python_version(), os.path.realpath(sys._base_executable))"
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """C(program) is what links and virtual environments lead to."""
+
+    version: str
+    program: str
+
+
+@functools.cache
+def ask(python: str) -> Interpreter | None:
+    """What an interpreter says of itself; nothing where it is not there or does not run."""
+    if Path(python).resolve() == Path(sys.executable).resolve():  # this one
+        return Interpreter(platform.python_version(), os.path.realpath(sys._base_executable))
+    try:
+        done = run([python, "-c", QUESTION])
+    except OSError:
+        return None
+    version, _, program = done.stdout.strip().partition(" ")
+    return Interpreter(version, program) if done.returncode == 0 else None

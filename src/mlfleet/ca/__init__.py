@@ -1,0 +1,1 @@
+"""`mlfleet ca`: a deployment's own certificate authority."""

@@ -1,0 +1,1 @@
+"""`mlfleet lab`: real hosts without machines."""

@@ -1,0 +1,1 @@
+"""`mlfleet init`: the secrets of a deployment."""
