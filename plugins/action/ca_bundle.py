@@ -30,4 +30,4 @@ class ActionModule(LibraryActionBase):
             raise AnsibleActionFail(str(error)) from None
         module_args = {"sources": [each.pem for each in found]}
         result.update(self._execute_module("mlfleet.stack.ca_bundle", module_args, task_vars=task_vars))
-        return result
+        return self._tell(result, task_vars, result.get("bundle", ""))

@@ -25,14 +25,16 @@ class ActionModule(LibraryActionBase):
             if not Path(path).is_file():
                 raise AnsibleActionFail(f"there is no {path} on the controller")
         found = self._call({**options, "state": "found"}, task_vars)
-        if found.get("failed") or not found["changed"] or self._task.check_mode:
-            return result | found
-        if options["missing"] == "build":
-            # Who has an archive for a base does not pull it, whether or not it is needed now.
-            is_needed = archive and not found["base_is_there"]
-            options["base_archive"] = self._sent(archive, "base") if is_needed else archive
-            options["programs"] = {name: self._sent(path, name) for name, path in programs.items()}
-        return result | self._call({**options, "state": "present"}, task_vars)
+        if not (found.get("failed") or not found["changed"] or self._task.check_mode):
+            if options["missing"] == "build":
+                # Who has an archive for a base does not pull it, whether or not it is needed now.
+                is_needed = archive and not found["base_is_there"]
+                options["base_archive"] = self._sent(archive, "base") if is_needed else archive
+                options["programs"] = {name: self._sent(path, name) for name, path in programs.items()}
+            found = self._call({**options, "state": "present"}, task_vars)
+        if file := options["reference_file"]:
+            self._tell(found, task_vars, file, changed=found.get("renamed"))
+        return result | found
 
     def _sent(self, path: str, name: str) -> str:
         """Where a file of the controller's lies on the host while this runs."""

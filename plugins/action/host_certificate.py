@@ -44,7 +44,7 @@ class ActionModule(LibraryActionBase):
                 result.update(self._install(self._given(options), task_vars or {}) | {"reason": ""})
         except CertificateError as error:
             raise AnsibleActionFail(str(error)) from None
-        return result
+        return self._tell(result, task_vars, _path(options, "host.crt"), _path(options, "host.key"))
 
     def _internal(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         issuer_pem = self._read(options["authority"], authority.CERTIFICATE)

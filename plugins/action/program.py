@@ -25,4 +25,5 @@ class ActionModule(file_tree.ActionModule):
         source = self._find_needle("files", arguments["source"])
         with Path(source).open("rb") as file:
             options = {**arguments, "source": source, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-        return result | self._sent_if_other("mlfleet.stack.program", options, "source", task_vars)
+        result |= self._sent_if_other("mlfleet.stack.program", options, "source", task_vars)
+        return self._tell(result, task_vars, arguments["path"])

@@ -12,6 +12,7 @@ from ansible_collections.mlfleet.stack.plugins.action import config_files
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item, pack
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls import toggle
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import outcomes
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import MOUNT_OPTIONS, NFS_PACKAGE, Mount
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
@@ -44,10 +45,16 @@ class ActionModule(config_files.ActionModule):
             packages = self._execute_module("mlfleet.stack.packages", {"name": [NFS_PACKAGE]}, task_vars=task_vars)
             if packages.get("failed"):
                 return result | packages
+        run, tls = arguments["run"], arguments["tls"]
+        changed = outcomes.changed((task_vars or {})["inventory_hostname"])
+        run["changed_paths"] += changed.intersection(run["files"] + run["reload_files"])
+        if tls:
+            tls["sources_changed"] |= tls["certificate"] in changed
         declared = arguments.pop("files")
         items = self._items(declared, task_vars or {}) if is_wanted else [self._named(entry) for entry in declared]
         payload = pack(items, **arguments)
         result |= self._execute_module("mlfleet.stack.run_unit", {"payload": payload}, task_vars=task_vars)
+        self._tell(result, task_vars, *run["names"], changed=bool(result.get("actions")), **result.get("tls", {}))
         if packages.get("changed"):
             result |= {"changed": True, "diff": [packages["diff"], *result.get("diff", [])]}
         return result

@@ -36,7 +36,9 @@ options:
     elements: str
     default: []
   changed_paths:
-    description: Files that this run changed; those of O(wants) are looked for, which in check mode have no time to see.
+    description:
+      - Files that this run has changed, or in check mode would, so that their times do not show it. Those of O(files),
+        O(reload_files) and O(wants) count, no others.
     type: list
     elements: path
     default: []
@@ -46,7 +48,7 @@ options:
     elements: path
     default: []
   restart:
-    description: Whether this run changed one of O(files), which in check mode cannot be seen in their times.
+    description: Whether they restart whatever the times of O(files) say.
     type: bool
     default: false
   reload_files:
@@ -54,10 +56,6 @@ options:
     type: list
     elements: path
     default: []
-  reload:
-    description: Whether this run changed one of O(reload_files).
-    type: bool
-    default: false
   probe:
     description: How to ask whether the service is healthy; without it a running unit is.
     type: dict
@@ -157,7 +155,7 @@ EXAMPLES = r"""
   mlfleet.stack.healthy_unit:
     names: [redis-server]
     files: "{{ __redis_files.paths }}"
-    restart: "{{ __redis_files is changed }}"
+    changed_paths: "{{ __redis_files.changed_paths }}"
     probe:
       tcp: 127.0.0.1:6379
       send: PING

@@ -93,6 +93,7 @@ options:
     description:
       - The options of M(mlfleet.stack.healthy_unit).
       - Of the files that the unit reads these are the ones that are not among O(files).
+      - What this run has told of them is known, as by the lookup P(mlfleet.stack.outcome#lookup).
     type: dict
     required: true
 attributes:

@@ -19,6 +19,7 @@ from typing import Any
 import ansible.module_utils
 from ansible import context
 from ansible.plugins.action import ActionBase
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import outcomes
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
 
 COLLECTION = "ansible_collections.mlfleet.stack"
@@ -66,6 +67,14 @@ class LibraryActionBase(ActionBase):
                 )
             call |= {"sources": packed(), "install": install, "changed": changed}
             result = super()._execute_module(STUB, call, task_vars=task_vars)
+        return result
+
+    @staticmethod
+    def _tell(result: dict[str, Any], task_vars: dict[str, Any] | None, *names: str, **more: Any) -> dict[str, Any]:
+        """The result, of which later tasks of this run learn by these names."""
+        if not (result.get("failed") or result.get("unreachable")):
+            outcome = {"changed": result["changed"], **more}
+            outcomes.tell((task_vars or {})["inventory_hostname"], dict.fromkeys(names, outcome))
         return result
 
 

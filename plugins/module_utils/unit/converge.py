@@ -157,12 +157,5 @@ def hand_over(home: str, user: str, run: dict[str, Any]) -> None:
 def told_of(run: dict[str, Any], installed: dict[str, Any], reloads: bool) -> dict[str, Any]:
     """The options of healthy_unit, with the files that the unit reads and that may have changed just now."""
     paths, changed = installed["paths"], installed["changed_paths"]
-    told = run | {"changed_paths": changed}
-    if reloads:
-        told["reload_files"] = run["reload_files"] + paths
-        told["reload"] = run["reload"] or bool(changed)
-        told["restart"] = run["restart"] or not set(changed).isdisjoint(run["files"])
-    else:
-        told["files"] = run["files"] + paths
-        told["restart"] = run["restart"] or bool(changed)
-    return told
+    taken_up = "reload_files" if reloads else "files"
+    return run | {taken_up: run[taken_up] + paths + changed, "changed_paths": run["changed_paths"] + changed}

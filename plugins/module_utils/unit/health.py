@@ -42,7 +42,6 @@ ARGUMENT_SPEC = {
     "files": {"type": "list", "elements": "path", "default": []},
     "restart": {"type": "bool", "default": False},
     "reload_files": {"type": "list", "elements": "path", "default": []},
-    "reload": {"type": "bool", "default": False},
     "probe": {
         "type": "dict",
         "default": {},
@@ -100,15 +99,21 @@ def newest(files: list[str]) -> float:
     return max((Path(file).stat().st_mtime for file in files if Path(file).exists()), default=0)
 
 
+def is_changed(files: list[str], changed_paths: list[str], since: float) -> bool:
+    """Whether one of the files is newer, or will be once the run that is checked has changed it."""
+    return not set(changed_paths).isdisjoint(files) or newest(files) > since
+
+
 def plan(unit: Unit, options: dict) -> str:
     """What has to be done to the unit; nothing is an empty text."""
     if not unit.is_running:
         return "started, for it did not run"
     if unit.needs_daemon_reload:
         return "restarted, for its unit file has changed"
-    if options["restart"] or newest(options["files"]) > unit.started_at:
+    changed = options["changed_paths"]
+    if options["restart"] or is_changed(options["files"], changed, unit.started_at):
         return "restarted, for a file it reads has changed"
-    if options["reload"] or newest(options["reload_files"]) > unit.loaded_at:
+    if is_changed(options["reload_files"], changed, unit.loaded_at):
         return "reloaded, for a file it reads has changed"
     if wrong := other_in_memory(options):
         return f"restarted, for {wrong}"
@@ -122,7 +127,7 @@ def plan_wanted(unit: Unit, changed_paths: list[str]) -> str:
     file = str(UNITS / unit.id)
     if not unit.is_running:
         return "started, for it did not run"
-    if file in changed_paths or newest([file]) > unit.started_at:
+    if is_changed([file], changed_paths, unit.started_at):
         return "restarted, for its file has changed"
     return ""
 

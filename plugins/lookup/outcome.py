@@ -1,0 +1,49 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: outcome
+short_description: What this run has told of a file or unit of the host
+description:
+  - What the last task of this run told of a unit, or of a file that was installed beside units, such as the stamp of a
+    virtual environment. In check mode it is what that task would do.
+  - Roles ask by names of their own, so that they never learn of another service's, whichever tags are run.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+options:
+  _terms:
+    description: Path of each file, or name of each unit.
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Say whether MLflow changes
+  ansible.builtin.debug:
+    msg: "{{ query('mlfleet.stack.outcome', '/opt/mlfleet/mlflow/.installed', 'mlflow') | selectattr('changed') }}"
+"""
+
+RETURN = r"""
+_list:
+  description:
+    - For each name whether it was C(changed), or would be.
+    - For a virtual environment's stamp also whether the environment is C(usable), and for a unit with TLS whether it
+      C(speaks_tls) now.
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import outcomes
+
+
+class LookupModule(LookupBase):
+    """Of names that no task was about, nothing has changed."""
+
+    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[outcomes.Outcome]:
+        told = outcomes.told((variables or {})["inventory_hostname"])
+        return [told.get(name, {"changed": False}) for name in terms]
