@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.action import config_files
-from ansible_collections.mlfleet.stack.plugins.module_utils.files import pack
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls import toggle
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import MOUNT_OPTIONS, NFS_PACKAGE, Mount
@@ -39,7 +38,12 @@ class ActionModule(config_files.ActionModule):
             packages = self._execute_module("mlfleet.stack.packages", {"name": [NFS_PACKAGE]}, task_vars=task_vars)
             if packages.get("failed"):
                 return result | packages
-        payload = pack(self._items(arguments.pop("files"), task_vars or {}), **arguments)
+        files, told = arguments.pop("files"), (arguments["tls"] or {}).get("files", [])
+        # Together, so that what both refer to is rendered once.
+        rendered = self._rendered([*files, *told], task_vars)
+        if told:
+            arguments["tls"]["files"] = rendered[len(files) :]
+        payload = self._packed(rendered[: len(files)], **arguments)
         result |= self._execute_module("mlfleet.stack.run_unit", {"payload": payload}, task_vars=task_vars)
         if packages.get("changed"):
             result |= {"changed": True, "diff": [packages["diff"], *result.get("diff", [])]}
