@@ -129,13 +129,17 @@ BAD = {
 }
 
 
+LISTENER = f"""
+listen 0.0.0.0:{DIOPTRA} ssl;
+ssl_certificate /etc/nginx/mlfleet-tls/certificate.pem;
+ssl_certificate_key /etc/nginx/mlfleet-tls/key.pem;
+ssl_ciphers NONSENSE;
+"""
 NGINX = {
     "service": "nginx",
     "owner": "www-data",
     "directory": "/etc/nginx/mlfleet-tls",
-    "files": [
-        {"path": "/etc/nginx/mlfleet-tls/dioptra.conf", "content": f"listen {DIOPTRA} ssl;\nssl_ciphers NONSENSE;\n"}
-    ],
+    "files": [{"path": "/etc/nginx/mlfleet-tls/dioptra.conf", "content": LISTENER}],
     "checker": ["nginx", "-t", "-q"],
     "reload": "systemctl",
     "reload_takes_files": True,
