@@ -14,7 +14,9 @@ from ansible.plugins.loader import init_plugin_loader
 
 ROOT = Path(__file__).parents[1]
 ON_HOST = "/etc/nginx/mlfleet-tls"
-TEMPLATE = f"{{{{ lookup('ansible.builtin.template', '{ROOT}/roles/nginx/templates/nginx.conf.j2') }}}}"
+TEMPLATES = f"{ROOT}/roles/nginx/templates"
+CONFIGURATION = f"{{{{ lookup('ansible.builtin.template', '{TEMPLATES}/nginx.conf.j2') }}}}"
+LISTENER = f"{{{{ lookup('ansible.builtin.template', '{TEMPLATES}/listener.conf.j2', template_vars=listener) }}}}"
 
 
 def rendered(directory: Path, *inventories: Path) -> list[Path]:
@@ -32,7 +34,6 @@ def render(directory: Path, inventory: Path) -> None:
     from ansible.template import Templar, trust_as_template
     from ansible.vars.hostvars import HostVars
     from ansible.vars.manager import VariableManager
-    from ansible_collections.mlfleet.stack.plugins.module_utils.tls import services
 
     loader = DataLoader()
     hosts = InventoryManager(loader=loader, sources=[str(inventory / "hosts.yml")])
@@ -41,23 +42,15 @@ def render(directory: Path, inventory: Path) -> None:
     play = Play.load(data, variable_manager=variables, loader=loader)
     host = hosts.groups["nginx"].get_hosts()[0]
     known = variables.get_vars(play=play, host=host) | {"hostvars": HostVars(hosts, variables, loader)}
-    values = Templar(loader, known)
 
-    def value(text: str) -> Any:
-        return values.template(trust_as_template(text))
+    def value(text: str, **more: Any) -> Any:
+        return Templar(loader, known | more).template(trust_as_template(text))
 
     directory.mkdir(parents=True)
-    wanted = services.Wanted(
-        directory=str(directory),
-        address="",
-        pair=value("{{ topology_nginx_scheme }}") == "https" or None,
-        listen=value("{{ __nginx_listen }}"),
-        hsts_max_age_seconds=value("{{ nginx_hsts_max_age_seconds }}"),
-        ciphers=value("{{ topology_tls_ciphers | join(':') }}"),
-    )
-    for path, text in services.SERVICES["nginx"].settings(wanted).items():
-        Path(path).write_text(text)
-    (directory / "nginx.conf").write_text(value(TEMPLATE).replace(ON_HOST, str(directory)))
+    for name, address in value("{{ __nginx_listen }}").items():
+        text = value(LISTENER, listener={"listen_address": address})
+        (directory / f"{name}.conf").write_text(text.replace(ON_HOST, str(directory)))
+    (directory / "nginx.conf").write_text(value(CONFIGURATION).replace(ON_HOST, str(directory)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.template import trust_as_template
-from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, Item, pack, parse
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import FilesError, pack, parse
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
 
@@ -47,29 +47,33 @@ class ActionModule(LibraryActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
-        payload = pack(self._items(arguments["files"], task_vars or {}))
+        payload = self._packed(self._rendered(arguments["files"], task_vars))
         return result | self._execute_module("mlfleet.stack.install_files", {"payload": payload}, task_vars=task_vars)
 
-    def _items(self, files: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[Item]:
+    def _packed(self, files: list[dict[str, Any]], **options: Any) -> str:
         try:
-            engine = RememberingEngine(self._loader, variables=task_vars)
-            return parse([self._rendered(entry, engine) for entry in files])
+            return pack(parse(files), **options)
         except FilesError as error:
             raise AnsibleActionFail(str(error)) from None
 
-    def _rendered(self, entry: dict[str, Any], engine: RememberingEngine) -> dict[str, Any]:
-        """The entry with its template, if it has one, turned into content."""
+    def _rendered(self, files: list[dict[str, Any]], task_vars: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """The entries with their templates turned into content."""
+        engine = RememberingEngine(self._loader, variables=task_vars or {})
+        return [self._with_content(entry, engine) for entry in files]
+
+    def _with_content(self, entry: dict[str, Any], engine: RememberingEngine) -> dict[str, Any]:
         template, path = entry["template"], entry["path"]
         if template is None:
             return entry
         if entry["content"] is not None:
-            raise FilesError(f"{path}: a file has either a template or content")
+            raise AnsibleActionFail(f"{path}: a file has either a template or content")
         if entry["vars"]:
             engine = engine.with_variables({**engine.available_variables, **entry["vars"]})
         try:
             content = self._render(self._find_needle("templates", template), engine)
         except AnsibleError as error:
-            raise FilesError(f"{path}: template {template} does not render: {' '.join(str(error).split())}") from error
+            why = " ".join(str(error).split())
+            raise AnsibleActionFail(f"{path}: template {template} does not render: {why}") from None
         return {**entry, "content": content}
 
     def _render(self, source: str, engine: RememberingEngine) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.action import config_files
-from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item, pack
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls import toggle
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import outcomes
@@ -45,20 +44,25 @@ class ActionModule(config_files.ActionModule):
             packages = self._execute_module("mlfleet.stack.packages", {"name": [NFS_PACKAGE]}, task_vars=task_vars)
             if packages.get("failed"):
                 return result | packages
-        run, tls = arguments["run"], arguments["tls"]
+        run, tls, files = arguments["run"], arguments["tls"] or {}, arguments.pop("files")
         changed = outcomes.changed((task_vars or {})["inventory_hostname"])
         run["changed_paths"] += changed.intersection(run["files"] + run["reload_files"])
         if tls:
             tls["sources_changed"] |= tls["certificate"] in changed
-        declared = arguments.pop("files")
-        items = self._items(declared, task_vars or {}) if is_wanted else [self._named(entry) for entry in declared]
-        payload = pack(items, **arguments)
+        # Together, so that what both refer to is rendered once.
+        declared = [*files, *tls.get("files", [])]
+        rendered = self._rendered(declared, task_vars) if is_wanted else list(map(self._by_path, declared))
+        if tls and is_wanted:
+            tls["files"] = rendered[len(files) :]
+        payload = self._packed(rendered[: len(files) if is_wanted else None], **arguments)
         result |= self._execute_module("mlfleet.stack.run_unit", {"payload": payload}, task_vars=task_vars)
         self._tell(result, task_vars, *run["names"], changed=bool(result.get("actions")), **result.get("tls", {}))
         if packages.get("changed"):
             result |= {"changed": True, "diff": [packages["diff"], *result.get("diff", [])]}
         return result
 
-    def _named(self, entry: dict[str, Any]) -> Item:
-        """What is to go is known by its path."""
-        return Item(entry["path"], entry["state"], purge=entry["purge"])
+    @staticmethod
+    def _by_path(entry: dict[str, Any]) -> dict[str, Any]:
+        """What is to go, which nothing is rendered for."""
+        state = entry["state"] if entry["state"] == "directory" else "absent"
+        return {**entry, "state": state, "template": None, "content": None, "validate": None}

@@ -47,6 +47,20 @@ def listener(site: Site, default_address: str, port: int | None = None) -> str:
     return f"{site.get('listen_address', default_address)}:{port or site['port']}"
 
 
+def listener_files(listen: Mapping[str, str], directory: str) -> list[dict[str, Any]]:
+    """The file that each site includes, by where it listens."""
+    return [
+        {"path": f"{directory}/{name}.conf", "template": "listener.conf.j2", "vars": {"listen_address": address}}
+        for name, address in listen.items()
+    ]
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"merged_sites": merged_sites, "pages": pages, "listening": listening, "listener": listener}
+        return {
+            "merged_sites": merged_sites,
+            "pages": pages,
+            "listening": listening,
+            "listener": listener,
+            "listener_files": listener_files,
+        }

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Users and settings that a running Redis has in its memory, compared with its files."""
+"""Users and settings that a running Redis has in its memory, compared with its files; and its pair, set anew."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ IMPLIED = {"resetchannels", "resetkeys", "resetpass", "sanitize-payload", "clear
 COMPARABLE = re.compile(r"([a-z][a-z0-9-]+) ((?!auto$)[a-z][a-z-]*|[0-9]+(?:[kmg]b?)?)", re.IGNORECASE)
 # It tells these in other words than it was given, lowers one to what its limits allow, and the last are secrets.
 NOT_COMPARED = re.compile("notify-keyspace-events|oom-score-adj|maxclients|masterauth|requirepass|.*-pass")
+# Where the file of users is, as the file of settings has it.
+ACL_FILE = re.compile(r"^\s*aclfile\s+\"?([^\s\"]+)", re.IGNORECASE | re.MULTILINE)
 UNITS = {"k": 10**3, "kb": 2**10, "m": 10**6, "mb": 2**20, "g": 10**9, "gb": 2**30}
 
 
@@ -29,40 +31,58 @@ class RedisReplyError(Exception):
     """What Redis answers to a command that it refuses."""
 
 
-def sign_in(connection: socket.socket, stream: BinaryIO, files: str, username: str, password: str) -> None:
-    """Signs in to the program whose user owns these files, and to nobody else who took its port while it was away.
+def sign_in(connection: socket.socket, stream: BinaryIO, options: dict) -> None:
+    """Signs in to the program whose user owns Redis' file, and to nobody else who took its port while it was away.
 
     Raises:
         ConnectionError: it is somebody else, who has not been told the password.
     """
     with suppress(RedisReplyError):
         ask(stream, "PING")  # its answer shows that the connection has been accepted
-    if uid_of_peer(connection) != Path(files).stat().st_uid:
+    if uid_of_peer(connection) != Path(options["config_file"]).stat().st_uid:
         raise ConnectionError("somebody else than Redis has its port")
-    ask(stream, "AUTH", username, password)
+    ask(stream, "AUTH", options["username"], options["password"])
 
 
-def difference(connection: socket.socket, stream: BinaryIO, options: dict) -> str:
-    """In what the running Redis is not what its files say, or an empty text, also where it cannot be told.
-
-    C(options) has C(username), C(password), C(acl_file) and C(config_file).
-    """
+def difference(connection: socket.socket, options: dict) -> str:
+    """In what the running Redis is not what its files say, or an empty text, also where it cannot be told."""
     try:
-        sign_in(connection, stream, options["acl_file"], options["username"], options["password"])
-        categories = {name: set(ask(stream, "ACL", "CAT", name)) for name in ask(stream, "ACL", "CAT")}
-        running = users(ask(stream, "ACL", "LIST"), categories)
-        declared = users(Path(options["acl_file"]).read_text().splitlines(), categories)
-        if names := sorted(
-            name for name in declared.keys() | running.keys() if declared.get(name) != running.get(name)
-        ):
-            return f"its users are others than in its file: {', '.join(names)}"
-        for name, value in settings(Path(options["config_file"]).read_text()):
-            told = ask(stream, "CONFIG", "GET", name)
-            if told and told[1].lower() != value:
-                return f"its setting {name} is {told[1]}, not {value}"
+        with connection.makefile("rwb") as stream:
+            sign_in(connection, stream, options)
+            text = Path(options["config_file"]).read_text()
+            return _other_users(stream, text) or _other_setting(stream, text)
     except RedisReplyError as error:
         # Another password than in the file; or else an account that may not ask.
         return "its users are others than in its file" if str(error).startswith("WRONGPASS") else ""
+
+
+def take_pair(connection: socket.socket, options: dict, certificate: str, key: str) -> bool:
+    """A new pair under the old names: to set them again has Redis read them, and keeps all connections."""
+    try:
+        with connection.makefile("rwb") as stream:
+            sign_in(connection, stream, options)
+            ask(stream, "CONFIG", "SET", "tls-cert-file", certificate, "tls-key-file", key)
+    except RedisReplyError:  # not repeated, since it could name the password
+        return False
+    return True
+
+
+def _other_users(stream: BinaryIO, text: str) -> str:
+    file = ACL_FILE.search(text)
+    if not file:
+        return ""
+    categories = {name: set(ask(stream, "ACL", "CAT", name)) for name in ask(stream, "ACL", "CAT")}
+    running = users(ask(stream, "ACL", "LIST"), categories)
+    declared = users(Path(file[1]).read_text().splitlines(), categories)
+    names = sorted(name for name in declared.keys() | running.keys() if declared.get(name) != running.get(name))
+    return f"its users are others than in its file: {', '.join(names)}" if names else ""
+
+
+def _other_setting(stream: BinaryIO, text: str) -> str:
+    for name, value in settings(text):
+        told = ask(stream, "CONFIG", "GET", name)
+        if told and told[1].lower() != value:
+            return f"its setting {name} is {told[1]}, not {value}"
     return ""
 
 

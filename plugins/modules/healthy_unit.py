@@ -99,26 +99,29 @@ options:
           - Regular expression that the unit's log has to match after a reload that this module made.
           - For programs that keep their former settings when they refuse new ones.
         type: str
-  redis:
+  live:
     description:
-      - For Redis, the account that may ask it, and the files that its users and settings in memory have to agree with.
+      - How to ask the program itself whether what it has in memory agrees with its files, as its users and settings do.
       - It is restarted when they do not. O(probe.tcp) and O(probe.tls) say where it is.
     type: dict
     suboptions:
+      program:
+        description: Which program it is.
+        type: str
+        choices: [redis]
+        required: true
       username:
-        description: A user that may C(ACL CAT), C(ACL LIST) and C(CONFIG GET).
+        description: An account that may ask; for V(redis) one that may C(ACL CAT), C(ACL LIST) and C(CONFIG GET).
         type: str
         required: true
       password:
-        description: Its password.
+        description: Its password, which is told only to who owns O(live.config_file).
         type: str
         required: true
-      acl_file:
-        description: The file of users.
-        type: path
-        required: true
       config_file:
-        description: The file of settings.
+        description:
+          - The program's own file of settings, which belongs to its user.
+          - For V(redis) it says where the file of users is.
         type: path
         required: true
   migration:

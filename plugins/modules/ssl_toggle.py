@@ -14,9 +14,7 @@ description:
   - When that fails, the former files are put back and taken up again, and the error says why.
   - A service that does not run is only given its files. One that shows another certificate than its files hold, such as
     after a run that was killed, is told again.
-  - The service's configuration has to include what this module writes into O(directory). For V(nginx) each C(server)
-    has C(include .../NAME.conf*) instead of C(listen), for V(redis) there is C(include .../tls.conf*) instead of
-    C(port). V(postgres) reads it from C(conf.d) on its own, and V(minio) is started with C(--certs-dir).
+  - The service's configuration has to include O(files), which say where the pair is and where the service listens.
 version_added: 0.1.0
 author:
   - The mlfleet authors (@mlfleet)
@@ -24,9 +22,15 @@ requirements:
   - cryptography (Python library, 38 or newer; Debian's python3-cryptography)
 options:
   service:
-    description: The service.
+    description: The service's name, which errors begin with.
     type: str
-    choices: [nginx, postgres, redis, minio]
+    required: true
+  unit:
+    description: Its systemd unit; by default O(service).
+    type: str
+  owner:
+    description: User that reads the files, and group of the same name.
+    type: str
     required: true
   state:
     description: Whether it uses TLS.
@@ -65,47 +69,104 @@ options:
     description: For how many days from now the certificates have to be valid.
     type: float
     default: 0
-  address:
-    description: Address and port at which the service is asked what it shows; V(redis) and V(nginx) listen there.
-    type: str
+  directory:
+    description: Where the pair is written; nothing else stays in it but those of O(files) that are there.
+    type: path
     required: true
-  listen:
-    description: For V(nginx), the address and port of each C(server), by its name.
-    type: dict
-    default: {}
-  hsts_max_age_seconds:
-    description: For V(nginx), how long browsers are told to use HTTPS only; V(0) tells them nothing.
-    type: int
-    default: 0
-  ciphers:
-    description: Cipher suites of TLS 1.2, in OpenSSL's notation; by default what OpenSSL takes. MinIO has its own.
+  certificate_file:
+    description: Name in O(directory) of the file with the certificate and its chain.
     type: str
-    default: DEFAULT
+    default: certificate.pem
+  key_file:
+    description: Name in O(directory) of the file with the key.
+    type: str
+    default: key.pem
   client_authorities:
     description:
-      - For V(redis) and V(postgres), the authorities of whose certificates a client has to show one, as texts.
-      - PostgreSQL asks only where C(pg_hba.conf) says so.
+      - The authorities of whose certificates a client has to show one, as texts.
+      - They are written to C(clients.pem) in O(directory); that the service asks for such is up to O(files).
     type: list
     elements: str
     default: []
-  username:
+  files:
     description:
-      - For V(redis), a user that may C(CONFIG SET), so that a new pair is taken up without a restart.
-    type: str
-  password:
-    description: Its password.
-    type: str
-  unit:
-    description: The service's systemd unit; by default C(nginx), C(postgresql), C(redis-server) or C(minio).
-    type: str
-  directory:
+      - The part of the service's configuration that switches TLS, as it is in this O(state).
+      - A pair alone is taken up by O(reload), these only with O(reload_takes_files); else the service is restarted.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The absolute path on the host.
+        type: path
+        required: true
+      template:
+        description: A template, found and rendered as M(ansible.builtin.template) does. A file has either this or
+          O(files[].content).
+        type: str
+      content:
+        description: The file's text, written as it is.
+        type: raw
+      vars:
+        description: Further variables for O(files[].template).
+        type: dict
+        default: {}
+  checker:
+    description: A command, word by word, that fails when the service would refuse its configuration as it is on disk.
+    type: list
+    elements: str
+    default: []
+  reload:
     description:
-      - Where the pair is written; nothing else stays in it.
-      - By default C(/etc/nginx/mlfleet-tls), C(/etc/postgresql/15/main/tls), C(/etc/redis/tls) or
-        C(/etc/mlfleet/minio/certs). For V(postgres) its parent holds C(conf.d).
-    type: path
-  owner:
-    description: User that reads the files; by default who does in Debian's package, V(root) for V(nginx).
+      - How the running service is had to read a new pair of files, so that it need not restart.
+      - V(systemctl) reloads its unit, V(signal) sends SIGHUP to the unit's main process, and V(live) tells the program
+        in its own protocol, as O(live) says. By default it is restarted.
+    type: str
+    choices: [systemctl, signal, live]
+  reload_takes_files:
+    description: Whether that also has it read O(files).
+    type: bool
+    default: false
+  live:
+    description: How to talk to the program itself, for O(reload=live). It does so at O(address).
+    type: dict
+    suboptions:
+      program:
+        description: Which program it is.
+        type: str
+        choices: [redis]
+        required: true
+      username:
+        description: An account that may set it to another certificate; for V(redis) one that may C(CONFIG SET).
+        type: str
+        required: true
+      password:
+        description: Its password, which is told only to who owns O(live.config_file).
+        type: str
+        required: true
+      config_file:
+        description: The program's own file of settings, which belongs to its user.
+        type: path
+        required: true
+  address:
+    description: Address and port at which the service is asked what it shows.
+    type: str
+    required: true
+  listen:
+    description: Addresses and ports at which it has to listen afterwards, and at these ports nowhere else.
+    type: list
+    elements: str
+    default: []
+  tls_request:
+    description:
+      - For a service that speaks with and without TLS at one port, what asks it for TLS, in hexadecimal digits. The
+        answer C(S) grants it.
+      - V(0000000804d2162f) is that of PostgreSQL.
+    type: str
+  plain_request:
+    description:
+      - For a service that without TLS leaves a greeting with TLS unanswered, a line to which it says C(+) or C(-).
+      - V(PING) is one for Redis.
     type: str
   timeout_seconds:
     description: How long the service may take to show the certificate after a restart.
@@ -126,22 +187,41 @@ seealso:
 """
 
 EXAMPLES = r"""
+# Its configuration has C(include /etc/redis/tls/tls.conf*) in place of C(port).
 - name: Have Redis speak TLS
   mlfleet.stack.ssl_toggle:
-    service: redis
+    service: redis-server
+    owner: redis
     certificate: /etc/mlfleet/tls/host.crt
     key: /etc/mlfleet/tls/host.key
     names: [redis.example.org]
+    directory: /etc/redis/tls
+    files:
+      - path: /etc/redis/tls/tls.conf
+        content: |
+          port 0
+          tls-port 6379
+          tls-cert-file /etc/redis/tls/certificate.pem
+          tls-key-file /etc/redis/tls/key.pem
+          tls-auth-clients no
     address: 127.0.0.1:6379
+    plain_request: PING
 
+# Its C(server) has C(include /etc/nginx/tls/www.conf*) in place of C(listen).
 - name: Have nginx speak TLS with a pair from the inventory
   mlfleet.stack.ssl_toggle:
     service: nginx
+    owner: www-data
     certificate: "{{ lookup('ansible.builtin.file', 'files/www.crt') }}"
     key_text: "{{ www_key }}"
+    directory: /etc/nginx/tls
+    files:
+      - {path: /etc/nginx/tls/www.conf, template: www.conf.j2}
+    checker: [nginx, -t, -q]
+    reload: systemctl
+    reload_takes_files: true
     address: 127.0.0.1:443
-    listen: {www: "0.0.0.0:443"}
-    hsts_max_age_seconds: 31536000
+    listen: ["0.0.0.0:443"]
 """
 
 RETURN = r"""
@@ -166,7 +246,7 @@ action:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.tls.services import ToggleError
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.take_up import ToggleError
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls.toggle import ARGUMENT_SPEC, CONDITIONS, switch
 
 

@@ -87,7 +87,7 @@ options:
         elements: str
         default: []
   tls:
-    description: The options of M(mlfleet.stack.ssl_toggle), for a service that it knows.
+    description: The options of M(mlfleet.stack.ssl_toggle), for a service with TLS of its own.
     type: dict
   run:
     description:
@@ -116,9 +116,15 @@ EXAMPLES = r"""
       - {path: /etc/redis/redis.conf, template: redis.conf.j2, group: redis, mode: "0640"}
     tls:
       service: redis
+      unit: redis-server
+      owner: redis
       certificate: /etc/mlfleet/tls/host.crt
       key: /etc/mlfleet/tls/host.key
+      directory: /etc/redis/tls
+      files:
+        - {path: /etc/redis/tls/tls.conf, template: tls.conf.j2}
       address: 127.0.0.1:6379
+      plain_request: PING
     run:
       names: [redis-server]
       probe: {tcp: "127.0.0.1:6379", send: PING, expect: NOAUTH, tls: true}

@@ -129,12 +129,31 @@ BAD = {
 }
 
 
+LISTENER = f"""
+listen 0.0.0.0:{DIOPTRA} ssl;
+ssl_certificate /etc/nginx/mlfleet-tls/certificate.pem;
+ssl_certificate_key /etc/nginx/mlfleet-tls/key.pem;
+ssl_ciphers NONSENSE;
+"""
 NGINX = {
     "service": "nginx",
+    "owner": "www-data",
+    "directory": "/etc/nginx/mlfleet-tls",
+    "files": [{"path": "/etc/nginx/mlfleet-tls/dioptra.conf", "content": LISTENER}],
+    "checker": ["nginx", "-t", "-q"],
+    "reload": "systemctl",
+    "reload_takes_files": True,
     "address": f"127.0.0.1:{DIOPTRA}",
-    "listen": {"dioptra": f"0.0.0.0:{DIOPTRA}"},
 }
-REDIS = {"service": "redis", "address": "127.0.0.1:6379"}
+REDIS = {
+    "service": "redis",
+    "unit": "redis-server",
+    "owner": "redis",
+    "directory": "/etc/redis/tls",
+    "files": [{"path": "/etc/redis/tls/tls.conf", "content": "port 0\ntls-port 6379\ntls-ciphers NONSENSE\n"}],
+    "address": "127.0.0.1:6379",
+    "plain_request": "PING",
+}
 OF_HOST = {"certificate": "/etc/mlfleet/tls/host.crt", "key": "/etc/mlfleet/tls/host.key"}
 
 
@@ -176,7 +195,7 @@ def test_bad_pair_stops_and_the_old_one_is_served(lab: Lab, address: str) -> Non
 def test_setting_that_a_service_refuses_is_undone(lab: Lab, options: dict, fault: str, end: str) -> None:
     greet = f"openssl s_client -connect {options['address']} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint"
     before = lab.ssh(greet)
-    done = toggle(lab, options | OF_HOST | {"ciphers": "NONSENSE"})
+    done = toggle(lab, options | OF_HOST)
     assert done.returncode != 0
     assert f"{options['service']}: {fault}" in done.stdout and end in done.stdout, done.stdout
     assert lab.ssh(greet) == before != ""

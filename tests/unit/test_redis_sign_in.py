@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates, services
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates, take_up
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import Pem
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health, listeners
 
@@ -55,8 +55,8 @@ def listener(context: ssl.SSLContext | None) -> Iterator[tuple[str, list[bytes]]
 def context(request: pytest.FixtureRequest, tmp_path: Path) -> ssl.SSLContext | None:
     (tmp_path / "certificate.pem").write_text(MADE.certificate)
     (tmp_path / "key.pem").write_text(MADE.private)
-    for name in ("tls.conf", "users.acl", "redis.conf"):
-        (tmp_path / name).write_text("")
+    (tmp_path / "users.acl").write_text("")
+    (tmp_path / "redis.conf").write_text(f"aclfile {tmp_path}/users.acl\n")
     if not request.param:
         return None
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -64,22 +64,21 @@ def context(request: pytest.FixtureRequest, tmp_path: Path) -> ssl.SSLContext | 
     return made
 
 
+def account(directory: Path) -> dict[str, str]:
+    config_file = str(directory / "redis.conf")
+    return {"program": "redis", "username": "admin", "password": PASSWORD, "config_file": config_file}
+
+
 def compare(address: str, directory: Path, has_tls: bool) -> str:
-    redis = {
-        "username": "admin",
-        "password": PASSWORD,
-        "acl_file": str(directory / "users.acl"),
-        "config_file": str(directory / "redis.conf"),
-    }
-    return health.other_in_memory({"redis": redis, "probe": {"tcp": address, "tls": has_tls}})
+    return health.other_in_memory({"live": account(directory), "probe": {"tcp": address, "tls": has_tls}})
 
 
 def reload(address: str, directory: Path) -> bool:
     pair = certificates.pair(
         Pem("redis", MADE.certificate), Pem("key", MADE.private), None, [Pem("ca", MADE.certificate)]
     )
-    wanted = services.Wanted(str(directory), address, pair, username="admin", password=PASSWORD)
-    return services.SERVICES["redis"].reload(wanted, "redis-server")
+    told = {"pair": pair, "reload": "live", "live": account(directory)}
+    return take_up.reload(take_up.Service("redis-server", "redis", str(directory), address, **told))
 
 
 @pytest.fixture

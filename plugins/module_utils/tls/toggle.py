@@ -7,17 +7,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible_collections.mlfleet.stack.plugins.module_utils import files
-from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates, services
+from ansible_collections.mlfleet.stack.plugins.module_utils import files, live
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import CertificateError, Pair, Pem
-from ansible_collections.mlfleet.stack.plugins.module_utils.tls.services import ToggleError
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls.take_up import (
+    Service,
+    ToggleError,
+    check,
+    is_behind,
+    items,
+    shown,
+    take_up,
+)
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError, units
 
 ARGUMENT_SPEC = {
-    "service": {"type": "str", "choices": list(services.SERVICES), "required": True},
+    "service": {"type": "str", "required": True},
+    "unit": {"type": "str"},
+    "owner": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["enabled", "disabled"], "default": "enabled"},
     "certificate": {"type": "str"},
     "key": {"type": "path", "no_log": False},
@@ -27,22 +37,38 @@ ARGUMENT_SPEC = {
     "authorities": {"type": "list", "elements": "str", "default": ["/etc/ssl/certs/ca-certificates.crt"]},
     "names": {"type": "list", "elements": "str", "default": []},
     "minimum_days": {"type": "float", "default": 0},
-    "address": {"type": "str", "required": True},
-    "listen": {"type": "dict", "default": {}},
-    "hsts_max_age_seconds": {"type": "int", "default": 0},
-    "ciphers": {"type": "str", "default": "DEFAULT"},
+    "directory": {"type": "path", "required": True},
+    "certificate_file": {"type": "str", "default": "certificate.pem"},
+    "key_file": {"type": "str", "default": "key.pem", "no_log": False},
     "client_authorities": {"type": "list", "elements": "str", "default": []},
-    "username": {"type": "str"},
-    "password": {"type": "str", "no_log": True},
-    "unit": {"type": "str"},
-    "owner": {"type": "str"},
-    "directory": {"type": "path"},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "template": {"type": "str"},
+            "content": {"type": "raw"},
+            "vars": {"type": "dict", "default": {}},
+        },
+    },
+    "checker": {"type": "list", "elements": "str", "default": []},
+    "reload": {"type": "str", "choices": ["systemctl", "signal", "live"]},
+    "reload_takes_files": {"type": "bool", "default": False},
+    "live": live.OPTION,
+    "address": {"type": "str", "required": True},
+    "listen": {"type": "list", "elements": "str", "default": []},
+    "tls_request": {"type": "str"},
+    "plain_request": {"type": "str"},
     "timeout_seconds": {"type": "int", "default": 60},
 }
 CONDITIONS = {
-    "required_if": [("state", "enabled", ("certificate",)), ("state", "enabled", ("key", "key_text"), True)],
+    "required_if": [
+        ("state", "enabled", ("certificate",)),
+        ("state", "enabled", ("key", "key_text"), True),
+        ("reload", "live", ("live",)),
+    ],
     "mutually_exclusive": [("key", "key_text")],
-    "required_together": [("username", "password")],
 }
 READABLE_BY_OTHERS = 0o007
 UNKNOWABLE = "made and taken up in this run"
@@ -91,13 +117,37 @@ def is_unknowable(options: dict) -> bool:
     return missing or renewed or certificates.IMPORT_ERROR is not None
 
 
-def diff(changes: list, service: services.Service, wanted: services.Wanted) -> list:
+def service_of(options: dict) -> Service:
+    """The service as it is declared, still without a pair."""
+    try:
+        tls_request = bytes.fromhex(options["tls_request"] or "")
+    except ValueError:
+        raise ToggleError(f"{options['service']}: tls_request has to be in hexadecimal digits") from None
+    return Service(
+        unit=options["unit"] or options["service"],
+        owner=options["owner"],
+        directory=options["directory"],
+        address=options["address"],
+        certificate_file=options["certificate_file"],
+        key_file=options["key_file"],
+        settings={str(PurePosixPath(entry["path"])): entry["content"] for entry in options["files"]},
+        listen=options["listen"],
+        checker=options["checker"],
+        reload=options["reload"],
+        reload_takes_files=options["reload_takes_files"],
+        live=options["live"],
+        tls_request=tls_request,
+        plain_request=f"{options['plain_request']}\r\n".encode() if options["plain_request"] else b"",
+    )
+
+
+def diff(changes: list, service: Service) -> list:
     """Certificates as what they say, keys not at all, settings as they are."""
-    path = wanted.path(service.certificate)
+    path = service.certificate_path
     entries = [entry for entry in files.diff(changes) if entry["before_header"] != path]
     for change in changes:
         if change.path == path:
-            after = str(wanted.pair.certificate) if wanted.pair else ""
+            after = str(service.pair.certificate) if service.pair else ""
             texts = {"before": certificates.described(change.before.content or former(path)), "after": after}
             entries.append({"before_header": path, "after_header": path, **texts})
     return entries
@@ -113,18 +163,18 @@ def switch(options: dict, check_mode: bool) -> dict:
     Raises:
         ToggleError: the pair is no good, or the service does not take it up; everything is as it was.
     """
-    service = services.SERVICES[options["service"]]
+    service = service_of(options)
     enabled = options["state"] == "enabled"
     told = {"service": options["service"]}
     if enabled and check_mode and is_unknowable(options):
-        path = str(Path(options["directory"] or service.directory, service.certificate))
+        path = service.certificate_path
         before = "" if certificates.IMPORT_ERROR else certificates.described(former(path))
         texts = {"before": before, "after": f"{UNKNOWABLE}\n"}
         return {
             "changed": True,
             "action": f"the pair would be {UNKNOWABLE}",
             "fingerprint": "",
-            "speaks_tls": speaks_tls(service, options),
+            "speaks_tls": speaks_tls(service, enabled),
             "diff": [{"before_header": path, "after_header": path, **texts}],
         } | told
     if enabled and certificates.IMPORT_ERROR:
@@ -134,79 +184,64 @@ def switch(options: dict, check_mode: bool) -> dict:
         clients = [certificates.authority(source(text, "client_authorities")) for text in options["client_authorities"]]
     except CertificateError as error:
         raise ToggleError(f"{options['service']}: {error}") from None
-    wanted = services.Wanted(
-        directory=options["directory"] or service.directory,
-        address=options["address"],
-        pair=declared,
-        client_authorities="".join(found.pem for found in clients),
-        listen=options["listen"],
-        hsts_max_age_seconds=options["hsts_max_age_seconds"],
-        ciphers=options["ciphers"],
-        username=options["username"] or "",
-        password=options["password"] or "",
-        user=options["owner"] or "",
-    )
-    unit = options["unit"] or service.unit
+    service = replace(service, pair=declared, clients="".join(found.pem for found in clients))
     try:
-        changes = [change for change in files.plan(services.items(service, wanted)) if change.needed]
-        found = units([unit])[0]
-        is_running = found.is_running
-        is_stale = is_running and not changes and services.is_behind(service, wanted, found)
-        shown_changes = diff(changes, service, wanted)
+        changes = [change for change in files.plan(items(service)) if change.needed]
+        found = units([service.unit])[0]
+        is_stale = found.is_running and not changes and is_behind(service, found)
+        shown_changes = diff(changes, service)
         if (changes or is_stale) and not check_mode:
-            toggle(service, wanted, unit, changes, is_running, options["timeout_seconds"])
+            toggle(service, changes, found.is_running, options["timeout_seconds"])
     except (files.FilesError, ToggleError, UnitError, OSError) as error:
         raise ToggleError(f"{options['service']}: {error}") from error
-    actions = (["files written"] if changes else []) + (["taken up"] if is_stale or (changes and is_running) else [])
+    is_taken_up = is_stale or (changes and found.is_running)
+    actions = (["files written"] if changes else []) + (["taken up"] if is_taken_up else [])
     return {
         "changed": bool(actions),
         "action": " and ".join(actions),
-        "fingerprint": wanted.fingerprint,
-        "speaks_tls": speaks_tls(service, options) if check_mode else enabled,
+        "fingerprint": service.fingerprint,
+        "speaks_tls": speaks_tls(service, enabled) if check_mode else enabled,
         "diff": shown_changes,
     } | told
 
 
-def toggle(
-    service: services.Service, wanted: services.Wanted, unit: str, changes: list, is_running: bool, timeout_seconds: int
-) -> None:
+def toggle(service: Service, changes: list, is_running: bool, timeout_seconds: int) -> None:
     """Write and take up, or leave everything as it was."""
-    before = seen(service, wanted.address) if is_running else None
-    settings = service.settings(wanted)
+    before = seen(service) if is_running else None
     # The pair alone is taken up by a reload everywhere; what a killed run left may be more.
-    is_pair_alone = bool(changes) and not any(change.path in settings for change in changes)
-    is_reload_enough = service.takes_settings_by_reload or (is_pair_alone and bool(before) == bool(wanted.pair))
+    is_pair_alone = bool(changes) and not any(change.path in service.settings for change in changes)
+    is_reload_enough = service.reload_takes_files or (is_pair_alone and bool(before) == bool(service.pair))
     was_told = False
 
     def confirm() -> None:
         nonlocal was_told
-        services.check(service, wanted)
+        check(service)
         if is_running:
             was_told = True
-            services.take_up(service, wanted, unit, is_reload_enough, wanted.fingerprint, timeout_seconds)
+            take_up(service, is_reload_enough, service.fingerprint, timeout_seconds)
 
     try:
         files.apply(changes, confirm)
     except ToggleError as error:
         if not was_told:
             raise ToggleError(f"{error}; the former files are back") from error
-        back = replace(wanted, listen={})  # where it listened is not what was wanted
+        back = replace(service, listen=[])  # where it listened is not what was wanted
         try:
-            services.take_up(service, back, unit, service.takes_settings_by_reload, before or "", timeout_seconds)
+            take_up(back, service.reload_takes_files, before or "", timeout_seconds)
         except ToggleError as second:
             raise ToggleError(f"{error}; the former files are back, but not taken up either: {second}") from error
         raise ToggleError(f"{error}; the former state is restored") from error
 
 
-def seen(service: services.Service, address: str) -> str | None:
+def seen(service: Service) -> str | None:
     """What the service shows, or nothing when it does not answer."""
     try:
-        return services.shown(service, address)
+        return shown(service)
     except OSError:
         return None
 
 
-def speaks_tls(service: services.Service, options: dict) -> bool:
+def speaks_tls(service: Service, enabled: bool) -> bool:
     """Whether it speaks TLS now; what does not answer will do as it is declared."""
-    fingerprint = seen(service, options["address"])
-    return options["state"] == "enabled" if fingerprint is None else bool(fingerprint)
+    fingerprint = seen(service)
+    return enabled if fingerprint is None else bool(fingerprint)

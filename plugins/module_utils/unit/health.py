@@ -19,7 +19,7 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.common.warnings import warn
 from ansible.module_utils.urls import open_url
-from ansible_collections.mlfleet.stack.plugins.module_utils import environments, redis_live
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, live
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import OURS
@@ -59,15 +59,7 @@ ARGUMENT_SPEC = {
             "reloaded": {"type": "str"},
         },
     },
-    "redis": {
-        "type": "dict",
-        "options": {
-            "username": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
-            "acl_file": {"type": "path", "required": True},
-            "config_file": {"type": "path", "required": True},
-        },
-    },
+    "live": live.OPTION,
     "migration": migrations.OPTION,
     "timeout_seconds": {"type": "int", "default": 90},
     "stop_timeout_seconds": {"type": "int", "default": 90},
@@ -180,17 +172,16 @@ def secured(connection: socket.socket, probe: dict) -> socket.socket:
 
 
 def other_in_memory(options: dict) -> str:
-    """In what a running Redis is not what its files say; nothing for other services, and when it does not answer."""
-    if not options["redis"]:
+    """In what a running program is not what its files say; nothing for one that cannot be asked or does not answer."""
+    if not options["live"]:
         return ""
     host, _colon, port = options["probe"]["tcp"].rpartition(":")
     try:
         with (
             socket.create_connection((host, int(port)), timeout=PROBE_SECONDS) as plain,
             secured(plain, options["probe"]) as connection,
-            connection.makefile("rwb") as stream,
         ):
-            return redis_live.difference(connection, stream, options["redis"])
+            return live.PROGRAMS[options["live"]["program"]].difference(connection, options["live"])
     except OSError:
         return ""
 
