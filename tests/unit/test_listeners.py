@@ -7,7 +7,7 @@ import socket
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.tls import services
+from ansible_collections.mlfleet.stack.plugins.module_utils.tls import take_up
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import listeners
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import Listener
 
@@ -57,8 +57,8 @@ def test_units_have_the_users_of_their_processes(tmp_path, monkeypatch) -> None:
 def test_port_is_taken_by_a_program_that_is_not_the_units(address, user, is_taken, monkeypatch) -> None:
     with socket.create_server((address, 0)) as server:
         port = server.getsockname()[1]
-        monkeypatch.setattr(services.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=-1))
-        monkeypatch.setattr(services, "running_units", lambda: {"nginx": {os.getuid()} if user == "own" else set()})
-        assert services._taken([f"127.0.0.1:{port}"], "nginx.service", "www-data") == (
-            f"{address}:{port}" if is_taken else ""
-        )
+        monkeypatch.setattr(take_up.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=-1))
+        monkeypatch.setattr(take_up, "running_units", lambda: {"nginx": {os.getuid()} if user == "own" else set()})
+        listen = [f"127.0.0.1:{port}"]
+        service = take_up.Service("nginx.service", "www-data", "/etc/nginx/tls", listen[0], listen=listen)
+        assert take_up._taken(service) == (f"{address}:{port}" if is_taken else "")
