@@ -29,7 +29,7 @@ RUN = {
     "files": [],
     "reload_files": [],
     "restart": False,
-    "reload": False,
+    "changed_paths": [],
     "migration": None,
 }
 OPTIONS = {

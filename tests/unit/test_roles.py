@@ -71,6 +71,13 @@ def test_no_role_names_variables_of_another_service() -> None:
                 assert not words & names, f"{file} names {words & names}"
 
 
+def test_no_role_reads_what_another_one_registers() -> None:
+    tasks = {role: "".join(file.read_text() for file in (ROOT / "roles" / role).rglob("*.yml")) for role in ROLES}
+    for role, text in tasks.items():
+        for name in re.findall(r"^ *register: (\w+)", text, re.MULTILINE):
+            assert [other for other in ROLES if re.search(rf"\b{name}\b", tasks[other])] == [role], name
+
+
 def test_readme_tables_are_current() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/role_tables.py", "--check"], cwd=ROOT, capture_output=True, text=True
