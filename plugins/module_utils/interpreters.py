@@ -36,5 +36,5 @@ def ask(python: str) -> Interpreter | None:
         done = run([python, "-c", QUESTION])
     except OSError:
         return None
-    version, _, program = done.stdout.strip().partition(" ")
-    return Interpreter(version, program) if done.returncode == 0 else None
+    said = done.stdout.strip().split(" ", 1)
+    return Interpreter(*said) if done.returncode == 0 and len(said) == 2 else None

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils import environments, trials
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, interpreters, trials
 from ansible_collections.mlfleet.stack.plugins.modules import python_venv
 
 UV = r"""#!/bin/sh
@@ -134,6 +134,19 @@ def test_kill_at_any_moment_leaves_a_whole_one_in_use(venv, moment):
 
 THIS = "{}.{}".format(*sys.version_info)
 OTHER = "3.1"
+
+
+@pytest.mark.parametrize("python", ["/no/such/python", "/bin/true", "/bin/false", "/"])
+def test_what_is_no_python_that_runs_says_nothing(python):
+    assert interpreters.ask(python) is None
+
+
+def test_interpreter_says_its_version_and_what_links_lead_to(tmp_path):
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    said = interpreters.ask(str(tmp_path / "python"))
+    assert said == interpreters.ask(sys.executable)
+    assert said.version.startswith(f"{THIS}.") and Path(said.program) == Path(sys.executable).resolve()
 
 
 class TestWhole:
