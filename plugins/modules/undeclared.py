@@ -70,6 +70,7 @@ undeclared:
 import ipaddress
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def stray_units(units: list[str], prefixes: list[str], removals: dict[str, str])
         if is_declared(unit, units):
             continue
         if unit in removals:
-            yield {"kind": "unit", "name": f"{unit}.service", "remove": removals[unit]}
+            yield stray("unit", f"{unit}.service", shlex.split(removals[unit]))
             continue
         running = f"{unit}*" if unit.endswith("@") else file.name
         disable, reload = ["systemctl", "disable", "--now", running], ["systemctl", "daemon-reload"]

@@ -37,6 +37,7 @@ OPTIONS = {
     "tls": None,
     "reloads": False,
     "marks": [],
+    "state": "present",
     "run": {**RUN, "timeout_seconds": 9, "stop_timeout_seconds": 9},
 }
 PROPERTIES = {

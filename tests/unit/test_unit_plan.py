@@ -10,7 +10,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.unit import converge
 RUNNING = SimpleNamespace(
     is_running=True, is_enabled=True, needs_daemon_reload=False, started_at=float("inf"), loaded_at=float("inf")
 )
-RUN = {"files": ["/stamp"], "reload_files": ["/bundle"], "restart": False, "redis": None}
+RUN = {"files": ["/stamp"], "reload_files": ["/bundle"], "restart": False, "live": None}
 
 
 @pytest.mark.parametrize(
