@@ -36,3 +36,13 @@ options:
     type: int
     default: 30
 """
+
+    CHANGES = r"""
+attributes:
+  check_mode:
+    description: Predicts exactly what a run would change; all of it where no server runs or the library is missing.
+    support: full
+  diff_mode:
+    description: Shows the state before and after of what differs, without secrets.
+    support: full
+"""

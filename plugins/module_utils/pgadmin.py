@@ -4,8 +4,8 @@
 
 """The account and the servers in pgAdmin's own database, which its commands can add to but not compare or change.
 
-What is declared and what is found have one shape, ``{"account EMAIL": {...}, "server NAME": {...}}``. The tables are
-those of ``pgadmin/model/__init__.py`` of pgAdmin 9, and the hashes those of Flask-Security, with which it signs in.
+The tables are those of ``pgadmin/model/__init__.py`` of pgAdmin 9, and the hashes those of Flask-Security, by which it
+knows who signs in.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import hmac
 import json
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 ROUNDS = 25000
 GROUP = "Servers"  # which pgAdmin makes for each account
-AS_DECLARED, ANOTHER = "as declared", "another one"
+SIGNS_IN = {"role": "Administrator", "active": True, "locked": False}
 CONNECTION_KEYS = {
     "host": "host",
     "port": "port",
@@ -34,14 +37,6 @@ CONNECTION_KEYS = {
     "databases": "db_res",  # that are shown; all where it is empty
 }
 TIMEOUT_SECONDS = 30
-
-
-class PgadminError(Exception):
-    """pgAdmin's database is not as this needs it."""
-
-
-class NotThereError(PgadminError):
-    """There is no database yet."""
 
 
 def password_hash(password: str, pepper: str, salt: bytes) -> str:
@@ -64,36 +59,33 @@ def _adapted(value: bytes) -> str:
     return base64.b64encode(value).decode().rstrip("=").replace("+", ".")
 
 
-def wanted_state(email: str, servers: list[dict]) -> dict[str, dict]:
-    account = {"email": email, "password": AS_DECLARED, "role": "Administrator", "active": True, "locked": False}
-    return {f"account {email}": account} | {
-        f"server {server['name']}": {
-            "host": server["host"],
-            "port": server["port"],
-            "database": server["database"] or server["name"],
-            "username": server["username"],
-            "databases": (server["database"] or server["name"]) if server["only_its_database"] else None,
-            "parameters": server["parameters"],
-        }
-        for server in servers
+def wanted_server(server: dict) -> dict:
+    database = server["database"] or server["name"]
+    return {
+        "host": server["host"],
+        "port": server["port"],
+        "database": database,
+        "username": server["username"],
+        "databases": database if server["only_its_database"] else None,
+        "parameters": server["parameters"],
     }
 
 
-class Database:
+class Database(document.Document):
     """pgAdmin's configuration in SQLite, with the account of one person."""
 
-    def __init__(self, path: str, email: str, password: str, sign_in_attempts: int) -> None:
-        if not Path(path).is_file() or Path(f"{path}.begun").exists():
-            raise NotThereError(f"{path} is not there, or not whole: start pgAdmin once, which makes it")
-        self.path, self.email, self.password, self.sign_in_attempts = path, email, password, sign_in_attempts
-        self.connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=TIMEOUT_SECONDS)
-        self.connection.row_factory = sqlite3.Row
+    def __init__(self, options: dict) -> None:
+        self.path, self.email, self.password = (options[name] for name in ("database", "email", "password"))
+        self.sign_in_attempts = options["sign_in_attempts"]
+        self.servers = {server["name"]: server for server in options["servers"]}
 
-    def __enter__(self) -> Database:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.connection.close()
+    @cached_property
+    def connection(self) -> sqlite3.Connection:
+        if not Path(self.path).is_file() or Path(f"{self.path}.begun").exists():
+            raise NotRunningError(f"{self.path} is not there, or not whole: start pgAdmin once, which makes it")
+        connection = sqlite3.connect(f"file:{self.path}?mode=rw", uri=True, timeout=TIMEOUT_SECONDS)
+        connection.row_factory = sqlite3.Row
+        return connection
 
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with closing(self.connection.execute(query, values)) as cursor:
@@ -103,7 +95,7 @@ class Database:
     def pepper(self) -> str:
         found = self.rows("SELECT value FROM keys WHERE name = 'SECURITY_PASSWORD_SALT'")
         if not found:
-            raise PgadminError(f"{self.path} holds no SECURITY_PASSWORD_SALT: start pgAdmin once, which makes it")
+            raise ServiceError(f"{self.path} holds no SECURITY_PASSWORD_SALT: start pgAdmin once, which makes it")
         return str(found[0]["value"])
 
     def _has_password(self, account: sqlite3.Row) -> bool:
@@ -115,15 +107,20 @@ class Database:
             "LEFT JOIN role ON role.id = role_id WHERE auth_source = 'internal' GROUP BY user.id ORDER BY user.id"
         )
 
-    def found_state(self, names: set[str]) -> dict[str, dict]:
-        """The account and those of its servers that have one of these names."""
+    def find(self) -> document.Found:
+        """The account and those of its servers that are declared, and accounts besides.
+
+        No command removes these but their administrator in pgAdmin's pages. Servers that somebody has added are theirs.
+        """
+        others = [row["username"] for row in self.accounts() if row["username"] != self.email]
+        undeclared = [stray("pgAdmin account", name) for name in others]
         account = self._account()
         if account is None:
-            return {}
-        found = {
+            return document.Found({}, undeclared)
+        found: dict[str, dict] = {
             f"account {self.email}": {
                 "email": account["email"],
-                "password": AS_DECLARED if self._has_password(account) else ANOTHER,
+                "password": document.AS_DECLARED if self._has_password(account) else document.ANOTHER,
                 "role": account["role"],
                 "active": bool(account["active"]),
                 # pgAdmin says so only at the attempt after the last one that it allows.
@@ -132,21 +129,27 @@ class Database:
             }
         }
         for row in self.rows("SELECT * FROM server WHERE user_id = ? ORDER BY id DESC", account["id"]):
-            if row["name"] in names:
+            if row["name"] in self.servers:
                 connection = {key: row[column] or None for key, column in CONNECTION_KEYS.items()}
                 parameters = json.loads(row["connection_params"] or "{}") or {}
                 found[f"server {row['name']}"] = {**connection, "parameters": parameters}
-        return found
+        return document.Found(found, undeclared)
 
-    def apply(self, differing: Mapping[str, dict], servers: list[dict]) -> None:
-        """Make the account and the servers that differ as declared, all of it or nothing."""
+    def compare(self, found: Mapping[str, dict]) -> Iterator[document.Change]:
+        name = f"account {self.email}"
+        wanted = {"email": self.email, "password": document.AS_DECLARED, **SIGNS_IN}
+        yield document.Change(name, found.get(name), wanted, {})
+        for name, server in self.servers.items():
+            yield document.Change(f"server {name}", found.get(f"server {name}"), wanted_server(server), server)
+
+    def apply(self, changes: list[document.Change]) -> None:
+        """All of it or nothing."""
         with self.connection:
-            if f"account {self.email}" in differing:
-                self._set_account()
-            account = self._account_id()
-            for server in servers:
-                if wanted := differing.get(f"server {server['name']}"):
-                    self._set_server(account, server["name"], wanted)
+            for change in changes:
+                if change.name == f"account {self.email}":
+                    self._set_account()
+                elif change.want:
+                    self._set_server(self._account_id(), change.item["name"], change.want)
 
     def _account(self) -> sqlite3.Row | None:
         return next((row for row in self.accounts() if row["username"] == self.email), None)
@@ -192,10 +195,10 @@ class Database:
             (account, name, *values.values(), account),
         )
 
-    def undeclared(self) -> list[dict[str, str]]:
-        """Accounts besides the declared one, which no command removes but its administrator in pgAdmin's pages.
 
-        Servers that somebody has added to the tree are theirs.
-        """
-        others = [row["username"] for row in self.accounts() if row["username"] != self.email]
-        return [stray("pgAdmin account", name) for name in others]
+def converge(options: dict, check_mode: bool) -> document.Result:
+    database = Database(options)
+    try:
+        return document.converge(database, check_mode)
+    except sqlite3.Error as error:
+        raise ServiceError(f"{database.path}: {error}") from error

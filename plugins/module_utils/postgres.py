@@ -2,11 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Roles and databases of a PostgreSQL cluster, read by one psql and changed by another.
-
-What is declared and what is found have one shape, ``{"role restapi": {...}, "database restapi": {...}}``, so that
-comparing them is comparing dictionaries and a diff is the entries that differ.
-"""
+"""Roles and databases of a PostgreSQL cluster, read by one psql and changed by another."""
 
 from __future__ import annotations
 
@@ -18,12 +14,14 @@ import os
 import pwd
 import re
 import secrets
-import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
+from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
 
 ITERATIONS = 4096
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
@@ -37,7 +35,6 @@ ATTRIBUTES = {  # column of pg_authid: keyword, and whether our roles have it
 }
 BOOTSTRAP = 10  # the number of the role that made the cluster, which PostgreSQL cannot do without
 NO_LIMITS = {"rolconnlimit": -1, "rolvaliduntil": None}
-AS_DECLARED = "as declared"
 NOT_RUNNING = ("No such file or directory", "Connection refused")
 
 # Everything is read as one JSON object a line. A schema has to be read inside its database.
@@ -118,14 +115,6 @@ END $$;
 """
 
 
-class PostgresError(Exception):
-    """One line for the user."""
-
-
-class NotRunningError(PostgresError):
-    """No server answers, perhaps because there is none yet."""
-
-
 class Psql:
     """psql as the server's own account, through the unix socket; SQL goes in on stdin."""
 
@@ -155,20 +144,11 @@ class Psql:
         deadline = time.monotonic() + self.timeout_seconds
         while True:
             try:
-                done = subprocess.run(
-                    self.command,
-                    input=script,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                    cwd="/",
-                    env=self.environment,
-                    timeout=self.timeout_seconds,
-                )
+                done = run(self.command, self.timeout_seconds, input=script, cwd="/", env=self.environment)
             except FileNotFoundError as error:
                 raise NotRunningError(f"PostgreSQL is not installed: this host has no {error.filename}") from None
-            except subprocess.TimeoutExpired:
-                raise PostgresError(
+            except TimeoutError:
+                raise ServiceError(
                     f"PostgreSQL on port {self.port} did not answer within {self.timeout_seconds} s"
                 ) from None
             if done.returncode == 0:
@@ -181,7 +161,7 @@ class Psql:
             raise NotRunningError("PostgreSQL is not installed: this host has no psql")
         if done.returncode == 2 and any(sign in done.stderr for sign in NOT_RUNNING):
             raise NotRunningError(f"PostgreSQL does not run on port {self.port}: {line}")
-        raise PostgresError(f"PostgreSQL on port {self.port}: {line}")
+        raise ServiceError(f"PostgreSQL on port {self.port}: {line}")
 
 
 def identifier(name: str) -> str:
@@ -211,24 +191,24 @@ def verifies(password: str, stored: str | None) -> bool:
 
 
 def validate(roles: list[dict], databases: list[dict], superuser: str) -> None:
-    """PostgresError for the first thing in the document that no server would take as it is meant."""
+    """ServiceError for the first thing in the document that no server would take as it is meant."""
     for kind, items in (("role", roles), ("database", databases)):
         names = [item["name"] for item in items]
         for name in names:
             if not NAME.fullmatch(name):
-                raise PostgresError(
+                raise ServiceError(
                     f"{kind} {name!r}: a name is a letter or underscore, then letters, digits, underscores or hyphens, "
                     "at most 63 in all"
                 )
             if names.count(name) > 1:
-                raise PostgresError(f"{kind} {name}: declared twice")
+                raise ServiceError(f"{kind} {name}: declared twice")
     for role in roles:
         # SASLprep leaves printable ASCII as it is; anything else would need its tables.
         if not re.fullmatch(r"[ -~]+", role["password"]):
-            raise PostgresError(f"role {role['name']}: its password is to be made of printable ASCII characters")
+            raise ServiceError(f"role {role['name']}: its password is to be made of printable ASCII characters")
     for name in [*(role["name"] for role in roles), *(item["owner"] for item in databases)]:
         if name == superuser or name.startswith("pg_"):
-            raise PostgresError(f"role {name}: it is PostgreSQL's own, and would lose its rights; choose another name")
+            raise ServiceError(f"role {name}: it is PostgreSQL's own, and would lose its rights; choose another name")
 
 
 def locale_key(locale: str) -> str:
@@ -243,22 +223,16 @@ def attributes(row: Mapping[str, Any]) -> str:
     return " ".join([*keywords, *limits])
 
 
-def wanted_state(roles: list[dict], databases: list[dict]) -> dict[str, dict]:
-    ours = attributes({column: has for column, (_keyword, has) in ATTRIBUTES.items()} | NO_LIMITS)
-    state: dict[str, dict] = {}
-    for role in roles:
-        state[f"role {role['name']}"] = {"password": AS_DECLARED, "attributes": ours}
-    for database in databases:
-        state[f"database {database['name']}"] = {
-            "owner": database["owner"],
-            "encoding": database["encoding"],
-            "locale": database["locale"],
-            "public_rights": [],
-            # pg_database_owner is whoever owns the database, also after it was given to another role.
-            "schema_owner": "pg_database_owner",
-            "schema_public_rights": [],
-        }
-    return state
+WANTED_ROLE = {
+    "password": document.AS_DECLARED,
+    "attributes": attributes({column: has for column, (_keyword, has) in ATTRIBUTES.items()} | NO_LIMITS),
+}
+CLOSED = {  # what a database is beside what is declared of it
+    "public_rights": [],
+    # pg_database_owner is whoever owns the database, also after it was given to another role.
+    "schema_owner": "pg_database_owner",
+    "schema_public_rights": [],
+}
 
 
 def read_script(roles: list[dict], databases: list[dict]) -> str:
@@ -277,7 +251,7 @@ def read_script(roles: list[dict], databases: list[dict]) -> str:
 
 
 def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[str, dict]:
-    """What read_script told, in the shape of wanted_state; PostgresError for what cannot be changed into it."""
+    """What read_script told, in the shape of what is wanted; ServiceError for what cannot be changed into it."""
     passwords = {role["name"]: role["password"] for role in roles}
     declared = {database["name"]: database for database in databases}
     existing_roles = set(passwords)
@@ -287,20 +261,18 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
             name, row = item["role"], item["row"]
             existing_roles.add(name)
             if item["number"] == BOOTSTRAP or (name not in passwords and row["rolsuper"]):
-                raise PostgresError(f"role {name}: it is a superuser, and is to own no service's database")
+                raise ServiceError(f"role {name}: it is a superuser, and is to own no service's database")
             if name in passwords:
                 matches = verifies(passwords[name], row["rolpassword"])
-                has_any = "another one" if row["rolpassword"] else "none"
-                state[f"role {name}"] = {
-                    "password": AS_DECLARED if matches else has_any,
-                    "attributes": attributes(row),
-                }
+                has_any = document.ANOTHER if row["rolpassword"] else "none"
+                password = document.AS_DECLARED if matches else has_any
+                state[f"role {name}"] = {"password": password, "attributes": attributes(row)}
         elif "database" in item:
             name, want = item["database"], declared[item["database"]]
             collate, ctype = item["locales"]
             same_locale = {locale_key(collate), locale_key(ctype)} == {locale_key(want["locale"])}
             if item["encoding"] != want["encoding"] or not same_locale:
-                raise PostgresError(
+                raise ServiceError(
                     f"database {name}: it has encoding {item['encoding']} and locale {collate}, not {want['encoding']} "
                     f"and {want['locale']}; declare what it has, or move its data to a new database"
                 )
@@ -308,23 +280,21 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
                 "owner": item["owner"],
                 "encoding": want["encoding"],
                 "locale": want["locale"],
+                **CLOSED,  # without a schema public there is nothing to close
                 "public_rights": item["public_rights"],
-                # Without a schema public there is nothing to close.
-                "schema_owner": "pg_database_owner",
-                "schema_public_rights": [],
             }
         elif "schema" in item:
             name, found = item["schema"], state[f"database {item['schema']}"]
             found.update(schema_owner=item["owner"], schema_public_rights=item["public_rights"])
             owner = declared[name]["owner"]
             if found["owner"] != owner and item["of_bootstrap"]:
-                raise PostgresError(
+                raise ServiceError(
                     f"database {name}: {item['of_bootstrap']} tables, views or sequences in it are a superuser's, and "
                     f"would be closed to its new owner; give each away: ALTER TABLE … OWNER TO {identifier(owner)}"
                 )
     for database in databases:
         if database["owner"] not in existing_roles:
-            raise PostgresError(
+            raise ServiceError(
                 f"database {database['name']}: its owner {database['owner']} does not exist; declare it in roles"
             )
     return state
@@ -339,24 +309,15 @@ def undeclared(lines: str) -> list[dict[str, str]]:
     ]
 
 
-def difference(found: dict[str, dict], wanted: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:
-    """The entries that differ, before and after."""
-    after = {key: value for key, value in wanted.items() if found.get(key) != value}
-    return {key: found[key] for key in after if key in found}, after
-
-
-def change_script(before: dict[str, dict], after: dict[str, dict], roles: list[dict]) -> str:
-    """psql's input that turns before into after, each statement one that may be the last before a kill."""
-    passwords = {role["name"]: role["password"] for role in roles}
+def change_script(changes: list[document.Change]) -> str:
+    """psql's input that makes the changes, each statement one that may be the last before a kill."""
     script: list[str] = []
-    for key, want in after.items():
-        kind, _space, plain_name = key.partition(" ")
-        name = identifier(plain_name)
-        have = before.get(key)
-        if kind == "role":
+    for change in changes:
+        name, have, want = identifier(change.item["name"]), change.have, change.want or {}
+        if "attributes" in want:
             statement = f"{'ALTER' if have else 'CREATE'} ROLE {name} {want['attributes']}"
-            if not have or have["password"] != AS_DECLARED:
-                statement += f" PASSWORD {literal(verifier(passwords[plain_name]))}"
+            if not have or have["password"] != document.AS_DECLARED:
+                statement += f" PASSWORD {literal(verifier(change.item['password']))}"
             script.append(f"{statement};")
             continue
         owner = identifier(want["owner"])
@@ -377,3 +338,29 @@ def change_script(before: dict[str, dict], after: dict[str, dict], roles: list[d
             "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
         ]
     return "\n".join(script) + "\n"
+
+
+class Cluster(document.Document):
+    def __init__(self, options: dict) -> None:
+        self.roles, self.databases = options["roles"], options["databases"]
+        validate(self.roles, self.databases, options["login_user"])
+        self.psql = Psql(options["port"], options["login_user"], options["timeout_seconds"])
+
+    def find(self) -> document.Found:
+        lines = self.psql.run(read_script(self.roles, self.databases))
+        return document.Found(found_state(lines, self.roles, self.databases), undeclared(lines))
+
+    def compare(self, found: Mapping[str, dict]) -> Iterator[document.Change]:
+        for role in self.roles:
+            yield document.Change(f"role {role['name']}", found.get(f"role {role['name']}"), WANTED_ROLE, role)
+        for database in self.databases:
+            name = f"database {database['name']}"
+            wanted = {key: database[key] for key in ("owner", "encoding", "locale")} | CLOSED
+            yield document.Change(name, found.get(name), wanted, database)
+
+    def apply(self, changes: list[document.Change]) -> None:
+        self.psql.run(change_script(changes))
+
+
+def converge(options: dict, check_mode: bool) -> document.Result:
+    return document.converge(Cluster(options), check_mode)

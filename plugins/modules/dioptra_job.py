@@ -149,10 +149,10 @@ registered:
   sample: [plugin, file, entrypoint, experiment]
 """
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import ServiceError
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import (
     CONNECTION_OPTIONS,
     SIGN_IN_OPTIONS,
-    HttpError,
     run_module,
 )
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.smoke_job import run_jobs
@@ -163,7 +163,7 @@ def prove(options: dict, check_mode: bool) -> dict:
         return {"skipped": True, "msg": "A check runs no job", "jobs": []}
     result = run_jobs(options)
     if wrong := result.pop("wrong"):
-        raise HttpError("\n".join(wrong))
+        raise ServiceError("\n".join(wrong))
     return {"changed": bool(result["registered"]), **result}
 
 

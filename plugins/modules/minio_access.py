@@ -18,6 +18,7 @@ version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
   - mlfleet.stack.minio
+  - mlfleet.stack.minio.changes
 options:
   policies:
     description: Policies, each with the options of M(mlfleet.stack.minio_policy).
@@ -296,13 +297,6 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    description: Predicts exactly what a run would change; all of it where no server runs or the library is missing.
-    support: full
-  diff_mode:
-    description: Shows the state before and after of what differs, without secrets.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -75,21 +75,21 @@ server:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import Result, exit_with
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio.access import inspect
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import CONNECTION_OPTIONS, Client, MinioError
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import CONNECTION_OPTIONS, Client
+
+
+def gather(options: dict, check_mode: bool) -> Result:
+    client = Client(options)
+    with client.one_line("reading"):
+        return {"changed": False, **inspect(client, options["gather"])}
 
 
 def main() -> None:
     subjects = ["policies", "buckets", "users", "groups", "service_accounts", "server"]
-    gather = {"type": "list", "elements": "str", "choices": subjects, "default": subjects}
-    module = AnsibleModule(argument_spec=CONNECTION_OPTIONS | {"gather": gather}, supports_check_mode=True)
-    try:
-        client = Client(module.params)
-        with client.one_line("reading"):
-            found = inspect(client, module.params["gather"])
-    except MinioError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **found)
+    options = {"gather": {"type": "list", "elements": "str", "choices": subjects, "default": subjects}}
+    exit_with(AnsibleModule(argument_spec=CONNECTION_OPTIONS | options, supports_check_mode=True), gather)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
   - mlfleet.stack.minio
+  - mlfleet.stack.minio.changes
 options:
   name:
     description: Name of the policy.
@@ -35,13 +36,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-attributes:
-  check_mode:
-    description: Predicts exactly what a run would change; all of it where no server runs or the library is missing.
-    support: full
-  diff_mode:
-    description: Shows the state before and after of what differs, without secrets.
-    support: full
 """
 
 EXAMPLES = r"""

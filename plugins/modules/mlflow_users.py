@@ -90,21 +90,17 @@ undeclared:
 """
 
 import json
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import (
-    SIGN_IN_OPTIONS,
-    Http,
-    HttpError,
-    NotRunningError,
-    run_module,
-)
+from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import AS_DECLARED, ServiceError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import SIGN_IN_OPTIONS, Http, run_module
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 API = "/api/2.0/mlflow"
 USERS = f"{API}/users"
 GRANTS = "/api/3.0/mlflow/users/permissions"
-AS_DECLARED = "as declared"
 REMOVAL = ["curl", "--user", "ADMIN", "--request", "DELETE", "--json"]
 PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "DENY")
 NOBODYS = "__user_"  # how the role begins that MLflow keeps for the grants of a single account
@@ -116,14 +112,6 @@ def declared_state(user: dict) -> dict | None:
         return None
     permissions = {option: user[option] for option in TYPES if user.get(option)}
     return {"password": AS_DECLARED, "is_admin": user.get("is_admin") or False, **permissions}
-
-
-def signs_in(options: dict, user: dict) -> bool:
-    account = Http(options["url"], options["timeout_seconds"], options["ca_file"], user["name"], user["password"])
-    answer = account.ask("GET", f"{USERS}/current")
-    if answer.status not in (200, 401):
-        raise HttpError(f"{account.url}: user {user['name']}: the server answered {answer.status}: {answer.reason}")
-    return answer.status == 200
 
 
 def grants(listed: dict) -> dict[tuple[str, str], str]:
@@ -145,7 +133,7 @@ def resource_id(option: str, name: str, admin: Http) -> str | None:
         answer = admin.ask("GET", f"{API}/registered-models/get", name=name)
         found = name if answer.status == 200 else None
     if answer.status not in (200, 404):
-        raise HttpError(f"{admin.url}: {option} {name}: the server answered {answer.status}: {answer.reason}")
+        raise ServiceError(f"{admin.url}: {option} {name}: the server answered {answer.status}: {answer.reason}")
     return found
 
 
@@ -165,100 +153,100 @@ def accounts(admin: Http, name: str) -> dict[str, dict]:
     """What the server has of all accounts, by their names, asked by one that has to be an administrator."""
     answer = admin.ask("GET", f"{USERS}/list")
     if answer.status == 401:
-        raise HttpError(
+        raise ServiceError(
             f"{admin.url}: administrator {name!r} cannot sign in with the given password; MLflow took the one of its "
             "first start and ignores a later one in its configuration, so give that one"
         )
     if answer.status == 404:
-        raise HttpError(f"{admin.url}: MLflow runs without sign-in; start it with --app-name basic-auth")
+        raise ServiceError(f"{admin.url}: MLflow runs without sign-in; start it with --app-name basic-auth")
     if answer.status not in (200, 403):
-        raise HttpError(f"{admin.url}: MLflow answered {answer.status}: {answer.reason}")
+        raise ServiceError(f"{admin.url}: MLflow answered {answer.status}: {answer.reason}")
     listed = {user["username"]: user for user in answer.data["users"]} if answer.status == 200 else {}
     if not listed.get(name, {}).get("is_admin"):
-        raise HttpError(f"{admin.url}: {name!r} is no administrator of MLflow")
+        raise ServiceError(f"{admin.url}: {name!r} is no administrator of MLflow")
     return listed
 
 
-def states(options: dict, users: dict[str, dict], admin: Http) -> tuple[dict[str, dict], list[str]]:
-    """What the server has of those of the accounts that are there, and the names of others.
+class Users(document.Document):
+    def __init__(self, options: dict) -> None:
+        self.options = options
+        self.users = {user["name"]: user for user in options["users"]}
+        if options["username"] in self.users:
+            raise ServiceError(
+                f"user {options['username']}: it is the administrator of this module; leave it out of users"
+            )
+        for name, user in self.users.items():
+            for option in TYPES:
+                for each, permission in (user.get(option) or {}).items():
+                    if permission not in PERMISSIONS:
+                        raise ServiceError(f"user {name}: {option}: {each}: give one of {', '.join(PERMISSIONS)}")
+        self.admin = self.client(options["username"], options["password"])
 
-    All is asked at once, for MLflow takes its time to compare a password.
-    """
-    resources = {(option, each) for user in users.values() for option in TYPES for each in user.get(option) or {}}
-    with ThreadPoolExecutor() as pool:
-        listing = pool.submit(accounts, admin, options["username"])
-        passwords = {name: pool.submit(signs_in, options, user) for name, user in users.items()}
-        known = {resource: pool.submit(resource_id, *resource, admin) for resource in resources}
-    listed = listing.result()  # first, for what it says of what is wrong
-    found = {}
-    for name in users.keys() & listed.keys():
-        granted = grants(listed[name])
-        permissions = {
-            option: {each: granted.get((TYPES[option], known[option, each].result() or "")) for each in declared}
-            for option in TYPES
-            if (declared := users[name].get(option))
-        }
-        password = AS_DECLARED if passwords[name].result() else "another one"
-        found[name] = {"password": password, "is_admin": listed[name]["is_admin"], **permissions}
-    return found, sorted(listed.keys() - users.keys() - {options["username"]})
+    def client(self, username: str, password: str) -> Http:
+        return Http(self.options["url"], self.options["timeout_seconds"], self.options["ca_file"], username, password)
 
+    def signs_in(self, user: dict) -> bool:
+        answer = self.client(user["name"], user["password"]).ask("GET", f"{USERS}/current")
+        if answer.status not in (200, 401):
+            who = f"{self.admin.url}: user {user['name']}"
+            raise ServiceError(f"{who}: the server answered {answer.status}: {answer.reason}")
+        return answer.status == 200
 
-def converge(options: dict, check_mode: bool) -> dict:
-    users = {user["name"]: user for user in options["users"]}
-    if options["username"] in users:
-        raise HttpError(f"user {options['username']}: it is the administrator of this module; leave it out of users")
-    for user in users.values():
+    def find(self) -> document.Found:
+        """All is asked at once, for MLflow takes its time to compare a password."""
+        users, admin = self.users, self.admin
+        resources = {(option, each) for user in users.values() for option in TYPES for each in user.get(option) or {}}
+        with ThreadPoolExecutor() as pool:
+            listing = pool.submit(accounts, admin, self.options["username"])
+            passwords = {name: pool.submit(self.signs_in, user) for name, user in users.items()}
+            known = {resource: pool.submit(resource_id, *resource, admin) for resource in resources}
+        listed = listing.result()  # first, for what it says of what is wrong
+        states = {}
+        for name in users.keys() & listed.keys():
+            granted = grants(listed[name])
+            permissions = {
+                option: {each: granted.get((TYPES[option], known[option, each].result() or "")) for each in declared}
+                for option in TYPES
+                if (declared := users[name].get(option))
+            }
+            password = AS_DECLARED if passwords[name].result() else document.ANOTHER
+            states[f"user {name}"] = {"password": password, "is_admin": listed[name]["is_admin"], **permissions}
+        others = sorted(listed.keys() - users.keys() - {self.options["username"]})
+        delete = f"{self.options['url']}{USERS}/delete"
+        return document.Found(
+            states,
+            [stray("MLflow user", name, [*REMOVAL, json.dumps({"username": name}), delete]) for name in others],
+        )
+
+    def compare(self, found: Mapping[str, dict]) -> Iterator[document.Change]:
+        for name, user in self.users.items():
+            yield document.Change(f"user {name}", found.get(f"user {name}"), declared_state(user), user)
+
+    def apply(self, changes: list[document.Change]) -> None:
+        for change in changes:
+            if change.want is None:
+                self.admin.call("DELETE", f"{USERS}/delete", {"username": change.item["name"]})
+            else:
+                self.provide(change.item, change.have or {}, change.want)
+
+    def provide(self, user: dict, have: dict, want: dict) -> None:
+        credentials = {"username": user["name"], "password": user["password"]}
+        if not have:
+            self.admin.call("POST", f"{USERS}/create", credentials)
+        elif have["password"] != AS_DECLARED:
+            self.admin.call("PATCH", f"{USERS}/update-password", credentials)
+        if have.get("is_admin", False) != want["is_admin"]:
+            status = {"username": user["name"], "is_admin": want["is_admin"]}
+            self.admin.call("PATCH", f"{USERS}/update-admin", status)
         for option in TYPES:
-            for name, permission in (user.get(option) or {}).items():
-                if permission not in PERMISSIONS:
-                    raise HttpError(f"user {user['name']}: {option}: {name}: give one of {', '.join(PERMISSIONS)}")
-    declared = {name: declared_state(user) for name, user in users.items()}
-    admin = Http(
-        options["url"], options["timeout_seconds"], options["ca_file"], options["username"], options["password"]
-    )
-    found: dict[str, dict] = {}
-    others: list[str] = []
-    try:
-        found, others = states(options, users, admin)
-    except NotRunningError:
-        if not check_mode:
-            raise
-    differing = [name for name in users if found.get(name) != declared[name]]
-    if not check_mode:
-        for name in differing:
-            apply(users[name], found.get(name), declared[name], admin)
-    diff = {
-        "before": {f"user {name}": found[name] for name in differing if name in found},
-        "after": {f"user {name}": declared[name] for name in differing if declared[name]},
-    }
-    undeclared = [
-        stray("MLflow user", name, [*REMOVAL, json.dumps({"username": name}), f"{options['url']}{USERS}/delete"])
-        for name in others
-    ]
-    return {
-        "changed": bool(differing),
-        "changes": [f"user {name}" for name in differing],
-        "undeclared": undeclared,
-        "diff": diff,
-    }
+            for name, permission in want.get(option, {}).items():
+                former = have.get(option, {}).get(name)
+                if former != permission:
+                    grant(user["name"], option, name, former, permission, self.admin)
 
 
-def apply(user: dict, found: dict | None, wanted: dict | None, admin: Http) -> None:
-    body = {"username": user["name"], "password": user["password"]}
-    if wanted is None:
-        admin.call("DELETE", f"{USERS}/delete", {"username": user["name"]})
-        return
-    if found is None:
-        admin.call("POST", f"{USERS}/create", body)
-    elif found["password"] != AS_DECLARED:
-        admin.call("PATCH", f"{USERS}/update-password", body)
-    if (found or {"is_admin": False})["is_admin"] != wanted["is_admin"]:
-        admin.call("PATCH", f"{USERS}/update-admin", {"username": user["name"], "is_admin": wanted["is_admin"]})
-    for option in TYPES:
-        for name, permission in wanted.get(option, {}).items():
-            former = (found or {}).get(option, {}).get(name)
-            if former != permission:
-                grant(user["name"], option, name, former, permission, admin)
+def converge(options: dict, check_mode: bool) -> document.Result:
+    return document.converge(Users(options), check_mode)
 
 
 def main() -> None:

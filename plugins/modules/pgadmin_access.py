@@ -108,42 +108,10 @@ undeclared:
       remove: ""
 """
 
-import sqlite3
-
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import exit_with
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.pgadmin import (
-    Database,
-    NotThereError,
-    PgadminError,
-    wanted_state,
-)
-
-
-def converge(options: dict, check_mode: bool) -> dict:
-    servers = options["servers"]
-    wanted = wanted_state(options["email"], servers)
-    undeclared: list[dict[str, str]] = []
-    found: dict[str, dict] = {}
-    try:
-        with Database(
-            options["database"], options["email"], options["password"], options["sign_in_attempts"]
-        ) as database:
-            found = database.found_state({server["name"] for server in servers})
-            undeclared = database.undeclared()
-            differing = {name: state for name, state in wanted.items() if found.get(name) != state}
-            if differing and not check_mode:
-                database.apply(differing, servers)
-    except NotThereError:
-        if not check_mode:
-            raise
-        differing = wanted
-    return {
-        "changed": bool(differing),
-        "changes": list(differing),
-        "undeclared": undeclared,
-        "diff": {"before": {name: found[name] for name in differing if name in found}, "after": differing},
-    }
+from ansible_collections.mlfleet.stack.plugins.module_utils.pgadmin import converge
 
 
 def main() -> None:
@@ -167,13 +135,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     hold(module)
-    try:
-        result = converge(module.params, module.check_mode)
-    except PgadminError as error:
-        module.fail_json(msg=str(error))
-    except sqlite3.Error as error:
-        module.fail_json(msg=f"{module.params['database']}: {error}")
-    module.exit_json(**result)
+    exit_with(module, converge)
 
 
 if __name__ == "__main__":

@@ -109,41 +109,9 @@ undeclared:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import exit_with
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.postgres import (
-    NotRunningError,
-    PostgresError,
-    Psql,
-    change_script,
-    difference,
-    found_state,
-    read_script,
-    undeclared,
-    validate,
-    wanted_state,
-)
-
-
-def apply(options: dict, check_mode: bool) -> dict:
-    roles, databases = options["roles"], options["databases"]
-    validate(roles, databases, options["login_user"])
-    psql = Psql(options["port"], options["login_user"], options["timeout_seconds"])
-    try:
-        told = psql.run(read_script(roles, databases))
-    except NotRunningError:
-        if not check_mode:
-            raise
-        told = ""
-    found = found_state(told, roles, databases) if told else {}
-    before, after = difference(found, wanted_state(roles, databases))
-    if after and not check_mode:
-        psql.run(change_script(before, after, roles))
-    return {
-        "changed": bool(after),
-        "changes": list(after),
-        "undeclared": undeclared(told),
-        "diff": {"before": before, "after": after},
-    }
+from ansible_collections.mlfleet.stack.plugins.module_utils.postgres import converge
 
 
 def main() -> None:
@@ -168,11 +136,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     hold(module)
-    try:
-        result = apply(module.params, module.check_mode)
-    except PostgresError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    exit_with(module, converge)
 
 
 if __name__ == "__main__":

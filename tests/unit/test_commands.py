@@ -94,5 +94,5 @@ def test_answer_that_is_no_http_is_told_and_asked_again(answering, answer):
 
 def test_service_that_speaks_no_http_is_one_line(answering):
     url = answering(b"garbage\r\n\r\n")
-    with pytest.raises(rest.HttpError, match=rf"^{url} answers what is no HTTP: BadStatusLine"):
+    with pytest.raises(rest.ServiceError, match=rf"^{url} answers what is no HTTP: BadStatusLine"):
         rest.Http(url).ask("GET", "/")

@@ -8,7 +8,8 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Answer, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Answer
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import client, smoke_job, users
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.queues import converge_queues
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.users import converge_users
@@ -153,7 +154,7 @@ def test_account_that_is_to_be_absent_is_removed(monkeypatch, days):
 
 def test_account_with_an_unknown_password_is_not_removed_in_silence(monkeypatch):
     use(monkeypatch, Api([ADMIN, {**WORKER, "password": "her own"}]))
-    with pytest.raises(HttpError, match="user worker: it exists, but not with the declared password"):
+    with pytest.raises(ServiceError, match="user worker: it exists, but not with the declared password"):
         converge_users({**OPTIONS, "users": [ADMIN, {**WORKER, "state": "absent"}]}, check_mode=True)
 
 
@@ -168,13 +169,13 @@ def test_account_that_nobody_declared_is_told(monkeypatch):
 def test_account_with_another_password_is_an_error(monkeypatch, check_mode):
     api = Api([ADMIN, {**WORKER, "password": "former"}])
     use(monkeypatch, api)
-    with pytest.raises(HttpError, match="user worker: it exists, but not with the declared password"):
+    with pytest.raises(ServiceError, match="user worker: it exists, but not with the declared password"):
         converge_users({**OPTIONS, "users": [ADMIN, WORKER]}, check_mode)
 
 
 def test_taken_name_or_address_is_told_apart():
     assert not users.create_user(Api([ADMIN]), {**ADMIN, "password": "other"})
-    with pytest.raises(HttpError, match="user other: another account has the e-mail address admin@"):
+    with pytest.raises(ServiceError, match="user other: another account has the e-mail address admin@"):
         users.create_user(Api([ADMIN]), {**ADMIN, "name": "other"})
 
 
@@ -227,7 +228,7 @@ def test_renewal_that_was_killed_is_ended_by_the_next_run(monkeypatch, days, kil
 
 def test_wrong_password_of_all_leaves_no_helper(monkeypatch):
     api = use(monkeypatch, Api([{**ADMIN, "password": "former"}]))
-    with pytest.raises(HttpError, match="user admin: it exists, but not with the declared password"):
+    with pytest.raises(ServiceError, match="user admin: it exists, but not with the declared password"):
         converge_users({**OPTIONS, "users": [ADMIN]}, check_mode=False)
     assert [account["deleted"] for name, account in api.accounts.items() if name != "admin"] == [True]
 
@@ -239,7 +240,7 @@ def test_password_that_is_not_ours_to_renew_is_a_warning_and_then_an_error(monke
     assert not result["changed"]
     assert result["warnings"] == ["user worker: expires in 12 days, and it is not to be renewed here"]
     api.accounts["worker"]["days"] = -1
-    with pytest.raises(HttpError, match="user worker: its password has expired; renew: true renews it"):
+    with pytest.raises(ServiceError, match="user worker: its password has expired; renew: true renews it"):
         converge_users({**OPTIONS, "users": [ADMIN, ada]}, check_mode=True)
 
 
@@ -265,7 +266,7 @@ def test_previous_password_is_replaced(monkeypatch, days):
 
 
 def test_password_of_a_year_is_not_renewed_each_time():
-    with pytest.raises(HttpError, match="renew_days 364: it is to be from 0 to 363"):
+    with pytest.raises(ServiceError, match="renew_days 364: it is to be from 0 to 363"):
         converge_users({**OPTIONS, "renew_days": YEAR - 1, "users": [ADMIN]}, check_mode=True)
 
 
@@ -323,7 +324,7 @@ def test_queues_need_an_account_that_signs_in(monkeypatch):
     use(monkeypatch, Api())
     options = {**OPTIONS, "username": "admin", "password": "x", "queues": [queue("q")]}
     assert converge_queues(options, check_mode=True)["changed"]
-    with pytest.raises(HttpError, match="user 'admin' cannot sign in"):
+    with pytest.raises(ServiceError, match="user 'admin' cannot sign in"):
         converge_queues(options, check_mode=False)
 
 

@@ -11,7 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Form, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Form
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import resources
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import dioptra_package
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.dioptra_package import PackageError
@@ -238,7 +239,7 @@ def test_conflict_names_what_is_there(package):
     found = found_of(package)
     found["entrypoints"] = {}
     with pytest.raises(
-        HttpError, match="entrypoint fgm would change, and there is already parameter type image, plugin"
+        ServiceError, match="entrypoint fgm would change, and there is already parameter type image, plugin"
     ):
         changes(package, found, on_conflict="fail")
 
@@ -246,7 +247,7 @@ def test_conflict_names_what_is_there(package):
 def test_entrypoint_of_a_deleted_plugin_is_only_overwritten(package):
     found = found_of(package)
     found["plugins"], found["contents"], found["orphans"] = {}, {}, {"fgm": ["attacks"]}
-    with pytest.raises(HttpError, match="entrypoint fgm keeps to plugin attacks, which was deleted"):
+    with pytest.raises(ServiceError, match="entrypoint fgm keeps to plugin attacks, which was deleted"):
         changes(package, found)
     assert changes(package, found, on_conflict="overwrite") == ["plugin attacks", "plugin attacks: fgm.py"]
 

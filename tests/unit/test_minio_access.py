@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.mlfleet.stack.plugins.filter.minio import as_policy
+from ansible_collections.mlfleet.stack.plugins.module_utils.access import document as engine
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import ServiceError
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio import access
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio import client as minio
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio import policy as minio_policy
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio.access import KINDS, blank
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio.buckets import bytes_of
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import MinioError
 
 ROOT = Path(__file__).parents[2]
 READ = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": ["arn:aws:s3:::b/*"]}
@@ -133,7 +134,7 @@ def test_quota_units(quota, size):
 
 @pytest.mark.parametrize("quota", ["", "GiB", "1 gb", "-1", "1,5GB", "1e3"])
 def test_what_is_no_quota(quota):
-    with pytest.raises(MinioError, match="is to be a number of bytes"):
+    with pytest.raises(ServiceError, match="is to be a number of bytes"):
         bytes_of(quota)
 
 
@@ -163,18 +164,18 @@ def test_what_is_no_quota(quota):
     ],
 )
 def test_malformed_document_is_one_line(kind, item, message):
-    with pytest.raises(MinioError, match=message):
+    with pytest.raises(ServiceError, match=message):
         access.validate(document(**{kind: [item]}))
 
 
 def test_object_may_be_declared_once():
-    with pytest.raises(MinioError, match="bucket one: declared twice"):
+    with pytest.raises(ServiceError, match="bucket one: declared twice"):
         access.validate(document(bucket=[{"name": "one"}, {"name": "one", "state": "absent"}]))
 
 
 def test_contradicting_membership_is_told():
     items = {"user": [{**USER, "groups": []}], "group": [{"name": "g", "members": ["mlflow"]}]}
-    with pytest.raises(MinioError, match="user mlflow and group g: only one of the two"):
+    with pytest.raises(ServiceError, match="user mlflow and group g: only one of the two"):
         access.validate(document(**items))
 
 
@@ -193,13 +194,13 @@ def test_contradicting_membership_is_told():
     ],
 )
 def test_what_is_named_has_to_exist(items, message):
-    with pytest.raises(MinioError, match=message):
+    with pytest.raises(ServiceError, match=message):
         access.require_references(document(**items), server())
 
 
 def test_what_is_named_may_not_be_removed():
     items, client = document(user=[USER], policy=[{"name": "rw", "state": "absent"}]), server(policies={"rw": {}})
-    with pytest.raises(MinioError, match="user mlflow: policy 'rw' is to be removed; declare it in policies"):
+    with pytest.raises(ServiceError, match="user mlflow: policy 'rw' is to be removed; declare it in policies"):
         access.require_references(items, client)
 
 
@@ -209,20 +210,41 @@ def test_what_is_declared_or_there_can_be_named():
 
 
 def test_changes_come_in_the_order_of_dependencies():
-    declared = document(
-        policy=[{"name": "rw", "policy": POLICY}, {"name": "old", "state": "absent"}],
-        bucket=[{"name": "one", "versioning": True}, {"name": "two"}],
-        user=[USER, {"name": "gone", "state": "absent"}, {"name": "never", "state": "absent"}],
+    declared = access.Access(
+        CONNECTION,
+        document(
+            policy=[{"name": "rw", "policy": POLICY}, {"name": "old", "state": "absent"}],
+            bucket=[{"name": "one", "versioning": True}, {"name": "two"}],
+            user=[USER, {"name": "gone", "state": "absent"}, {"name": "never", "state": "absent"}],
+        ),
     )
-    found = {kind: {} for kind in KINDS} | {
-        "bucket": {"one": {"versioning": "off", "anonymous": "none"}, "two": {"anonymous": "none"}},
-        "policy": {"old": {}},
-        "user": {"gone": {}},
+    found = {
+        "bucket one": {"versioning": "off", "anonymous": "none"},
+        "bucket two": {"anonymous": "none"},
+        "policy old": {},
+        "user gone": {},
     }
-    changes = access.plan(declared, found)
-    assert [change.label for change in changes] == ["policy rw", "bucket one", "user mlflow", "user gone", "policy old"]
+    changes = engine.plan(declared, engine.Found(found, []))
+    assert [change.name for change in changes] == ["policy rw", "bucket one", "user mlflow", "user gone", "policy old"]
     assert changes[1].have["versioning"] == "off" and changes[1].want["versioning"] == "enabled"
     assert USER["secret"] not in json.dumps([change.want for change in changes])
+
+
+def test_check_predicts_all_where_the_library_is_missing(monkeypatch, tmp_path):
+    monkeypatch.delitem(vars(minio), "MinioAdmin")
+    keys = {"parent": "mlflow", "credentials_file": str(tmp_path / "keys.json")}
+    gone = {"credentials_file": str(tmp_path / "old.json"), "state": "absent"}
+    (tmp_path / "old.json").write_text('{"access_key": "oldkey", "secret_key": "horse-battery"}')
+    ended = {"name": "ended", "parent": "mlflow", "secret": "horse-battery", "expires": "2020-01-01"}
+    accounts = [keys, keys | {"credentials_file": str(tmp_path / "more.json")}, gone, ended]
+    whole = document(user=[USER, {"name": "former", "state": "absent"}], service_account=accounts)
+    result = engine.converge(access.Access(CONNECTION, whole, prune=True, kept=[]), check_mode=True)
+    made = ["service account (to be generated)"] * 2
+    assert result["changes"] == ["user mlflow", *made, "service account oldkey"]
+    assert result["undeclared"] == [] and result["diff"]["before"].keys() == {"service account oldkey"}
+    assert result["warnings"] == ["service account ended: it has ended; give it another end, or declare it absent"]
+    with pytest.raises(engine.NotRunningError, match="library minio is not installed"):
+        engine.converge(access.Access(CONNECTION, whole, prune=True, kept=[]), check_mode=False)
 
 
 def test_surplus_leaves_what_nobody_may_miss():
@@ -256,14 +278,14 @@ def test_surplus_user_stays_for_an_account_of_its_own_that_stays():
 
 def test_user_of_a_declared_service_account_cannot_go():
     declared = document(user=[{"name": "alice", "state": "absent"}], service_account=[{"name": "key"}])
-    with pytest.raises(MinioError, match="user alice: it cannot go while its service account key is declared"):
+    with pytest.raises(ServiceError, match="user alice: it cannot go while its service account key is declared"):
         access.require_references(declared, server(access_keys={"alice": ["key"]}))
 
 
 def test_policy_that_is_detached_in_the_same_run_can_go():
     client = server(users={"mlflow": {}})
     client.attached["user"]["mlflow"] = ["old", "rw"]
-    detached = access.Change("user", blank("user", **USER), {"policies": ["old"]}, {"policies": ["rw"]})
+    detached = access.Change("user mlflow", {"policies": ["old"]}, {"policies": ["rw"]}, blank("user", **USER), "user")
     assert access.holders("old", client, [detached]) == []
     assert access.holders("rw", client, [detached]) == ["user mlflow"]
 
@@ -272,7 +294,7 @@ def test_policy_that_is_detached_in_the_same_run_can_go():
     "endpoint", ["127.0.0.1:9000", "ftp://host", "http://host:9000/path", "http://h:abc", "http://u:p@h:1"]
 )
 def test_endpoint_is_a_url(endpoint):
-    with pytest.raises(MinioError, match="endpoint"):
+    with pytest.raises(ServiceError, match="endpoint"):
         minio.Client(CONNECTION | {"endpoint": endpoint})
 
 

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Answer, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Answer
 from ansible_collections.mlfleet.stack.plugins.modules import mlflow_users
 
 OPTIONS = {
@@ -149,7 +150,7 @@ def test_administrator_beside_the_first_is_declared(server):
 
 def test_permission_that_is_none_is_refused_before_anything_changes(server):
     options = {**OPTIONS, "users": [ADA | {"experiments": {"irises": "WRITE"}}]}
-    with pytest.raises(HttpError, match="user ada: experiments: irises: give one of READ, USE"):
+    with pytest.raises(ServiceError, match="user ada: experiments: irises: give one of READ, USE"):
         mlflow_users.converge(options, check_mode=False)
     assert list(server) == ["admin"]
 
@@ -165,19 +166,19 @@ def test_account_that_nobody_declared_is_told_and_stays(server):
 def test_administrator_who_is_locked_out_is_told(server):
     server["admin"] = "former"
     for check_mode in (True, False):
-        with pytest.raises(HttpError, match="administrator 'admin' cannot sign in with the given password"):
+        with pytest.raises(ServiceError, match="administrator 'admin' cannot sign in with the given password"):
             mlflow_users.converge(OPTIONS, check_mode)
 
 
 def test_account_without_rights_is_told(server):
     server["worker"] = "horse-battery"
     options = {**OPTIONS, "username": "worker", "password": "horse-battery", "users": []}
-    with pytest.raises(HttpError, match="'worker' is no administrator"):
+    with pytest.raises(ServiceError, match="'worker' is no administrator"):
         mlflow_users.converge(options, check_mode=False)
 
 
 def test_administrator_is_no_user(server):
-    with pytest.raises(HttpError, match="user worker: it is the administrator"):
+    with pytest.raises(ServiceError, match="user worker: it is the administrator"):
         mlflow_users.converge({**OPTIONS, "username": "worker"}, check_mode=True)
 
 

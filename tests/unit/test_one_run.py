@@ -35,6 +35,8 @@ def documentation(module: str) -> dict[str, Any]:
 
 def changes_nothing(module: str) -> bool:
     """As it says itself of check mode; what proves that services work is skipped there."""
+    if "attributes" not in documentation(module):  # those of what a fragment describes
+        return False
     told = str(documentation(module)["attributes"]["check_mode"]["description"]).lower()
     return bool(re.match(r"(it )?(changes nothing|does nothing)", told))
 

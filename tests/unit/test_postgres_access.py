@@ -6,9 +6,15 @@ from __future__ import annotations
 
 import base64
 import json
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils import postgres
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import (
+    NotRunningError,
+    ServiceError,
+    converge,
+)
 
 ROLES = [{"name": "mlflow", "password": "horse-battery"}]
 DATABASES = [{"name": "mlflow-tracking", "owner": "mlflow", "encoding": "UTF8", "locale": "C.UTF-8"}]
@@ -34,10 +40,20 @@ def lines(role=None, database=None, schema=None):
     return "\n".join(map(json.dumps, items))
 
 
-def script_for(printed):
-    found = postgres.found_state(printed, ROLES, DATABASES)
-    before, after = postgres.difference(found, postgres.wanted_state(ROLES, DATABASES))
-    return postgres.change_script(before, after, ROLES).splitlines()
+def cluster(monkeypatch, printed, **options):
+    """A cluster of which psql prints this; what it is told later is in its C(scripts)."""
+    monkeypatch.setattr(postgres.pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name="postgres"))
+    options = {"roles": ROLES, "databases": DATABASES} | options
+    document = postgres.Cluster(options | {"login_user": "postgres", "port": 5432, "timeout_seconds": 1})
+    document.psql.run = lambda script: document.scripts.append(script) or printed
+    document.scripts = []
+    return document
+
+
+def script_for(monkeypatch, printed):
+    document = cluster(monkeypatch, printed)
+    assert converge(document, check_mode=False)["changed"] == (len(document.scripts) == 2)
+    return "".join(document.scripts[1:]).splitlines()
 
 
 def test_verifier_is_the_one_of_the_standard():
@@ -57,18 +73,18 @@ def test_what_is_no_verifier_matches_no_password(stored):
     assert not postgres.verifies("pencil", stored)
 
 
-def test_cluster_as_declared_is_unchanged():
-    found = postgres.found_state(lines(), ROLES, DATABASES)
-    assert postgres.difference(found, postgres.wanted_state(ROLES, DATABASES)) == ({}, {})
+def test_cluster_as_declared_is_unchanged(monkeypatch):
+    assert script_for(monkeypatch, lines()) == []
 
 
-def test_empty_cluster_gets_everything_and_is_told_no_password():
-    wanted = postgres.wanted_state(ROLES, DATABASES)
-    assert postgres.difference({}, wanted) == ({}, wanted)
-    role, *database = postgres.change_script({}, wanted, ROLES).splitlines()
+def test_empty_cluster_gets_everything_and_is_told_no_password(monkeypatch):
+    document = cluster(monkeypatch, "")
+    result = converge(document, check_mode=False)
+    assert result["changes"] == ["role mlflow", "database mlflow-tracking"]
+    role, *database = document.scripts[1].splitlines()
     assert role.startswith('CREATE ROLE "mlflow" LOGIN NOSUPERUSER NOCREATEDB')
     assert " PASSWORD 'SCRAM-SHA-256$4096:" in role
-    assert "horse" not in role + json.dumps(wanted)
+    assert "horse" not in role + json.dumps(result)
     assert database == [
         'CREATE DATABASE "mlflow-tracking" OWNER "mlflow" TEMPLATE template0 ENCODING \'UTF8\' '
         "LOCALE_PROVIDER libc LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8';",
@@ -79,31 +95,50 @@ def test_empty_cluster_gets_everything_and_is_told_no_password():
     ]
 
 
-def test_only_what_differs_is_changed():
-    (statement,) = script_for(lines(role={"rolcreatedb": True}))
+def test_only_what_differs_is_changed(monkeypatch):
+    (statement,) = script_for(monkeypatch, lines(role={"rolcreatedb": True}))
     assert statement.startswith('ALTER ROLE "mlflow" LOGIN') and "PASSWORD" not in statement
-    (statement,) = script_for(lines(role={"rolpassword": postgres.verifier("another")}))
+    (statement,) = script_for(monkeypatch, lines(role={"rolpassword": postgres.verifier("another")}))
     assert "PASSWORD 'SCRAM-SHA-256$" in statement
-    connect, *moved = script_for(lines(database={"owner": "former"}))
+    connect, *moved = script_for(monkeypatch, lines(database={"owner": "former"}))
     assert connect == '\\connect "mlflow-tracking"'
     assert any("format('REASSIGN OWNED BY %I TO %I', 'former', 'mlflow')" in line for line in moved)
-    assert script_for(lines(database={"public_rights": ["CONNECT"]}))[0].startswith("REVOKE ALL ON DATABASE")
-    assert script_for(lines(schema={"public_rights": ["USAGE"]}))[0] == '\\connect "mlflow-tracking"'
+    assert script_for(monkeypatch, lines(database={"public_rights": ["CONNECT"]}))[0].startswith(
+        "REVOKE ALL ON DATABASE"
+    )
+    assert script_for(monkeypatch, lines(schema={"public_rights": ["USAGE"]}))[0] == '\\connect "mlflow-tracking"'
 
 
-def test_locale_in_another_spelling_is_the_same():
-    found = postgres.found_state(lines(database={"locales": ["C.utf8", "C.utf8"]}), ROLES, DATABASES)
-    assert postgres.difference(found, postgres.wanted_state(ROLES, DATABASES)) == ({}, {})
+def test_locale_in_another_spelling_is_the_same(monkeypatch):
+    assert script_for(monkeypatch, lines(database={"locales": ["C.utf8", "C.utf8"]})) == []
 
 
-def test_other_encoding_is_an_error():
-    with pytest.raises(postgres.PostgresError, match="mlflow-tracking: it has encoding LATIN1 and locale"):
-        script_for(lines(database={"encoding": "LATIN1"}))
+def test_other_encoding_is_an_error(monkeypatch):
+    with pytest.raises(ServiceError, match="mlflow-tracking: it has encoding LATIN1 and locale"):
+        script_for(monkeypatch, lines(database={"encoding": "LATIN1"}))
+
+
+def test_cluster_that_does_not_run_is_predicted_whole_and_not_changed(monkeypatch):
+    monkeypatch.setattr(postgres.pwd, "getpwnam", {}.__getitem__)  # this host has no such account
+    document = cluster(monkeypatch, "")
+    del document.psql.run
+    predicted = converge(document, check_mode=True)
+    assert predicted["changes"] == ["role mlflow", "database mlflow-tracking"]
+    assert not predicted["diff"]["before"] and not predicted["undeclared"]
+    with pytest.raises(NotRunningError, match="PostgreSQL is not installed"):
+        converge(document, check_mode=False)
+
+
+def test_what_nobody_declared_is_told_with_its_removal(monkeypatch):
+    other = {"undeclared": "PostgreSQL role", "name": "mallory", "statement": "DROP ROLE mallory"}
+    result = converge(cluster(monkeypatch, f"{lines()}\n{json.dumps(other)}"), check_mode=True)
+    remove = "sudo -u postgres psql --command 'DROP ROLE mallory'"
+    assert result["undeclared"] == [{"kind": "PostgreSQL role", "name": "mallory", "remove": remove}]
 
 
 def test_owner_that_nobody_declares_is_an_error():
     databases = [DATABASES[0] | {"owner": "nobody"}]
-    with pytest.raises(postgres.PostgresError, match="its owner nobody does not exist"):
+    with pytest.raises(ServiceError, match="its owner nobody does not exist"):
         postgres.found_state("", [], databases)
 
 
@@ -121,7 +156,7 @@ def test_owner_that_nobody_declares_is_an_error():
     ],
 )
 def test_malformed_document_is_one_line(roles, databases, message):
-    with pytest.raises(postgres.PostgresError, match=message) as error:
+    with pytest.raises(ServiceError, match=message) as error:
         postgres.validate(roles, databases, "postgres")
     assert "pässword" not in str(error.value)
     assert "\n" not in str(error.value)

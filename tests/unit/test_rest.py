@@ -10,7 +10,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -62,7 +63,7 @@ def test_account_is_sent_at_once(url):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_account_is_not_sent_to_where_an_answer_leads(url, status):
-    with pytest.raises(HttpError, match=rf"^{url}: GET /{status} leads elsewhere, to /200/elsewhere$"):
+    with pytest.raises(ServiceError, match=rf"^{url}: GET /{status} leads elsewhere, to /200/elsewhere$"):
         Http(url, username="ada", password="secret").ask("GET", f"/{status}")
 
 
@@ -75,7 +76,7 @@ def test_cookies_are_kept(url):
 def test_error_is_one_line_with_the_reason(url):
     answer = Http(url).ask("GET", "/409")
     assert (answer.status, answer.reason) == (409, "as asked")
-    with pytest.raises(HttpError, match="POST /409 answered 409: as asked"):
+    with pytest.raises(ServiceError, match="POST /409 answered 409: as asked"):
         Http(url).call("POST", "/409", {})
 
 
@@ -97,5 +98,5 @@ def test_plain_answer_to_tls_is_of_a_service_that_is_not_switched_yet(url):
 
 @pytest.mark.parametrize("wrong", ["127.0.0.1:5000", "ftp://host", "http://"])
 def test_url_is_one(wrong):
-    with pytest.raises(HttpError, match="is to begin with http"):
+    with pytest.raises(ServiceError, match="is to begin with http"):
         Http(wrong)

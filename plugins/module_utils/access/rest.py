@@ -19,6 +19,12 @@ from urllib.parse import urlencode, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import Request
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import (
+    NotRunningError,
+    Result,
+    ServiceError,
+    exit_with,
+)
 
 CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "url": {"type": "str", "required": True},
@@ -31,14 +37,6 @@ SIGN_IN_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 GATEWAY_ERRORS = (502, 503, 504)  # what a proxy answers for a service that does not run
-
-
-class HttpError(Exception):
-    """One line for the user."""
-
-
-class NotRunningError(HttpError):
-    """No service answers, perhaps because there is none yet."""
 
 
 class Answer(NamedTuple):
@@ -85,7 +83,7 @@ class Http:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise HttpError(f"url {url!r}: it is to begin with http:// or https:// and a host")
+            raise ServiceError(f"url {url!r}: it is to begin with http:// or https:// and a host")
         self.url = url.rstrip("/")
         self._request = Request(
             headers={"Accept": "application/json", **headers},
@@ -119,12 +117,12 @@ class Http:
             reason = error.reason if isinstance(error, URLError) else error
             # A service that speaks plain HTTP is one whose TLS has not been switched on yet.
             is_trusted = not isinstance(reason, ssl.SSLError) or reason.reason == "WRONG_VERSION_NUMBER"
-            kind = NotRunningError if is_trusted else HttpError
+            kind = NotRunningError if is_trusted else ServiceError
             raise kind(f"{self.url} does not answer: {reason}") from error
         except HTTPException as error:
-            raise HttpError(f"{self.url} answers what is no HTTP: {error!r}") from error
+            raise ServiceError(f"{self.url} answers what is no HTTP: {error!r}") from error
         if 300 <= status < 400:
-            raise HttpError(f"{self.url}: {method} {path} leads elsewhere, to {response.headers['Location']}")
+            raise ServiceError(f"{self.url}: {method} {path} leads elsewhere, to {response.headers['Location']}")
         if status in GATEWAY_ERRORS:
             raise NotRunningError(f"{self.url} does not answer: its proxy says {status}")
         try:
@@ -133,18 +131,13 @@ class Http:
             return Answer(status, text)
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """The data of a successful answer; HttpError for any other."""
+        """The data of a successful answer; ServiceError for any other."""
         answer = self.ask(method, path, body, **query)
         if answer.status >= 400:
-            raise HttpError(f"{self.url}: {method} {path} answered {answer.status}: {answer.reason}")
+            raise ServiceError(f"{self.url}: {method} {path} answered {answer.status}: {answer.reason}")
         return answer.data
 
 
-def run_module(options: dict[str, Any], converge: Callable[[dict[str, Any], bool], dict[str, Any]]) -> None:
-    """A module over such an API, from its own options and what does its work: C(converge(params, check_mode))."""
-    module = AnsibleModule(argument_spec=CONNECTION_OPTIONS | options, supports_check_mode=True)
-    try:
-        result = converge(module.params, module.check_mode)
-    except HttpError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+def run_module(options: dict[str, Any], work: Callable[[dict[str, Any], bool], Result]) -> None:
+    """A module over such an API, from its own options and what does its work: C(work(params, check_mode))."""
+    exit_with(AnsibleModule(argument_spec=CONNECTION_OPTIONS | options, supports_check_mode=True), work)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http, HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
 
 PAGE_LENGTH = 50
 GROUP = "public"  # made with the first account; the API makes no others
@@ -31,7 +32,7 @@ class Dioptra(Http):
         """Whether the API lets this account in; from then on it is used."""
         answer = self.ask("POST", "/auth/login", {"username": username, "password": password})
         if answer.status not in (200, 401):
-            raise HttpError(f"{self.url}: signing in as {username!r} answered {answer.status}: {answer.reason}")
+            raise ServiceError(f"{self.url}: signing in as {username!r} answered {answer.status}: {answer.reason}")
         return answer.status == 200
 
     def pages(self, path: str, **query: Any) -> Iterator[dict]:
@@ -55,20 +56,17 @@ class Dioptra(Http):
     def group(self) -> int:
         found = self.find("/groups/", GROUP)
         if found is None:
-            raise HttpError(f"{self.url}: the group {GROUP} is not visible to this account")
+            raise ServiceError(f"{self.url}: the group {GROUP} is not visible to this account")
         return found["id"]
 
 
-def sign_in(options: dict, check_mode: bool) -> Dioptra | None:
-    """The API under the module's account; None in a check before either is there."""
+def sign_in(options: dict) -> Dioptra:
+    """The API under the module's account.
+
+    Raises:
+        NotRunningError: one of them is not there yet; a check sees no account that an earlier task is to make.
+    """
     api = Dioptra(options)
-    try:
-        if api.signs_in(options["username"], options["password"]):
-            return api
-    except NotRunningError:
-        if not check_mode:
-            raise
-        return None
-    if not check_mode:  # where it is made by a task before this one, a check sees no account yet
-        raise HttpError(f"{api.url}: user {options['username']!r} cannot sign in with the given password")
-    return None
+    if not api.signs_in(options["username"], options["password"]):
+        raise NotRunningError(f"{api.url}: user {options['username']!r} cannot sign in with the given password")
+    return api

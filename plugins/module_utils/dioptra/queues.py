@@ -6,33 +6,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import sign_in
 
 
-def converge_queues(options: dict, check_mode: bool) -> dict:
-    wanted = {
-        queue["name"]: {"description": queue["description"]} if queue["state"] == "present" else None
-        for queue in options["queues"]
-    }
-    found: dict[str, dict] = {}
-    ids: dict[str, int] = {}
-    if api := sign_in(options, check_mode):
-        group = api.group()
-        for name in wanted:
-            if item := api.find("/queues/", name, groupId=group):
-                found[name] = {"description": item["description"] or ""}
-                ids[name] = item["id"]
-    changes = {name: state for name, state in wanted.items() if found.get(name) != state}
-    if not check_mode:
-        for name, state in changes.items():
-            if state is None:
-                api.call("DELETE", f"/queues/{ids[name]}")
-            elif name in ids:
-                api.call("PUT", f"/queues/{ids[name]}", {"name": name, **state})
+class Queues(document.Document):
+    def __init__(self, options: dict) -> None:
+        self.options = options
+        self.queues = {queue["name"]: queue for queue in options["queues"]}
+
+    def find(self) -> document.Found:
+        self.api = sign_in(self.options)
+        self.group = self.api.group()
+        items = [self.api.find("/queues/", name, groupId=self.group) for name in self.queues]
+        there = [item for item in items if item]
+        self.ids = {item["name"]: item["id"] for item in there}
+        states = {f"queue {item['name']}": {"description": item["description"] or ""} for item in there}
+        return document.Found(states, [])  # other queues are their makers', as jobs are
+
+    def compare(self, found: Mapping[str, dict]) -> Iterator[document.Change]:
+        for name, queue in self.queues.items():
+            want = {"description": queue["description"]} if queue["state"] == "present" else None
+            yield document.Change(f"queue {name}", found.get(f"queue {name}"), want, queue)
+
+    def apply(self, changes: list[document.Change]) -> None:
+        for change in changes:
+            name = change.item["name"]
+            if change.want is None:
+                self.api.call("DELETE", f"/queues/{self.ids[name]}")
+            elif change.have is None:
+                self.api.call("POST", "/queues/", {"group": self.group, "name": name, **change.want})
             else:
-                api.call("POST", "/queues/", {"group": group, "name": name, **state})
-    diff = {
-        "before": {f"queue {name}": found[name] for name in changes if name in found},
-        "after": {f"queue {name}": state for name, state in changes.items() if state is not None},
-    }
-    return {"changed": bool(changes), "changes": [f"queue {name}" for name in changes], "diff": diff}
+                self.api.call("PUT", f"/queues/{self.ids[name]}", {"name": name, **change.want})
+
+
+def converge_queues(options: dict, check_mode: bool) -> document.Result:
+    return document.converge(Queues(options), check_mode)

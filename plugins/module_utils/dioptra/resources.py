@@ -12,7 +12,8 @@ import json
 import tarfile
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Form, HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import Result, ServiceError, ask
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Form
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import Dioptra, sign_in
 
 OLDER = "an older version of it"
@@ -23,10 +24,10 @@ def unpack(payload: str) -> list[dict[str, Any]]:
     return json.loads(base64.b64decode(payload))
 
 
-def converge_resources(options: dict, check_mode: bool) -> dict:
+def converge_resources(options: dict, check_mode: bool) -> Result:
     """Everything is compared before the first import, so that a refusal leaves all as it was."""
     packages = unpack(options["payload"])
-    api = sign_in(options, check_mode)
+    api = ask(lambda: sign_in(options), check_mode)
     group = api.group() if api else 0
     plans = [plan(package, find(api, group, package) if api else empty()) for package in packages]
     changes = [name for planned in plans for name in planned["changes"]]
@@ -124,7 +125,7 @@ def plan(package: dict, found: dict) -> dict:
     """The names of a package's objects that differ, and how."""
     for name, lost in found["orphans"].items():
         if package["on_conflict"] == "update":
-            raise HttpError(
+            raise ServiceError(
                 f"{package['source']}: entrypoint {name} keeps to plugin {', '.join(lost)}, which was deleted, and "
                 "the API does not update it then; delete the entrypoint, or set on_conflict: overwrite"
             )
@@ -159,7 +160,7 @@ def plan(package: dict, found: dict) -> dict:
     changes = [*after, *(item["before_header"] for item in texts)]
     there = [f"{KINDS[kind]} {name}" for kind in KINDS for name in found[kind]]
     if changes and there and package["on_conflict"] == "fail":
-        raise HttpError(
+        raise ServiceError(
             f"{package['source']}: {', '.join(changes)} would change, and there is already {', '.join(there)}; "
             "on_conflict update or overwrite allows it"
         )
@@ -211,7 +212,7 @@ def import_package(api: Dioptra, group: int, package: dict) -> None:
     if answer.status >= 400:
         detail = answer.data.get("detail") if isinstance(answer.data, dict) else None
         why = f": {' '.join(str(detail).split())[:500]}" if detail else ""
-        raise HttpError(f"{package['source']}: the API refused it with {answer.status}: {answer.reason}{why}")
+        raise ServiceError(f"{package['source']}: the API refused it with {answer.status}: {answer.reason}{why}")
 
 
 def archive(package: dict) -> bytes:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http, HttpError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import ServiceError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import Dioptra, sign_in
 
 FILENAME = "tasks.py"
@@ -95,7 +96,7 @@ class Registry:
         for name in names:
             found = self.api.find("/queues/", name, groupId=self.group)
             if found is None:
-                raise HttpError(f"queue {name}: it is not registered in the API")
+                raise ServiceError(f"queue {name}: it is not registered in the API")
             ids[name] = found["id"]
         return ids
 
@@ -108,7 +109,7 @@ class Registry:
             plugin = self._note("plugin", self.api.call("POST", "/plugins/", body))
         integer = self.api.find("/pluginParameterTypes/", "integer", groupId=self.group)
         if integer is None:
-            raise HttpError(f"{self.api.url}: the built-in parameter type integer is missing")
+            raise ServiceError(f"{self.api.url}: the built-in parameter type integer is missing")
         files = f"/plugins/{plugin['id']}/files"
         file = self.api.find(files, FILENAME, field="filename")
         wanted = plugin_file(integer["id"])
@@ -193,9 +194,9 @@ def submit(api: Dioptra, experiment: int, entrypoint: int, queue: str, queue_id:
     }
     answer = api.ask("POST", f"/experiments/{experiment}/jobs", body)
     if answer.status >= 500:  # the job is in the database, but was never queued
-        raise HttpError(f"queue {queue}: the API answered {answer.status} to a job; does it reach Redis?")
+        raise ServiceError(f"queue {queue}: the API answered {answer.status} to a job; does it reach Redis?")
     if answer.status >= 400:
-        raise HttpError(f"queue {queue}: the API refused a job with {answer.status}: {answer.reason}")
+        raise ServiceError(f"queue {queue}: the API refused a job with {answer.status}: {answer.reason}")
     return Job(queue, x, answer.data["id"], time.monotonic())
 
 
@@ -248,7 +249,7 @@ def s3_client(options: dict, ca_file: str | None, timeout_seconds: int) -> Any:
         import boto3
         from botocore.config import Config
     except ImportError:
-        raise HttpError("the Python library boto3 is not installed for the interpreter of this module") from None
+        raise ServiceError("the Python library boto3 is not installed for the interpreter of this module") from None
     return boto3.client(
         "s3",
         endpoint_url=options["endpoint"],
@@ -267,7 +268,7 @@ def read_object(s3: Any, uri: str) -> bytes:
     try:
         return s3.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read()
     except (BotoCoreError, ClientError) as error:
-        raise HttpError(f"{uri}: {error}") from error
+        raise ServiceError(f"{uri}: {error}") from error
 
 
 def run_jobs(options: dict) -> dict:
@@ -290,7 +291,7 @@ def run_jobs(options: dict) -> dict:
     for job in jobs:
         try:
             what = check(api, mlflow, s3, job, bound)
-        except HttpError as error:
+        except ServiceError as error:
             what = f"job {job.id} {job.status}, but {error}"
         if what:
             wrong.append(f"queue {job.queue}: {what}")

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import HttpError, NotRunningError
+from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import AS_DECLARED, ServiceError
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import Dioptra
 
@@ -59,21 +61,21 @@ def wrong_password(name: str) -> str:
 
 
 def create_user(api: Dioptra, user: dict) -> bool:
-    """Registers the account and proves it. False when its name is taken, HttpError when its e-mail address is."""
+    """Registers the account and proves it. False when its name is taken, ServiceError when its e-mail address is."""
     name, password = user["name"], user["password"]
     body = {"username": name, "email": user["email"], "password": password, "confirmPassword": password}
     answer = api.ask("POST", "/users/", body)
     if answer.status == 409:
         taken = answer.data.get("detail", {}).get("entity_attributes", {})
         if "email_address" in taken:
-            raise HttpError(
+            raise ServiceError(
                 f"user {name}: another account has the e-mail address {user['email']}; declare one of its own"
             )
         return False
     if answer.status >= 400:
-        raise HttpError(f"user {name}: the API refused it with {answer.status}: {answer.reason}")
+        raise ServiceError(f"user {name}: the API refused it with {answer.status}: {answer.reason}")
     if not api.signs_in(name, password):
-        raise HttpError(f"user {name}: created, but cannot sign in")
+        raise ServiceError(f"user {name}: created, but cannot sign in")
     return True
 
 
@@ -82,9 +84,9 @@ def change_password(api: Dioptra, account: Account, old: str, new: str) -> None:
     body = {"oldPassword": old, "newPassword": new, "confirmNewPassword": new}
     answer = api.ask("POST", f"/users/{account.id}/password", body)
     if answer.status >= 400:
-        raise HttpError(f"{account.object}: the API refused a change of its password: {answer.reason}")
+        raise ServiceError(f"{account.object}: the API refused a change of its password: {answer.reason}")
     if not account.api.signs_in(account.name, new):
-        raise HttpError(f"{account.object}: its password was changed, but it cannot sign in")
+        raise ServiceError(f"{account.object}: its password was changed, but it cannot sign in")
 
 
 def has_password(api: Dioptra, number: int, password: str) -> bool:
@@ -113,7 +115,7 @@ def other_account(options: dict, user: dict, someone: Dioptra) -> Account | None
     for password in (user["password"], *former_passwords(user)):
         if has_password(someone, found["id"], password):
             return Account(user, Dioptra(options), found["id"], -1, "" if password == user["password"] else password)
-    raise HttpError(wrong_password(user["name"]))
+    raise ServiceError(wrong_password(user["name"]))
 
 
 def find_accounts(options: dict, users: list[dict], someone: Dioptra | None = None) -> dict[str, Account]:
@@ -177,86 +179,95 @@ def remove(account: Account, someone: Dioptra) -> None:
     account.api.call("DELETE", "/users/current", {"password": account.password or account.declared["password"]})
 
 
-def undeclared(declared: list[dict], someone: Dioptra | None) -> list[dict]:
-    """Accounts that nobody declared. No command removes them: who knows the password declares them absent."""
-    names = {user["name"] for user in declared}
-    others = [user["username"] for user in someone.pages("/users/")] if someone else []
-    return [stray("Dioptra account", name) for name in others if name not in names and not name.startswith(HELPER)]
-
-
-def converge_users(options: dict, check_mode: bool) -> dict:
+class Users(document.Document):
     """Those that are to be present, then those that are to be absent."""
-    declared = options["users"]
-    present, absent = ([user for user in declared if user["state"] == state] for state in ("present", "absent"))
-    result, someone = provide_users({**options, "users": present}, check_mode)
-    try:
-        leaving = find_accounts(options, absent, someone).values()
-    except NotRunningError:
-        if not check_mode:
-            raise
-        leaving = []
-    for account in leaving if not check_mode else []:
-        remove(account, someone)
-    result["changes"] += [account.object for account in leaving]
-    result["diff"]["before"] |= {account.object: {"email": account.declared["email"]} for account in leaving}
-    others = undeclared(declared, someone)
-    return result | {"changed": bool(result["changes"]), "undeclared": others}
+
+    def __init__(self, options: dict, check_mode: bool) -> None:
+        self.options, self.check_mode = options, check_mode
+        self.present, self.absent = (
+            [user for user in options["users"] if user["state"] == state] for state in ("present", "absent")
+        )
+        self.accounts: dict[str, Account] = {}  # those that exist
+        self.made: list[dict] = []  # those that reading has made
+        self.opener: Dioptra | None = None  # who signed in where none of them could
+        self.has_helper = False
+        if not 0 <= options["renew_days"] <= MAX_RENEW_DAYS:
+            given = f"renew_days {options['renew_days']}"
+            raise ServiceError(f"{given}: it is to be from 0 to {MAX_RENEW_DAYS}, for a password lasts a year")
+
+    @property
+    def someone(self) -> Dioptra | None:
+        """A session, for only who is signed in is told of others."""
+        return next((account.api for account in self.accounts.values() if account.days_left >= 0), self.opener)
+
+    def find(self) -> document.Found:
+        self.accounts = find_accounts(self.options, self.present)
+        if self.present and not self.accounts and not self.check_mode:
+            self.open()
+        leaving = find_accounts(self.options, self.absent, self.someone)
+        states = {account.object: {"password": told(account)} for account in self.accounts.values()}
+        states |= {account.object: {"email": account.declared["email"]} for account in leaving.values()}
+        self.accounts |= leaving
+        return document.Found(states, self.undeclared())
+
+    def open(self) -> None:
+        """Either there are no accounts, or all have expired: who registers the first one sees which."""
+        self.opener = Dioptra(self.options)
+        if create_user(self.opener, self.present[0]):
+            self.made = self.present[:1]
+        else:
+            self.opener, self.has_helper = make_helper(self.options, self.present[0]), True
+        self.accounts = find_accounts(self.options, self.present, self.opener)
+
+    def undeclared(self) -> list[dict[str, str]]:
+        """Other accounts. No command removes them: who knows the password declares them absent."""
+        names = {user["name"] for user in self.options["users"]}
+        others = [user["username"] for user in self.someone.pages("/users/")] if self.someone else []
+        return [stray("Dioptra account", name) for name in others if name not in names and not name.startswith(HELPER)]
+
+    def compare(self, found: Mapping[str, dict]) -> Iterator[document.Change]:
+        accounts = [self.accounts[user["name"]] for user in self.present if user["name"] in self.accounts]
+        due, self.warnings = sort_out(accounts, self.options["renew_days"])
+        are_due = {account.name for account in due}
+        for user in self.present:
+            name, have = f"user {user['name']}", found.get(f"user {user['name']}")
+            if have is None or user in self.made:
+                yield document.Change(name, None, {"email": user["email"], "password": AS_DECLARED}, user)
+            elif user["name"] in are_due:
+                yield document.Change(name, have, {"password": f"{AS_DECLARED}, for {VALID_DAYS} days"}, user)
+        for user in self.absent:
+            yield document.Change(f"user {user['name']}", found.get(f"user {user['name']}"), None, user)
+
+    def apply(self, changes: list[document.Change]) -> None:
+        for user in [change.item for change in changes if change.have is None]:
+            if user not in self.made and not create_user(Dioptra(self.options), user):
+                raise ServiceError(wrong_password(user["name"]))
+        self.renew([self.accounts[change.item["name"]] for change in changes if change.have and change.want])
+        leaving = [self.accounts[change.item["name"]] for change in changes if change.want is None]
+        for account in sorted(leaving, key=lambda account: account.days_left):  # one that has expired needs another
+            remove(account, self.someone)
+            del self.accounts[account.name]
+
+    def renew(self, due: list[Account]) -> None:
+        for account in due:
+            if account.days_left < 0:
+                reopen(account, self.someone)
+        # From here on all can sign in, so a helper goes now: a run that is killed before leaves an account that is due.
+        if due:
+            remove_helpers(self.options, self.present[0], due[0].api)
+        for account in due:
+            if account.password != "" or account.days_left < VALID_DAYS:
+                renew(account)
 
 
-def provide_users(options: dict, check_mode: bool) -> tuple[dict, Dioptra | None]:
-    """The result, and a session of one of them where there is one."""
-    users, bound = options["users"], options["renew_days"]
-    if not 0 <= bound <= MAX_RENEW_DAYS:
-        raise HttpError(f"renew_days {bound}: it is to be from 0 to {MAX_RENEW_DAYS}, for a password lasts a year")
-    found: dict[str, Account] = {}
-    made: list[dict] = []
-    someone = helper = None
+def converge_users(options: dict, check_mode: bool) -> document.Result:
+    users = Users(options, check_mode)
     try:
-        found = find_accounts(options, users)
-    except NotRunningError:
-        if not check_mode:
-            raise
-    try:
-        if users and not found and not check_mode:
-            # Either there are none, or all have expired: who registers the first one sees which.
-            someone = Dioptra(options)
-            if create_user(someone, users[0]):
-                made = users[:1]
-            else:
-                someone = helper = make_helper(options, users[0])
-            found = find_accounts(options, users, someone)
-        missing = [user for user in users if user["name"] not in found or user in made]
-        due, warnings = sort_out([found[user["name"]] for user in users if user["name"] in found], bound)
-        before = {account.object: {"password": told(account)} for account in due}
-        if not check_mode:
-            for user in missing:
-                if user not in made and not create_user(Dioptra(options), user):
-                    raise HttpError(wrong_password(user["name"]))
-            renew_all(options, due, someone or session(found))
-    except HttpError:
-        if helper:
-            remove_helpers(options, users[0], helper)
+        return document.converge(users, check_mode)
+    except ServiceError:
+        if users.has_helper and users.opener:
+            remove_helpers(options, users.present[0], users.opener)
         raise
-    after = {account.object: {"password": f"as declared, for {VALID_DAYS} days"} for account in due}
-    after |= {f"user {user['name']}": {"email": user["email"], "password": "as declared"} for user in missing}
-    result = {"changed": bool(after), "changes": list(after), "diff": {"before": before, "after": after}}
-    return result | ({"warnings": warnings} if warnings else {}), session(found) or (someone if made else None)
-
-
-def session(found: dict[str, Account]) -> Dioptra | None:
-    return next((account.api for account in found.values() if account.days_left >= 0), None)
-
-
-def renew_all(options: dict, due: list[Account], someone: Dioptra | None) -> None:
-    for account in due:
-        if account.days_left < 0:
-            reopen(account, someone)
-    # From here on all can sign in, so a helper goes now: a run that is killed before leaves an account that is due.
-    if due:
-        remove_helpers(options, options["users"][0], due[0].api)
-    for account in due:
-        if account.password != "" or account.days_left < VALID_DAYS:
-            renew(account)
 
 
 def sort_out(accounts: list[Account], bound: int) -> tuple[list[Account], list[str]]:
@@ -270,7 +281,7 @@ def sort_out(accounts: list[Account], bound: int) -> tuple[list[Account], list[s
             continue
         elif not account.declared["renew"]:
             if account.days_left < 0:
-                raise HttpError(f"{account.object}: its password has expired; renew: true renews it")
+                raise ServiceError(f"{account.object}: its password has expired; renew: true renews it")
             warnings.append(f"{account.object}: {told(account)}, and it is not to be renewed here")
         elif account.days_left < 1:
             due.append(account)
@@ -289,5 +300,5 @@ def sort_out(accounts: list[Account], bound: int) -> tuple[list[Account], list[s
 
 def told(account: Account) -> str:
     if account.password:
-        return "another one"
+        return document.ANOTHER
     return f"expires in {account.days_left} days" if account.days_left >= 0 else "expired"

@@ -14,13 +14,16 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem
+from ansible_collections.mlfleet.stack.plugins.module_utils.access import document as engine
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import Item, ServiceError, State
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio import accounts, buckets
@@ -29,10 +32,6 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import 
     BUILT_IN_POLICIES,
     CONNECTION_OPTIONS,
     Client,
-    Item,
-    MinioError,
-    NotRunningError,
-    State,
     is_present,
     with_state,
 )
@@ -150,24 +149,24 @@ def label(kind: str, name: str | None) -> str:
 
 
 def validate(document: Document) -> None:
-    """MinioError for the first thing in the document that the server would not take as it is meant."""
+    """ServiceError for the first thing in the document that the server would not take as it is meant."""
     for kind, items in document.items():
         pattern, rule = NAMES[kind]
         names = [item["name"] for item in items]
         for name in names:
             if name != GENERATED and not pattern.fullmatch(name or ""):
-                raise MinioError(f"{label(kind, repr(name))}: its name is to be {rule}")
+                raise ServiceError(f"{label(kind, repr(name))}: its name is to be {rule}")
             if name != GENERATED and names.count(name) > 1:
-                raise MinioError(f"{label(kind, name)}: declared twice")
+                raise ServiceError(f"{label(kind, name)}: declared twice")
         for item in filter(is_present, items):
             for problem in VALIDATORS[kind](item):
-                raise MinioError(f"{label(kind, item['name'])}: {problem}")
+                raise ServiceError(f"{label(kind, item['name'])}: {problem}")
     files = [account["credentials_file"] for account in document["service_account"] if account["credentials_file"]]
     for file in files:
         if files.count(file) > 1:
-            raise MinioError(f"credentials_file {file}: two service accounts cannot share it")
+            raise ServiceError(f"credentials_file {file}: two service accounts cannot share it")
     for problem in _memberships(document):
-        raise MinioError(problem)
+        raise ServiceError(problem)
 
 
 def _policy_problems(item: Item) -> Iterator[str]:
@@ -181,7 +180,7 @@ def _bucket_problems(item: Item) -> Iterator[str]:
     if item["quota"] is not None:
         try:
             buckets.bytes_of(item["quota"])
-        except MinioError as error:
+        except ServiceError as error:
             yield str(error)
     if item["object_lock"] and item["versioning"] is False:
         yield "object_lock keeps versions; leave versioning out or make it true"
@@ -243,7 +242,7 @@ def _memberships(document: Document) -> Iterator[str]:
 
 
 def require_references(document: Document, client: Client) -> None:
-    """MinioError for the first policy, user or group that is named but will not be there."""
+    """ServiceError for the first policy, user or group that is named but will not be there."""
     declared = {kind: {item["name"] for item in items if is_present(item)} for kind, items in document.items()}
     gone = {kind: {item["name"] for item in items if not is_present(item)} for kind, items in document.items()}
 
@@ -254,11 +253,11 @@ def require_references(document: Document, client: Client) -> None:
         existing = set(client.access_keys) if kind == "user" else client.names(kind)
         for name in sorted(undeclared - (existing - gone[kind])):
             fault = "is to be removed" if name in existing else "does not exist"
-            raise MinioError(f"{who}: {kind} {name!r} {fault}; declare it in {KINDS[kind].plural}")
+            raise ServiceError(f"{who}: {kind} {name!r} {fault}; declare it in {KINDS[kind].plural}")
 
     for account in filter(is_present, document["service_account"] if gone["user"] else []):
         if (parent := _parent(client, account["name"])) in gone["user"]:
-            raise MinioError(
+            raise ServiceError(
                 f"user {parent}: it cannot go while its service account {account['name']} is declared; "
                 f"declare the user, or {account['name']} as absent"
             )
@@ -266,7 +265,7 @@ def require_references(document: Document, client: Client) -> None:
         require("policy", user["policies"] or [], label("user", user["name"]))
         require("group", user["groups"] or [], label("user", user["name"]))
         if user["name"] == client.access_key and client.access_key not in client.users:
-            raise MinioError(f"user {user['name']}: it is the root account, which the server's environment declares")
+            raise ServiceError(f"user {user['name']}: it is the root account, which the server's environment declares")
     for group in filter(is_present, document["group"]):
         require("policy", group["policies"] or [], label("group", group["name"]))
         require("user", group["members"] or [], label("group", group["name"]))
@@ -290,15 +289,9 @@ def unknown_buckets(document: Document, client: Client) -> Iterator[str]:
 # --- From what is found to what is to be done
 
 
-class Change(NamedTuple):
+@dataclass
+class Change(engine.Change):
     kind: str
-    item: Item
-    have: State | None
-    want: State | None  # nothing where the object is to be removed
-
-    @property
-    def label(self) -> str:
-        return label(self.kind, self.item["name"])
 
 
 def surplus(document: Document, client: Client, kept: Iterable[str]) -> Document:
@@ -372,23 +365,6 @@ def _closed(item: Item, **membership: list[str]) -> Item:
     return item | {name: item[name] or value for name, value in {"policies": [], **membership}.items()}
 
 
-def plan(document: Document, found: dict[str, dict[str, State]]) -> list[Change]:
-    """The changes in the order in which they can be made: objects before what needs them, removals the other way."""
-    puts, removals = [], []
-    for kind, items in document.items():
-        for item in items:
-            have = found[kind].get(item["name"])
-            if not is_present(item) and have is None and has_credentials(item):
-                have = {"credentials_file": item["credentials_file"]}
-            if is_present(item):
-                want = KINDS[kind].wanted(item, have)
-                if have != want:
-                    puts.append(Change(kind, item, have, want))
-            elif have is not None:
-                removals.append(Change(kind, item, have, None))
-    return puts + removals[::-1]
-
-
 def holders(policy: str, client: Client, changes: list[Change]) -> list[str]:
     """Who still has the policy attached when the changes are made."""
     planned = {(change.kind, change.item["name"]): change.want for change in changes}
@@ -401,34 +377,31 @@ def holders(policy: str, client: Client, changes: list[Change]) -> list[str]:
     return sorted(found)
 
 
-def possible(changes: list[Change], client: Client) -> list[Change]:
-    """The changes without the policies that are surplus but still needed; MinioError for a removal that must fail."""
-    kept = []
-    for change in changes:
-        name = change.item["name"]
-        if change.kind == "policy" and change.want is None and (who := holders(name, client, changes)):
-            if change.item.get("is_surplus"):
-                continue
-            raise MinioError(f"policy {name}: it is attached to {', '.join(who)}; detach it there first")
-        is_to_be_empty = change.kind == "bucket" and change.want is None and not change.item["force"]
-        if is_to_be_empty and not buckets.is_empty(client, name):
-            raise MinioError(f"bucket {name}: it is not empty; force: true deletes it with all that is in it")
-        kept.append(change)
-    return kept
+def is_possible(change: Change, changes: list[Change], client: Client) -> bool:
+    """False for a policy that is surplus but still needed; ServiceError for another removal that must fail."""
+    name = change.item["name"]
+    if change.kind == "policy" and change.want is None and (who := holders(name, client, changes)):
+        if change.item.get("is_surplus"):
+            return False
+        raise ServiceError(f"policy {name}: it is attached to {', '.join(who)}; detach it there first")
+    is_to_be_empty = change.kind == "bucket" and change.want is None and not change.item["force"]
+    if is_to_be_empty and not buckets.is_empty(client, name):
+        raise ServiceError(f"bucket {name}: it is not empty; force: true deletes it with all that is in it")
+    return True
 
 
-def apply(client: Client, change: Change) -> Change:
-    """Makes the change; what it was in the end, with keys that were generated."""
-    with client.one_line(change.label, change.item.get("policy") or change.item.get("anonymous_policy")):
+def apply(client: Client, change: Change) -> None:
+    functions = KINDS[change.kind]
+    with client.one_line(change.name, change.item.get("policy") or change.item.get("anonymous_policy")):
         if change.want is None:
             have = change.have or {}
             if have.keys() != {"credentials_file"}:
-                KINDS[change.kind].remove(client, change.item, have)
+                functions.remove(client, change.item, have)
             forget_credentials(change.item)
-            return change
-        change = change._replace(item=keep_credentials(change.item))
-        KINDS[change.kind].put(client, change.item, change.have, change.want)
-        return change
+            return
+        change.item = keep_credentials(change.item)
+        change.name = label(change.kind, change.item["name"])
+        functions.put(client, change.item, change.have, change.want)
 
 
 # --- Keys that are made rather than given
@@ -444,12 +417,12 @@ def with_credentials(account: Item) -> Item:
         keys = {"name": keys["access_key"], "secret": keys["secret_key"]}
     except FileNotFoundError:
         if is_present(account) and not file.parent.is_dir():
-            raise MinioError(f"credentials_file {file}: its directory does not exist; make it first") from None
+            raise ServiceError(f"credentials_file {file}: its directory does not exist; make it first") from None
         keys = {"name": account["name"] or GENERATED, "secret": GENERATED}
     except (OSError, ValueError, KeyError, TypeError):
-        raise MinioError(f"credentials_file {file}: it is no readable JSON with access_key and secret_key") from None
+        raise ServiceError(f"credentials_file {file}: it is no readable JSON with access_key and secret_key") from None
     if account["name"] not in (None, keys["name"]):
-        raise MinioError(f"service account {account['name']}: credentials_file {file} is of {keys['name']}")
+        raise ServiceError(f"service account {account['name']}: credentials_file {file} is of {keys['name']}")
     return account | keys
 
 
@@ -462,7 +435,7 @@ def keep_credentials(item: Item) -> Item:
     try:
         filesystem.save(file, json.dumps({"access_key": name, "secret_key": secret}).encode())
     except OSError as error:
-        raise MinioError(f"credentials_file {file}: {error.strerror}") from None
+        raise ServiceError(f"credentials_file {file}: {error.strerror}") from None
     return item | {"name": name, "secret": secret}
 
 
@@ -475,17 +448,11 @@ def forget_credentials(item: Item) -> None:
         try:
             Path(item["credentials_file"]).unlink()
         except OSError as error:
-            raise MinioError(f"credentials_file {item['credentials_file']}: {error.strerror}") from None
+            raise ServiceError(f"credentials_file {item['credentials_file']}: {error.strerror}") from None
 
 
 def _random(length: int) -> str:
     return "".join(secrets.choice(KEY_CHARACTERS) for _index in range(length))
-
-
-def has_ended(account: Item, found: dict[str, dict[str, State]]) -> bool:
-    """Whether the account ended as declared: the server forgets such accounts, and takes no end that is past."""
-    is_there = account["name"] in found["service_account"]
-    return is_present(account) and not is_there and account["expires"] is not None and accounts.is_past(account)
 
 
 # --- What a server has
@@ -520,68 +487,68 @@ def inspect(client: Client, subjects: Iterable[str]) -> dict[str, Any]:
 # --- A module's whole work
 
 
-def converge(
-    connection: dict[str, Any],
-    document: Document,
-    check_mode: bool,
-    prune: bool = False,
-    kept: Iterable[str] | None = None,
-) -> dict[str, Any]:
-    """Compares, and applies unless in check mode: the result to exit with.
+class Access(engine.Document):
+    """Only with C(kept), patterns of what may be there besides, is it one of all that the server should hold."""
 
-    Only with C(kept), patterns of what may be there besides, is the document one of all that the server should hold.
-    """
-    document = {kind: list(document.get(kind, [])) for kind in KINDS}
-    document["service_account"] = [with_credentials(account) for account in document["service_account"]]
-    validate(document)
-    if kept is not None:
-        document = closed(document)
-    found: dict[str, dict[str, State]] = {kind: {} for kind in document}
-    warnings: list[str] = []
-    others: Document = {}
-    doors: list[dict[str, str]] = []
-    client = None
-    try:
-        client = Client(connection)
+    client: Client | None = None
+
+    def __init__(
+        self, connection: Item, document: Document, prune: bool = False, kept: Iterable[str] | None = None
+    ) -> None:
+        self.connection, self.prune, self.kept = connection, prune, kept
+        self.declared = {kind: list(document.get(kind, [])) for kind in KINDS}
+        self.declared["service_account"] = list(map(with_credentials, self.declared["service_account"]))
+        validate(self.declared)
+        if kept is not None:
+            self.declared = closed(self.declared)
+
+    def find(self) -> engine.Found:
+        client = Client(self.connection)
         with client.one_line("reading"):
-            if kept is not None:
-                others = surplus(document, client, kept)
-                doors = open_buckets(document, client)
-            if prune:
+            others = {} if self.kept is None else surplus(self.declared, client, self.kept)
+            doors = [] if self.kept is None else open_buckets(self.declared, client)
+            if self.prune:
                 full = [item for item in others["bucket"] if not buckets.is_empty(client, item["name"])]
-                document = {
+                self.declared = {
                     kind: items + [item for item in others[kind] if item not in full]
-                    for kind, items in document.items()
+                    for kind, items in self.declared.items()
                 }
                 others = {"bucket": full}
-            require_references(document, client)
-            warnings = list(unknown_buckets(document, client))
-            found |= {kind: KINDS[kind].found(client, items) for kind, items in document.items() if items}
-    except NotRunningError:
-        if not check_mode:
-            raise
-        client = None
-    over = [account for account in document["service_account"] if has_ended(account, found)]
-    document["service_account"] = [account for account in document["service_account"] if account not in over]
-    warnings += [
-        f"service account {item['name']}: it has ended; give it another end, or declare it absent" for item in over
-    ]
-    changes = plan(document, found)
-    if client:
-        with client.one_line("reading"):
-            changes = possible(changes, client)
-        if not check_mode:
-            changes = [apply(client, change) for change in changes]
-    return {
-        "changed": bool(changes),
-        "changes": [change.label for change in changes],
-        "undeclared": undeclared(others) + doors,
-        "diff": {
-            "before": {change.label: change.have for change in changes if change.have is not None},
-            "after": {change.label: change.want for change in changes if change.want is not None},
-        },
-        "warnings": warnings,
-    }
+            require_references(self.declared, client)
+            self.warnings = list(unknown_buckets(self.declared, client))
+            states = {
+                label(kind, name): state
+                for kind, items in self.declared.items()
+                if items
+                for name, state in KINDS[kind].found(client, items).items()
+            }
+        self.client = client
+        return engine.Found(states, undeclared(others) + doors)
+
+    def compare(self, found: Mapping[str, State]) -> list[Change]:
+        changes = [change for change in self.entries(found) if change.have != change.want]
+        if self.client is None:
+            return changes
+        with self.client.one_line("reading"):
+            return [change for change in changes if is_possible(change, changes, self.client)]
+
+    def entries(self, found: Mapping[str, State]) -> Iterator[Change]:
+        for kind, items in self.declared.items():
+            for item in items:
+                name = label(kind, item["name"])
+                have = found.get(name)
+                if not is_present(item):
+                    if have is None and has_credentials(item):
+                        have = {"credentials_file": item["credentials_file"]}
+                    yield Change(name, have, None, item, kind)
+                elif kind == "service_account" and have is None and accounts.has_ended(item):
+                    self.warnings = [*self.warnings, f"{name}: it has ended; give it another end, or declare it absent"]
+                else:
+                    yield Change(name, have, KINDS[kind].wanted(item, have), item, kind)
+
+    def apply(self, changes: list[Change]) -> None:
+        for change in changes:
+            apply(self.client, change)
 
 
 def run_module(kind: str) -> None:
@@ -596,10 +563,7 @@ def run_module(kind: str) -> None:
 def exit_with(module: AnsibleModule, document: Document, **settings: Any) -> None:
     hold(module)  # keys of service accounts may be kept in a file of the host's
     connection = {name: module.params[name] for name in CONNECTION_OPTIONS}
-    try:
-        result = converge(connection, document, module.check_mode, **settings)
-    except MinioError as error:
-        module.fail_json(msg=str(error))
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**result)
+    engine.exit_with(
+        module,
+        lambda _options, check_mode: engine.converge(Access(connection, document, **settings), check_mode),
+    )

@@ -11,20 +11,19 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import (
-    Client,
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import (
+    ANOTHER,
+    AS_DECLARED,
     Item,
-    MinioError,
+    ServiceError,
     State,
-    explain,
-    with_state,
 )
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import Client, explain, with_state
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio.policy import canonical
 
 with contextlib.suppress(ImportError):
     from minio.error import MinioAdminException
 
-AS_DECLARED = "as declared"
 NEVER = "never"
 AS_PARENT = "that of its parent"
 # The server's bounds for a service account's end, seen in its source (cmd/iam.go).
@@ -62,7 +61,7 @@ def _secret_state(client: Client, item: Item, can_sign_in: bool) -> dict[str, st
     if item["update_secret"] == "always":
         return {"secret": "not compared"}
     is_known = not can_sign_in or client.knows_secret(item["name"], item["secret"])
-    return {"secret": AS_DECLARED if is_known else "another one"}
+    return {"secret": AS_DECLARED if is_known else ANOTHER}
 
 
 def _wanted_secret(item: Item, have: State | None) -> dict[str, str]:
@@ -101,7 +100,7 @@ def found_users(client: Client, items: list[Item]) -> dict[str, State]:
 
 def wanted_user(item: Item, have: State | None) -> State:
     if have is None and item["secret"] is None:
-        raise MinioError(f"user {item['name']}: it does not exist; give its secret to make it")
+        raise ServiceError(f"user {item['name']}: it does not exist; give its secret to make it")
     state = _wanted_secret(item, have) | {"status": _status(item, have)} | _attachments(item, have)
     if "policies" in state and state["status"] == "disabled":
         # MinIO does not change what is attached to a disabled user.
@@ -204,15 +203,16 @@ def end_of(item: Item) -> str:
     try:
         end = datetime.fromisoformat(item["expires"])
     except ValueError:
-        raise MinioError(
+        raise ServiceError(
             f"service account {item['name']}: expires {item['expires']!r} is to be {NEVER} or like 2027-01-31T12:00:00Z"
         ) from None
     end = end if end.tzinfo else end.replace(tzinfo=UTC)
     return end.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def is_past(item: Item) -> bool:
-    end = end_of(item)
+def has_ended(item: Item) -> bool:
+    """As it is declared: the server forgets such accounts, and takes no end that is past."""
+    end = NEVER if item["expires"] is None else end_of(item)
     return end != NEVER and datetime.fromisoformat(end) < datetime.now(UTC)
 
 
@@ -221,7 +221,7 @@ def _require_possible_end(item: Item, end: str) -> None:
         shortest, longest = EXPIRY_BOUNDS
         left = datetime.fromisoformat(end) - datetime.now(UTC)
         if not shortest <= left <= longest:
-            raise MinioError(
+            raise ServiceError(
                 f"service account {item['name']}: expires {end} is to be between 15 minutes and 365 days from now"
             )
 
@@ -259,11 +259,11 @@ def service_account_state(client: Client, info: dict[str, Any], item: Item) -> S
 def wanted_service_account(item: Item, have: State | None) -> State:
     name = item["name"]
     if have is None and (item["secret"] is None or item["parent"] is None):
-        raise MinioError(
+        raise ServiceError(
             f"service account {name}: it does not exist; to make it, give its parent, and a secret or credentials_file"
         )
     if have and item["parent"] not in (None, have["parent"]):
-        raise MinioError(
+        raise ServiceError(
             f"service account {name}: it is one of {have['parent']} and cannot change to {item['parent']}; "
             "remove it first, or choose another name"
         )
@@ -280,7 +280,7 @@ def wanted_service_account(item: Item, have: State | None) -> State:
     if item["description"] is not None:
         state["description"] = item["description"]
         if have and have["description"] and not item["description"]:
-            raise MinioError(f"service account {name}: MinIO cannot remove a description; give another one")
+            raise ServiceError(f"service account {name}: MinIO cannot remove a description; give another one")
     return state
 
 

@@ -12,14 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import (
-    Client,
-    Item,
-    MinioError,
-    State,
-    is_present,
-    with_state,
-)
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import Item, ServiceError, State
+from ansible_collections.mlfleet.stack.plugins.module_utils.minio.client import Client, is_present, with_state
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio.policy import ANONYMOUS_ACTIONS, anonymous, canonical
 
 with contextlib.suppress(ImportError):
@@ -73,7 +67,7 @@ def bytes_of(quota: str) -> int:
     """The number of bytes that a quota such as V(10GiB) or V(500MB) means; V(0) is none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", quota.strip())
     if not match or match[2] not in UNITS:
-        raise MinioError(f"quota {quota!r}: it is to be a number of bytes or one with a unit, {', '.join(UNITS)[2:]}")
+        raise ServiceError(f"quota {quota!r}: it is to be a number of bytes or one with a unit, {', '.join(UNITS)[2:]}")
     return int(float(match[1]) * UNITS[match[2]])
 
 
@@ -109,7 +103,7 @@ def _read_lock_config(client: Client, bucket: str) -> Any:
 def _want_object_lock(item: Item, have: bool | None) -> bool:
     if have is not None and have != item["object_lock"]:
         told = "has none, and it is given" if item["object_lock"] else "has one, and it can be left out"
-        raise MinioError(f"bucket {item['name']}: object lock: it {told} only when the bucket is made")
+        raise ServiceError(f"bucket {item['name']}: object lock: it {told} only when the bucket is made")
     return item["object_lock"]
 
 
@@ -126,7 +120,7 @@ def _want_retention(item: Item, have: State | None) -> State:
     can_lock = item["object_lock"] if have is None else have["mode"] != "none, without object lock"
     if not can_lock:
         if item["retention"]["mode"] != "none":
-            raise MinioError(
+            raise ServiceError(
                 f"bucket {item['name']}: retention wants object_lock, which is given only when the bucket is made"
             )
         return have or {"mode": "none"}
@@ -352,7 +346,7 @@ def found_buckets(client: Client, items: list[Item]) -> dict[str, State]:
             with client.one_line(f"reading bucket {name}"):
                 found[name] = {key: aspect.read(client, name) for key, aspect in _declared_aspects(item).items()}
                 if item["versioning"] is False and is_present(item) and _read_object_lock(client, name):
-                    raise MinioError(f"bucket {name}: with object lock it keeps versions; leave versioning out")
+                    raise ServiceError(f"bucket {name}: with object lock it keeps versions; leave versioning out")
     return found
 
 
@@ -377,5 +371,5 @@ def remove_bucket(client: Client, item: Item, have: State) -> None:
         found = client.s3.list_objects(bucket_name=name, recursive=True, include_version=True)
         objects = (DeleteObject(entry.object_name, entry.version_id) for entry in found)
         for error in client.s3.remove_objects(bucket_name=name, delete_object_list=objects):
-            raise MinioError(f"bucket {name}: object {error.name}: {error.message}")
+            raise ServiceError(f"bucket {name}: object {error.name}: {error.message}")
     client.s3.remove_bucket(bucket_name=name)

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import Item, NotRunningError, ServiceError
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio.policy import path_of
 
 with contextlib.suppress(ImportError):  # its absence is told when a client is made
@@ -30,8 +31,6 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "ca_file": {"type": "path"},
     "timeout_seconds": {"type": "int", "default": 30},
 }
-Item = dict[str, Any]  # an object as it is declared
-State = dict[str, Any]  # an object as far as its declaration speaks of it, so that two can be compared and shown
 WRONG_SECRET = ("SignatureDoesNotMatch", "InvalidAccessKeyId")
 BUILT_IN_POLICIES = {"consoleAdmin", "diagnostics", "readonly", "readwrite", "writeonly"}
 
@@ -47,14 +46,6 @@ def with_state(options: dict[str, Any]) -> dict[str, Any]:
 
 def is_present(item: Item) -> bool:
     return item["state"] == "present"
-
-
-class MinioError(Exception):
-    """One line for the user."""
-
-
-class NotRunningError(MinioError):
-    """No server answers, or there is nothing to ask it with, perhaps because neither is installed yet."""
 
 
 class Command(Enum):
@@ -74,7 +65,7 @@ class Client:
         self._secret_key, timeout = options["secret_key"], options["timeout_seconds"]
         url = urlsplit(self.endpoint)
         if url.scheme not in ("http", "https") or not url.netloc or url.path.strip("/") or "@" in url.netloc:
-            raise MinioError(f"endpoint {self.endpoint!r}: it is to be http:// or https://, a host and a port")
+            raise ServiceError(f"endpoint {self.endpoint!r}: it is to be http:// or https://, a host and a port")
         if "MinioAdmin" not in globals():
             raise NotRunningError("the Python library minio is not installed for the interpreter that runs this module")
         self._where: dict[str, Any] = {
@@ -92,7 +83,7 @@ class Client:
             self.s3 = Minio(access_key=self.access_key, secret_key=self._secret_key, **self._where)
             self.admin = MinioAdmin(credentials=StaticProvider(self.access_key, self._secret_key), **self._where)
         except ValueError as error:
-            raise MinioError(f"endpoint {self.endpoint!r}, access_key and secret_key: {error}") from None
+            raise ServiceError(f"endpoint {self.endpoint!r}, access_key and secret_key: {error}") from None
 
     def knows_secret(self, user: str, secret: str) -> bool:
         """Whether the user can sign in with this secret; what the user may do then does not matter."""
@@ -182,7 +173,7 @@ class Client:
             if isinstance(reason, urllib3.exceptions.SSLError):
                 message += "; give the certificates to trust as ca_file"
             not_running = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-            raise (NotRunningError if isinstance(reason, not_running) else MinioError)(message) from error
+            raise (NotRunningError if isinstance(reason, not_running) else ServiceError)(message) from error
         except (MinioException, MinioAdminException, ValueError) as error:
             code, message = explain(error)
             if code in WRONG_SECRET:
@@ -192,7 +183,7 @@ class Client:
             elif quoted := re.search("'([^']+)'", message):
                 path = path_of(quoted[1], policy)
                 message = f"{path}: {message}" if path else message
-            raise MinioError(f"MinIO at {self.endpoint}, {doing}: {message} ({code or 'no code'})") from error
+            raise ServiceError(f"MinIO at {self.endpoint}, {doing}: {message} ({code or 'no code'})") from error
 
 
 def explain(error: Exception) -> tuple[str, str]:
