@@ -169,7 +169,7 @@ def main(
     if with_fresh:
         rows.append(fresh().row(None))
     notes = [
-        f"Medians of {repeats} rounds, ratios within a round with their least and greatest. At rest the host spent "
+        f"Medians of {repeats} rounds; ratios are within a round, with minimum and maximum. The idle host used "
         f"{at_rest:.1f} CPU seconds in {REST_SECONDS} s.",
         f"{machine(['ansible-core', 'pyinfra'])}.",
     ]

@@ -15,7 +15,7 @@ import typer
 from tables import machine, publish
 from target import Target, children
 
-COLUMNS = ["Inventory", "Hosts", "Seconds", "Controller's CPU seconds a host", "CPU seconds of a host"]
+COLUMNS = ["Inventory", "Hosts", "Seconds", "Controller's CPU seconds per host", "CPU seconds of each host"]
 NOTHING_CHANGED = "changed=0 "
 
 

@@ -24,9 +24,9 @@ WORKERS = "worker_tensorflow_cpu"
 COLUMNS = [
     "Hosts",
     "Validate the inventory",
-    "CPU seconds a host",
+    "CPU seconds per host",
     "A task that does nothing",
-    "CPU seconds a host",
+    "CPU seconds per host",
     "Memory",
 ]
 NOTHING: dict[str, Any] = {
@@ -86,7 +86,7 @@ def main(
 ) -> None:
     """Time the validation of inventories of many hosts, and a task that does nothing on each of them."""
     rows = [row(hosts) for hosts in sorted(sizes)]
-    notes = [f"Without the start of a run. {machine(['ansible-core'])}."]
+    notes = [f"Without the startup of a run. {machine(['ansible-core'])}."]
     publish("What the controller does for many hosts", "bench/scale.py", COLUMNS, rows, notes, markdown)
 
 
