@@ -25,7 +25,7 @@ class ActionModule(LibraryActionBase):
             if not Path(path).is_file():
                 raise AnsibleActionFail(f"there is no {path} on the controller")
         found = self._call({**options, "state": "found"}, task_vars)
-        if not (found.get("failed") or not found["changed"] or self._task.check_mode):
+        if found.get("changed") and not found.get("failed") and not self._task.check_mode:
             if options["missing"] == "build":
                 # Who has an archive for a base does not pull it, whether or not it is needed now.
                 is_needed = archive and not found["base_is_there"]

@@ -75,7 +75,12 @@ def service(name: str) -> dict[str, list[dict]]:
         "topology_nginx_hosts": ["b"],
     }
     phases = [f"{name}_install", f"{name}_configure"]
-    include = {"name": "mlfleet.stack.rollout", "rolespec_validate": False, "apply": {"tags": name}}
+    include = {
+        "name": "mlfleet.stack.rollout",
+        "tasks_from": "rolling",
+        "rolespec_validate": False,
+        "apply": {"tags": name},
+    }
     unit = {"files": [], "run": {"names": [name], "files": [f"{path}/.installed"]}}
     return {
         "main": [{"ansible.builtin.include_role": include, "vars": rollout, "tags": phases}],
