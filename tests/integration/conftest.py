@@ -143,12 +143,12 @@ class Lab:
         assert "finished" in run.output
         return run
 
-    def run_role_tests(self, *roles: str, without: str = "") -> None:
+    def run_role_tests(self, *roles: str, without: str = "", marked: str = "not fleet") -> None:
         """Runs the roles' own tests, save those that switch TLS, which takes long, and of what scenarios declare."""
         left_out = ["switched", "drives", "extra", *without.split()]
         files = [str(ROOT / "molecule" / role / "tests") for role in roles]
         words = ["pytest", "-p", "no:cacheprovider", "--hosts", "ansible://testbed", "--ansible-inventory", self.name]
-        words += ["--sudo", "-k", " and ".join(f"not {word}" for word in left_out), *files]
+        words += ["--sudo", "-m", marked, "-k", " and ".join(f"not {word}" for word in left_out), *files]
         done = self.command(
             *words, check=False, env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
         )

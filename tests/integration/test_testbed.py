@@ -203,3 +203,9 @@ def test_no_door_lets_a_stranger_in(lab: Lab) -> None:
 # Last, for sudo writes the secrets of their commands to the journal.
 def test_tests_of_the_roles_pass(lab: Lab) -> None:
     lab.run_role_tests(*roles_on("LABS"), "shared")
+
+
+@pytest.mark.fleet
+def test_further_cases_of_the_roles_pass(lab: Lab) -> None:
+    lab.converge_if_empty()
+    lab.run_role_tests(*roles_on("LABS"), marked="fleet")

@@ -174,10 +174,10 @@ def change_type(admin, name):
     ("by_hand", "differs"),
     [
         (edit_file, ["entrypoint {0}", "plugin {0}: tasks.py"]),
-        (delete_file, ["plugin {0}", "entrypoint {0}"]),
-        (describe_plugin, ["plugin {0}", "entrypoint {0}"]),
-        (change_type, ["parameter type {0}"]),
-        (delete("entrypoints"), ["entrypoint {0}"]),
+        pytest.param(delete_file, ["plugin {0}", "entrypoint {0}"], marks=pytest.mark.fleet),
+        pytest.param(describe_plugin, ["plugin {0}", "entrypoint {0}"], marks=pytest.mark.fleet),
+        pytest.param(change_type, ["parameter type {0}"], marks=pytest.mark.fleet),
+        pytest.param(delete("entrypoints"), ["entrypoint {0}"], marks=pytest.mark.fleet),
     ],
 )
 def test_what_was_changed_by_hand_is_found_and_mended(provide, package, admin, name, by_hand, differs):
@@ -239,7 +239,7 @@ def test_conflict_can_be_a_failure(provide, package, admin, name):
     assert admin.find("entrypoints", name) is None
 
 
-@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
+@pytest.mark.parametrize("suffix", ["zip", pytest.param("tar.gz", marks=pytest.mark.fleet)])
 def test_archive_is_as_good_as_a_directory(provide, package, tmp_path, suffix):
     archive = tmp_path / f"package.{suffix}"
     files = [path for path in package.rglob("*") if path.is_file()]
@@ -380,9 +380,9 @@ def days_left(sql):
 @pytest.mark.parametrize(
     "days",
     [
-        {"dioptra-worker": 20},
-        {"dioptra-worker": -3},
-        {"admin": 20, "dioptra-worker": -3},
+        pytest.param({"dioptra-worker": 20}, marks=pytest.mark.fleet),
+        pytest.param({"dioptra-worker": -3}, marks=pytest.mark.fleet),
+        pytest.param({"admin": 20, "dioptra-worker": -3}, marks=pytest.mark.fleet),
         {"admin": -3, "dioptra-worker": -3},
     ],
 )
@@ -416,7 +416,7 @@ def test_role_renews_and_predicts_it(play, expire, days_left):
     assert play("--tags", "restapi_provision")["changed"] == 0
 
 
-@pytest.mark.parametrize("days", [300, -2])
+@pytest.mark.parametrize("days", [pytest.param(300, marks=pytest.mark.fleet), -2])
 def test_renewal_that_was_killed_half_way_is_ended(module, accounts, url, expire, days):
     worker = accounts[1]
     passing = hmac.new(worker["password"].encode(), b"mlfleet dioptra-worker", "sha256").hexdigest()
@@ -438,7 +438,7 @@ def ada(module, url):
     Client(url, user["name"], user["password"]).call("DELETE", "/users/current", json={"password": user["password"]})
 
 
-@pytest.mark.parametrize("days", [300, -2])
+@pytest.mark.parametrize("days", [pytest.param(300, marks=pytest.mark.fleet), -2])
 def test_account_is_told_and_removed_when_it_is_to_be_absent(module, accounts, url, expire, days):
     bob = {"name": f"bob-{uuid.uuid4()}", "password": "first", "email": f"{uuid.uuid4()}@example.org"}
     assert module("dioptra_users", users=[*accounts, bob])["changes"] == [f"user {bob['name']}"]
@@ -469,7 +469,7 @@ def test_password_that_is_not_to_be_renewed_is_warned_of(module, accounts, ada, 
     assert module("dioptra_users", users=users)["changes"] == [f"user {ada['name']}"]
 
 
-@pytest.mark.parametrize("days", [200, -2])
+@pytest.mark.parametrize("days", [pytest.param(200, marks=pytest.mark.fleet), -2])
 def test_previous_password_becomes_the_declared_one(module, accounts, ada, url, expire, days):
     module("dioptra_users", users=[*accounts, ada])
     expire(ada["name"], days)
