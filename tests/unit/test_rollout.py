@@ -64,9 +64,9 @@ def do(what, name):
 """
 
 
-def service(name: str) -> dict[str, list[dict]]:
-    """The files of a role's tasks."""
-    path = "{{ place }}/{{ inventory_hostname }}-" + name
+def service(name: str) -> dict[str, object]:
+    """The files of a role."""
+    path = f"{{{{ {name}_dir }}}}"
     rollout = {
         "rollout_name": name,
         "rollout_role": f"mlfleet.stack.{name}",
@@ -83,8 +83,9 @@ def service(name: str) -> dict[str, list[dict]]:
     }
     unit = {"files": [], "run": {"names": [name], "files": [f"{path}/.installed"]}}
     return {
-        "main": [{"ansible.builtin.include_role": include, "vars": rollout, "tags": phases}],
-        "service": [
+        "defaults/main": {f"{name}_dir": "{{ place }}/{{ inventory_hostname }}-" + name},
+        "tasks/main": [{"ansible.builtin.include_role": include, "vars": rollout, "tags": phases}],
+        "tasks/service": [
             {"mlfleet.stack.python_venv": {"path": path}, "tags": phases[0]},
             {"mlfleet.stack.unit": unit, "tags": phases[1]},
         ],
@@ -103,9 +104,10 @@ def roll(tmp_path: Path) -> Run:
     library.write_text(library.read_text().replace("/var/cache/mlfleet-modules", f"{tmp_path}/modules"))
     shutil.copytree(ROOT / "roles/rollout", stack / "roles/rollout")
     for role, files in {"topology": {}, "one": service("one"), "two": service("two")}.items():
-        (stack / f"roles/{role}/tasks").mkdir(parents=True)
-        for name, tasks in files.items():
-            (stack / f"roles/{role}/tasks/{name}.yml").write_text(yaml.safe_dump(tasks))
+        for directory in ("defaults", "tasks"):
+            (stack / f"roles/{role}/{directory}").mkdir(parents=True)
+        for name, content in files.items():
+            (stack / f"roles/{role}/{name}.yml").write_text(yaml.safe_dump(content))
     tasks = [
         {"ansible.builtin.import_role": {"name": f"mlfleet.stack.{name}"}, "tags": name} for name in ("one", "two")
     ]
