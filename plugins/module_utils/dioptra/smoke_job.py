@@ -273,7 +273,7 @@ def read_object(s3: Any, uri: str) -> bytes:
 
 def run_jobs(options: dict) -> dict:
     """Registers what is missing, runs one job on each queue and checks what it left behind."""
-    api = sign_in(options, check_mode=False)
+    api = sign_in(options)
     seconds, ca_file = options["timeout_seconds"], options["ca_file"]
     account = options["mlflow"]
     mlflow = Http(account["url"], seconds, ca_file, account["username"], account["password"])
