@@ -106,7 +106,7 @@ def test_settings_of_ones_own_are_secret_or_say_that_they_are_shown(role: str) -
     for name, option in options(specs(role)):
         if name.endswith(("environment", "_settings")) and not option.get("no_log"):
             told = str(option["description"])
-            assert re.search(r"changes show|without secrets", told, re.IGNORECASE), f"{name}: {told}"
+            assert re.search(r"shown in diffs|diffs show them|without secrets", told, re.IGNORECASE), f"{name}: {told}"
 
 
 def test_secret_environment_is_in_a_file_of_roots_that_is_not_shown() -> None:
