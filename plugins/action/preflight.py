@@ -158,13 +158,18 @@ class ActionModule(LibraryActionBase):
         if not any(group not in mine for group in services.leftovers(own_units, ())):
             return
         inventory = self._inventory_of(host, task_vars)
-        kinds = [role for role in host.roles if "worker_custom_kinds" in role.options]
-        custom = [kind["name"] for role in kinds for kind in host.option(role, "worker_custom_kinds") or ()]
-        for group in services.leftovers(own_units, units(mine, custom)):
+        declared = [self._names(host, setting) for setting in ("worker_custom_kinds", "containers_extra")]
+        for group in services.leftovers(own_units, units(mine, *declared)):
             command = f"ansible-playbook playbooks/remove.yml -i {inventory} -e remove={group}"
             self._display.warning(
                 f"{host.name} still has {group}, which the inventory does not want there; remove it with: {command}"
             )
+
+    @staticmethod
+    def _names(host: Host, setting: str) -> list[str]:
+        """Names of what a list of the host's roles declares."""
+        roles = [role for role in host.roles if setting in role.options]
+        return [declared["name"] for role in roles for declared in host.option(role, setting) or ()]
 
     def _environments(self, host: Host) -> Iterator[host_checks.Environment]:
         """Those of the host's workers, save what an image of yours brings."""

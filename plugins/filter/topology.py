@@ -133,7 +133,7 @@ def behind_balancer(groups: Iterable[str]) -> list[str]:
 def accounts(declared: Iterable[Mapping[str, Any]], unused: str, *keys: str) -> list[dict[str, Any]]:
     """Accounts with these keys. Those that no host uses are left out, or absent where I(unused) says so."""
     listed = list(declared)
-    gone = [{"name": item["name"], "state": "absent"} for item in listed if not item["clients"]]
+    gone = [{**pick(item, *keys), "state": "absent"} for item in listed if not item["clients"]]
     return [pick(item, *keys) for item in listed if item["clients"]] + (gone if unused == "absent" else [])
 
 

@@ -16,7 +16,7 @@ import yaml
 
 TABLE = Path(__file__).parents[2] / "roles/topology/vars/main.yml"
 WORKERS = "workers"
-WORKER_UNIT, WORKER_GROUP = "dioptra-worker-", "worker_"  # how names of theirs begin
+WORKER_UNIT, WORKER_GROUP, CONTAINER_UNIT = "dioptra-worker-", "worker_", "container-"  # how such names begin
 BALANCER = "nginx"
 ONE, BALANCED = "one", "balanced"
 OWN_TLS, TLS_OF_HOST = "own", "host"
@@ -108,39 +108,49 @@ def of_groups(groups: Iterable[str]) -> list[str]:
 
 
 def group_of(unit: str) -> str:
-    """The group whose hosts have this unit; empty when it is of no service."""
+    """The group whose hosts have this unit, or the container of the user's own; empty when it is neither."""
     name = re.sub("@.*", "@", unit)
+    if name.startswith(CONTAINER_UNIT):
+        return name
     if name.startswith(WORKER_UNIT):
         return WORKER_GROUP + name.removeprefix(WORKER_UNIT).rstrip("@").replace("-", "_")
     return next((group for group, known in UNITS.items() if known == name), "")
 
 
 def leftovers(own_units: Iterable[str], declared: Iterable[str]) -> list[str]:
-    """The groups whose services a host still has, by our units there, though none of its declared units is theirs."""
+    """The services that a host still has, by our units there, though none of its declared units is theirs."""
     wanted = set(map(group_of, declared))
     found = dict.fromkeys(group for group in map(group_of, own_units) if group and group not in wanted)
     return list(found)
 
 
-def to_remove(own_units: Iterable[str], name: str, host: str) -> list[str]:
-    """The groups whose services go from a host when this service or host is removed, those that need others first."""
+def to_remove(
+    own_units: Iterable[str], declared: Iterable[str], name: str, host: str, groups: Iterable[str]
+) -> list[str]:
+    """What goes from a host in these groups when this service or host is removed, those that need others first."""
     of_files = [service for service, row in SERVICES.items() if not row.unit and not row.block]
-    found = [*leftovers(own_units, ()), *of_files]
-    going = [group for group in found if name in (group, host)]
+    found = [*leftovers(own_units, declared), *(service for service in of_files if service not in groups)]
     order = list(SERVICES)
-    return sorted(going, key=lambda group: order.index(service_of(group)), reverse=True)
+    rank = {group: order.index(service_of(group)) for group in found if service_of(group) in order}
+    going = [group for group in found if name in (group, host)]
+    return sorted(going, key=lambda group: rank.get(group, len(order)), reverse=True)
 
 
-def removal_problem(name: str, data: str, groups: Groups) -> str:
-    """Why a service or a host cannot be removed with these data; empty when it can."""
+def removal_problem(name: str, data: str, groups: Groups, found: Iterable[Iterable[str]]) -> str:
+    """Why a service or host cannot be removed with these data; empty when it can. C(found) is what hosts have of it."""
     if data not in ("", name):
         return f"remove_data: {data} is not what is removed, {name}"
     if name in groups["all"]:
         mine = [group for group in groups if name in groups[group] and service_of(group) in SERVICES]
         still = ", ".join(group for group in mine if group != WORKERS)
         return f"{name} is still in {still}: take it out of these groups in the inventory first" if still else ""
-    if service_of(name) not in SERVICES or name == WORKERS:
-        known = [*(service for service in SERVICES if service != WORKERS), f"{WORKER_GROUP}<kind>"]
-        return f"remove: {name or 'it'} is neither a host nor a service; services are {', '.join(known)}"
-    hosts = ", ".join(groups.get(name, ()))
-    return f"{name} is still wanted on {hosts}: take them out of its group in the inventory first" if hosts else ""
+    if any(found):
+        return ""
+    if hosts := ", ".join(groups.get(name, ())):
+        return (
+            f"{name} is wanted on {hosts}, and no other host has it: take hosts out of its group in the inventory first"
+        )
+    if name in groups or name in UNITS:
+        return ""
+    known = [*(service for service, row in SERVICES.items() if row.unit or not row.block), f"{WORKER_GROUP}<kind>"]
+    return f"remove: no host has {name or 'it'}; name a host, or one of {', '.join(known)}, {CONTAINER_UNIT}<name>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item
@@ -65,29 +66,106 @@ def test_service_of_a_unit() -> None:
     names = {"pgadmin": "pgadmin", "dioptra-worker-pytorch-gpu@": "worker_pytorch_gpu", "dioptra-restapi": "restapi"}
     assert {unit: services.group_of(unit) for unit in names} == names
     assert services.group_of("postgresql@15-main") == "postgres"
-    assert services.group_of("container-mine") == ""
+    assert services.group_of("container-mine") == "container-mine"
 
 
 def test_declared_units_are_no_leftovers() -> None:
     there = ["pgadmin", "dioptra-worker-vision@", "container-mine", "mlflow"]
-    assert services.leftovers(there, ["mlflow", "dioptra-worker-vision@"]) == ["pgadmin"]
-    assert services.to_remove(there, "pgadmin", "a") == ["pgadmin"]
-    assert services.to_remove(there, "redis", "a") == []
-    assert services.to_remove(there, "a", "a") == ["frontend", "worker_vision", "pgadmin", "mlflow"]
+    declared = ["mlflow", "dioptra-worker-vision@"]
+    assert services.leftovers(there, declared) == ["pgadmin", "container-mine"]
+    assert services.to_remove(there, declared, "pgadmin", "a", []) == ["pgadmin"]
+    assert services.to_remove(there, declared, "worker_vision", "a", []) == []
+    assert services.to_remove(there, [], "a", "a", ["nginx"]) == [
+        "container-mine",
+        "frontend",
+        "worker_vision",
+        "pgadmin",
+        "mlflow",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "problem"),
+    ("name", "data", "found", "problem"),
     [
-        ("pgadmin", "pgadmin", ""),
-        ("pgadmin", "mlflow", "remove_data: mlflow is not what is removed, pgadmin"),
-        ("mlflow", "", "mlflow is still wanted on a: take them out of its group in the inventory first"),
-        ("b", "", "b is still in worker_pytorch_cpu: take it out of these groups in the inventory first"),
-        ("worker_vision", "", ""),
-        ("workers", "", "remove: workers is neither a host nor a service; services are postgres,"),
-        ("", "", "remove: it is neither a host nor a service"),
+        ("pgadmin", "pgadmin", [[], ["pgadmin"]], ""),
+        ("pgadmin", "", [[], []], ""),  # a second time
+        ("pgadmin", "mlflow", [["pgadmin"]], "remove_data: mlflow is not what is removed, pgadmin"),
+        ("mlflow", "", [[], ["mlflow"]], ""),  # from a host that has left the group
+        ("mlflow", "", [[], []], "mlflow is wanted on a, and no other host has it: take hosts out of its group"),
+        ("b", "", [[], []], "b is still in worker_pytorch_cpu: take it out of these groups in the inventory first"),
+        ("worker_vision", "", [["worker_vision"]], ""),
+        ("worker-vision", "", [[], []], "remove: no host has worker-vision; name a host, or one of postgres,"),
+        ("workers", "", [[], []], "workers is wanted on b"),
+        ("", "", [[], []], "remove: no host has it; name a host"),
     ],
 )
-def test_what_is_still_wanted_is_not_removed(name: str, data: str, problem: str) -> None:
-    assert services.removal_problem(name, data, GROUPS).startswith(problem)
-    assert bool(services.removal_problem(name, data, GROUPS)) == bool(problem)
+def test_what_is_still_wanted_is_not_removed(name: str, data: str, found: list[list[str]], problem: str) -> None:
+    assert services.removal_problem(name, data, GROUPS, found).startswith(problem)
+    assert bool(services.removal_problem(name, data, GROUPS, found)) == bool(problem)
+
+
+@pytest.fixture
+def commands(host: Path, monkeypatch) -> list[str]:
+    """The commands that a removal runs, in order, with a mark where files go."""
+    ran: list[str] = []
+    unit = SimpleNamespace(id="one.service", is_known=True, is_running=True, is_enabled=True)
+    monkeypatch.setattr(removal, "command", lambda *words, **_options: ran.append(" ".join(words)) or "")
+    monkeypatch.setattr(removal, "units", lambda _names: [unit])
+    monkeypatch.setattr(removal, "remove_containers", lambda *_arguments: None)
+    monkeypatch.setattr(removal.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_shell="/usr/sbin/nologin"))
+    real = removal.files.install
+
+    def install(items: list[Item], check_mode: bool, with_diff: bool) -> dict:
+        ran.extend(f"rm {Path(item.path).relative_to(host)}" for item in items)
+        return real(items, check_mode, with_diff)
+
+    monkeypatch.setattr(removal.files, "install", install)
+    return ran
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("state", ["absent", "purged"])
+def test_unit_file_goes_last(host: Path, commands: list[str], state: str, check_mode: bool) -> None:
+    options = {
+        "state": state,
+        "user": "one",
+        "home": str(host / "state/one"),
+        "data": [],
+        "tls": None,
+        "image_file": None,
+        "programs": [],
+        "run": {"names": ["one"], "template": None, "stop_timeout_seconds": 9},
+    }
+    told = removal.remove([Item(str(host / "units/one.service"))], options, check_mode, True)
+    assert told["changed"] and told["actions"] == {"one.service": "stopped and disabled"}
+    assert ("rm state/one" in commands) == (state == "purged")
+    assert any(entry["before_header"] == "user one" for entry in told["diff"]) == (state == "purged")
+    assert (host / "units/one.service").exists() == (host / "state/one").exists() == check_mode or state == "absent"
+    expected = ["systemctl disable --now -- one.service", "rm state/one", "userdel -- one"]
+    expected = (expected if state == "purged" else expected[:1]) + ["rm units/one.service", "systemctl daemon-reload"]
+    assert commands == ([each for each in expected if each.startswith("rm")] if check_mode else expected)
+
+
+def test_files_of_all_instances_and_mounts_go(host: Path) -> None:
+    ours = "# Made by mlfleet; changes are undone by the next run.\n"
+    for name in ("units/w@2.service.d/devices.conf", "units/data.mount", "units/w@.service"):
+        (host / name).parent.mkdir(exist_ok=True)
+        (host / name).write_text(f"{ours}[Unit]\nWants=network.target data.mount\n")
+    options = {"run": {"template": "w"}, "home": None, "tls": None, "image_file": None, "programs": []}
+
+    def gone() -> list[str]:
+        return [str(path.relative_to(host)) for path in removal.own([Item(str(host / "units/w@.service"))], options)]
+
+    assert gone() == ["units/data.mount", "units/w@.service", "units/w@2.service.d"]
+    (host / "units/two.service").write_text("Wants=data.mount")
+    assert gone() == ["units/w@.service", "units/w@2.service.d"]
+
+
+def test_image_that_is_not_ours_or_not_ours_alone_stays(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(removal, "docker", lambda *words: "abc\nabc\n" if "mlfleet/one" in " ".join(words) else "")
+    (tmp_path / "one").write_text("mlfleet/one:0123\n")
+    assert removal.images_of(str(tmp_path / "one")) == ["abc"]
+    (tmp_path / "two").write_text("registry.example.org/theirs@sha256:00\n")
+    assert removal.images_of(str(tmp_path / "two")) == []
+    (tmp_path / "three").write_text("mlfleet/one:4567\n")
+    assert removal.images_of(str(tmp_path / "one")) == []

@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,42 +29,54 @@ DEEPEST_SHARED = 3  # parts of a path such as /etc/mlfleet, which other units ha
 def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, with_diff: bool) -> dict[str, Any]:
     """Ends the unit and removes its files, and its data with their owner where that is asked for; the module's result.
 
+    The files come last, for by them the next run knows what this one has not done.
+
     Raises:
-        FilesError: a file cannot be removed; all are as they were.
-        UnitError: the unit does not end.
+        FilesError: a file cannot be removed.
+        UnitError: the unit does not end, or its user still runs something.
     """
-    run = options["run"]
-    data = [options["home"], *options["data"]] if options["state"] == "purged" else []
+    run, names = options["run"], names_of(items, options["run"])
     gone = own(items, options)
-    ending = [unit for unit in units(names_of(items, run)) if unit.is_known and (unit.is_running or unit.is_enabled)]
-    ended = [unit.id for unit in ending]
-    if ended and not check_mode:
-        command("systemctl", "disable", "--now", "--", *ended, timeout=run["stop_timeout_seconds"])
-    if not check_mode:
-        remove_containers(names_of(items, run), run["stop_timeout_seconds"])
     images = images_of(options["image_file"])
-    absent = [files.Item(str(path), "absent") for path in [*gone, *map(Path, filter(None, data))]]
-    removed = files.install(absent, check_mode, with_diff)
-    if removed["changed"] and not check_mode:
-        command("systemctl", "daemon-reload")
-    if images and not check_mode:
-        docker("image", "rm", "--force", *images)
-    is_without_data = bool(data) or not Path(options["home"] or "/nowhere").exists()
+    data = data_of([options["home"], *options["data"]]) if options["state"] == "purged" else []
+    ending = [unit for unit in units(names) if unit.is_known and (unit.is_running or unit.is_enabled)]
+    ended = [unit.id for unit in ending]
+    if not check_mode:
+        if ended:
+            command("systemctl", "disable", "--now", "--", *ended, timeout=run["stop_timeout_seconds"])
+        remove_containers(names, run["stop_timeout_seconds"])
+        for image in images:
+            with suppress(DockerError):  # another container has it
+                docker("image", "rm", image)
+    results = [files.install([files.Item(str(path), "absent") for path in data], check_mode, with_diff)]
+    is_without_data = options["state"] == "purged" or not Path(options["home"] or "/nowhere").exists()
     former = account(options["user"], check_mode) if options["user"] and is_without_data else []
+    results.append(files.install([files.Item(str(path), "absent") for path in gone], check_mode, with_diff))
+    if gone and not check_mode:
+        command("systemctl", "daemon-reload")
     return {
-        "changed": bool(ended) or removed["changed"] or bool(former) or bool(images),
-        "changed_paths": removed["changed_paths"],
+        "changed": bool(ended or former or images) or any(result["changed"] for result in results),
+        "changed_paths": [path for result in results for path in result["changed_paths"]],
         "actions": dict.fromkeys(ended, "stopped and disabled"),
         "tls": {},
         "undeclared": [],
-        "diff": [*removed["diff"], *former, *map(goes, images)] if with_diff else [],
+        "diff": [entry for result in results for entry in result["diff"]]
+        + ([*former, *map(goes, images)] if with_diff else []),
     }
+
+
+def data_of(paths: Iterable[str | None]) -> list[Path]:
+    """The directories that go, or what is in one that is a file system of its own."""
+    found = [Path(path) for path in paths if path and Path(path).is_dir()]
+    inside = [entry for path in found if path.is_mount() for entry in path.iterdir() if entry.name != "lost+found"]
+    return [*(path for path in found if not path.is_mount()), *inside]
 
 
 def names_of(items: list[files.Item], run: dict[str, Any]) -> list[str]:
     """The unit, its timer and mounts, and all its instances that systemd knows, declared or not."""
     found = {*run["names"]}
     found |= {Path(item.path).name for item in items if Path(item.path).parent == UNITS and "@." not in item.path}
+    found |= {path.name for path in mounts_of(items)}
     if run["template"]:
         pattern = f"{run['template']}@*.service"
         found |= {path.name for path in UNITS.glob(f"*.wants/{pattern}")}
@@ -76,8 +89,12 @@ def own(items: list[files.Item], options: dict[str, Any]) -> list[Path]:
     """The paths that nothing else needs, a directory in place of all that is in it."""
     template, home, tls = options["run"]["template"], options["home"], options["tls"] or {}
     paths = {Path(item.path) for item in items if item.state != "directory" or item.purge}
-    # Of instances that are no longer declared there are files, too.
+    # Of instances and mounts that are no longer declared there are files, too.
     paths |= {path.parent for path in paths if template and path.parent.name == template}
+    paths |= {
+        path for path in UNITS.glob(f"{template}@*.service.d/*.conf") if template and files.OURS in path.read_bytes()
+    }
+    paths |= mounts_of(items)
     paths |= {Path(path) for path in (tls.get("directory"), options["image_file"]) if path}
     # Beside an environment are the trees that it leads or once led to.
     paths |= {tree for path in map(Path, options["programs"]) for tree in [path, *environments.trees(path)]}
@@ -91,17 +108,28 @@ def own(items: list[files.Item], options: dict[str, Any]) -> list[Path]:
     return sorted(path for path in gone if gone.isdisjoint(path.parents))
 
 
+def mounts_of(items: Iterable[files.Item]) -> set[Path]:
+    """Our mount units that the unit's own file names."""
+    texts = [
+        path.read_text() for path in (Path(item.path) for item in items) if path.parent == UNITS and path.is_file()
+    ]
+    named = {UNITS / name for text in texts for name in re.findall(r"[^\s=]+\.mount\b", text)}
+    return {path for path in named if path.is_file() and files.OURS in path.read_bytes()}
+
+
 def images_of(reference: str | None) -> list[str]:
-    """The image that the unit ran by this file, and former ones of the same program."""
+    """Our images of the program that the unit ran by this file, unless another unit runs one; not the user's own."""
     if not reference or not Path(reference).exists():
         return []
-    name = Path(reference).read_text().strip()
-    program = name.partition("@")[0].rpartition(":")[0]
+    program = Path(reference).read_text().strip().partition("@")[0].rpartition(":")[0]
+    others = [path.read_text() for path in Path(reference).parent.iterdir() if path != Path(reference)]
+    if any(program == text.strip().partition("@")[0].rpartition(":")[0] for text in others):
+        return []
     try:
-        labelled = docker("image", "ls", "--filter", f"label={IMAGE_LABEL}={program}", "--format", "{{.ID}}").split()
-        return list(dict.fromkeys([*docker("image", "ls", "--format", "{{.ID}}", name).split(), *labelled]))
+        listed = docker("image", "ls", "--filter", f"label={IMAGE_LABEL}={program}", "--format", "{{.ID}}").split()
     except DockerError:  # without an engine there are none
         return []
+    return list(dict.fromkeys(listed))
 
 
 def goes(image: str) -> dict[str, str]:
