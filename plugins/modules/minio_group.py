@@ -10,7 +10,7 @@ module: minio_group
 short_description: Manage a group of users of a MinIO server
 description:
   - Creates, changes or removes a group.
-  - What is left out stays as it is. A disabled group stays disabled unless O(enabled) says otherwise.
+  - Omitted properties are left alone. A disabled group stays disabled unless O(enabled) says otherwise.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -21,11 +21,11 @@ options:
     type: str
     required: true
   members:
-    description: Exactly the users in the group. When left out, they are left alone.
+    description: All members of the group. If omitted, members are left alone.
     type: list
     elements: str
   policies:
-    description: Policies attached to the group. When left out, attachments are left alone.
+    description: Policies attached to the group. If omitted, attachments are left alone.
     type: list
     elements: str
   policies_mode:
@@ -34,19 +34,19 @@ options:
     choices: [exact, append]
     default: exact
   enabled:
-    description: Whether the group gives its members its policies. A new one does unless this says otherwise.
+    description: Whether the group is enabled and gives its policies to its members. New groups are by default.
     type: bool
   state:
-    description: Whether the group is to exist. Its members stay.
+    description: Whether the group exists. Its members are not removed.
     type: str
     choices: [present, absent]
     default: present
 attributes:
   check_mode:
-    description: Predicts exactly what a run would change; all of it where no server runs or the library is missing.
+    description: Predicts exactly what a run would change; everything if no server is running or the library is missing.
     support: full
   diff_mode:
-    description: Shows the state before and after of what differs, without secrets.
+    description: Shows differing properties before and after, without secrets.
     support: full
 """
 
@@ -65,7 +65,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was created, changed or removed.
+  description: Objects that were created, changed or removed.
   returned: success
   type: list
   elements: str

@@ -8,15 +8,15 @@ DOCUMENTATION = r"""
 module: ssl_toggle
 short_description: Switch a service to TLS with a valid certificate and key, or to no TLS
 description:
-  - Checks certificate, key and chain before anything is touched. Then writes them for the service, with the part of its
-    configuration that switches TLS, has the service's own program judge the whole, reloads the service, and compares
-    the certificate that it shows with the one that it was given.
-  - When that fails, the former files are put back and taken up again, and the error says why.
-  - A service that does not run is only given its files. One that shows another certificate than its files hold, such as
-    after a run that was killed, is told again.
-  - The service's configuration has to include what this module writes into O(directory). For V(nginx) each C(server)
-    has C(include .../NAME.conf*) instead of C(listen), for V(redis) there is C(include .../tls.conf*) instead of
-    C(port). V(postgres) reads it from C(conf.d) on its own, and V(minio) is started with C(--certs-dir).
+  - Checks certificate, key and chain before anything is changed. Then writes them for the service, with the part of its
+    configuration that switches TLS, checks the whole configuration with the service's own program, reloads the service,
+    and compares the certificate that it presents with the given one.
+  - If that fails, the previous files are restored and loaded again, and the error gives the reason.
+  - If the service is not running, only its files are written. A service that presents another certificate than its
+    files contain, such as after a run that was killed, is reloaded again.
+  - The service's configuration must include the files that this module writes to O(directory). For V(nginx) each
+    C(server) has C(include .../NAME.conf*) instead of C(listen), for V(redis) there is C(include .../tls.conf*) instead
+    of C(port). V(postgres) reads them from C(conf.d), and V(minio) is started with C(--certs-dir).
 version_added: 0.1.0
 author:
   - The mlfleet authors (@mlfleet)
@@ -29,44 +29,44 @@ options:
     choices: [nginx, postgres, redis, minio]
     required: true
   state:
-    description: Whether it uses TLS.
+    description: Whether the service uses TLS.
     type: str
     choices: [enabled, disabled]
     default: enabled
   certificate:
     description:
-      - The certificate, one in PEM form, as a path on the host or as text.
-      - Needed with O(state=enabled).
+      - A single certificate in PEM form, as a path on the host or as text.
+      - Required with O(state=enabled).
     type: str
   key:
     description: The private key, as a path on the host. The file must not be readable by others.
     type: path
   key_text:
-    description: The private key as text, in place of O(key).
+    description: The private key as text, instead of O(key).
     type: str
   chain:
     description: Certificates of the authorities between O(certificate) and one of O(authorities), as O(certificate).
     type: str
   sources_changed:
-    description: Whether this run changes the files at O(certificate) and O(key), which in check mode cannot be seen.
+    description: Whether this run changes the files at O(certificate) and O(key), which check mode cannot see.
     type: bool
     default: false
   authorities:
-    description: Whom the service's clients trust, as paths on the host or as texts.
+    description: Authorities that the service's clients trust, as paths on the host or as texts.
     type: list
     elements: str
     default: [/etc/ssl/certs/ca-certificates.crt]
   names:
-    description: Names and addresses that O(certificate) has to be valid for.
+    description: Names and addresses that O(certificate) must be valid for.
     type: list
     elements: str
     default: []
   minimum_days:
-    description: For how many days from now the certificates have to be valid.
+    description: Number of days from now for which the certificates must be valid.
     type: float
     default: 0
   address:
-    description: Address and port at which the service is asked what it shows; V(redis) and V(nginx) listen there.
+    description: Address and port where the service's certificate is checked; V(redis) and V(nginx) listen there.
     type: str
     required: true
   listen:
@@ -74,23 +74,23 @@ options:
     type: dict
     default: {}
   hsts_max_age_seconds:
-    description: For V(nginx), how long browsers are told to use HTTPS only; V(0) tells them nothing.
+    description: For V(nginx), lifetime of the HSTS header, by which browsers use HTTPS only; V(0) sends none.
     type: int
     default: 0
   ciphers:
-    description: Cipher suites of TLS 1.2, in OpenSSL's notation; by default what OpenSSL takes. MinIO has its own.
+    description: Cipher suites of TLS 1.2, in OpenSSL's notation; by default those of OpenSSL. MinIO has its own.
     type: str
     default: DEFAULT
   client_authorities:
     description:
-      - For V(redis) and V(postgres), the authorities of whose certificates a client has to show one, as texts.
-      - PostgreSQL asks only where C(pg_hba.conf) says so.
+      - For V(redis) and V(postgres), the authorities that must have issued a client's certificate, as texts.
+      - PostgreSQL requires one only if C(pg_hba.conf) says so.
     type: list
     elements: str
     default: []
   username:
     description:
-      - For V(redis), a user that may C(CONFIG SET), so that a new pair is taken up without a restart.
+      - For V(redis), a user with the right to C(CONFIG SET), so that a new pair is loaded without a restart.
     type: str
   password:
     description: Its password.
@@ -100,22 +100,22 @@ options:
     type: str
   directory:
     description:
-      - Where the pair is written; nothing else stays in it.
+      - Directory of certificate and key; other files in it are removed.
       - By default C(/etc/nginx/mlfleet-tls), C(/etc/postgresql/15/main/tls), C(/etc/redis/tls) or
-        C(/etc/mlfleet/minio/certs). For V(postgres) its parent holds C(conf.d).
+        C(/etc/mlfleet/minio/certs). For V(postgres) its parent contains C(conf.d).
     type: path
   owner:
-    description: User that reads the files; by default who does in Debian's package, V(root) for V(nginx).
+    description: User that reads the files; by default that of Debian's package, V(root) for V(nginx).
     type: str
   timeout_seconds:
-    description: How long the service may take to show the certificate after a restart.
+    description: Timeout for the service to present the certificate after a restart.
     type: int
     default: 60
 attributes:
   check_mode:
     support: full
     description: >-
-      Checks the pair and predicts; a source that is not there yet, or a library that this run installs, counts as a
+      Checks the pair and predicts; a source that does not exist yet, or a library that this run installs, counts as a
       change.
   diff_mode:
     support: full
@@ -146,7 +146,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 fingerprint:
-  description: SHA-256 fingerprint of the certificate that the service shows; empty without TLS.
+  description: SHA-256 fingerprint of the certificate that the service presents; empty without TLS.
   returned: success
   type: str
 service:
@@ -158,7 +158,7 @@ speaks_tls:
   returned: success
   type: bool
 action:
-  description: What was done with the running service, or would be in check mode.
+  description: Action on the running service, or predicted action in check mode.
   returned: success
   type: str
   sample: files written and taken up
