@@ -63,11 +63,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Secrets, drift checks and lab of this repository.",
 )
-lab_app = typer.Typer(no_args_is_help=True, help="Real hosts without machines: containers with systemd and sshd.")
+lab_app = typer.Typer(no_args_is_help=True, help="Lab hosts: containers with systemd and sshd.")
 app.add_typer(lab_app, name="lab")
 
 LAB = Path("inventories/lab")
-LabArgument = Annotated[Path, typer.Argument(metavar="INVENTORY", help="Directory of the lab; its name names it.")]
+LabArgument = Annotated[Path, typer.Argument(metavar="INVENTORY", help="Directory of the lab; it names the lab.")]
 
 
 @app.command()
@@ -75,7 +75,7 @@ def init(
     inventory: Annotated[Path, typer.Argument(help="Directory such as inventories/prod.")],
     show: Annotated[str | None, typer.Option(metavar="NAME", help="Print this secret instead of making any.")] = None,
 ) -> None:
-    """Make the secrets and the certificate authority that INVENTORY lacks; what is there is never touched."""
+    """Generate the secrets and the certificate authority that INVENTORY lacks; existing ones are never changed."""
     vault = Vault(repository_root(), inventory)
     if show is not None:
         typer.echo(vault.show(show))
@@ -105,7 +105,7 @@ class Step(StrEnum):
 def ca(
     inventory: Annotated[Path, typer.Argument(help="Directory such as inventories/prod.")],
     step: Annotated[
-        Step | None, typer.Argument(help="Make the next one, have it issue, trust it alone, and end.")
+        Step | None, typer.Argument(help="Create the next authority, let it issue, trust only it, and finish.")
     ] = None,
 ) -> None:
     """Show INVENTORY's certificate authority, or take a step to replace it; playbooks/rotate_ca.yml takes all."""
@@ -134,7 +134,7 @@ def up(
     docker_inside: Annotated[bool, typer.Option("--docker-inside", help="New hosts can run a Docker engine.")] = False,
     ca_dir: Annotated[Path, typer.Option(help="Authorities (*.crt) that new hosts trust as well.")] = CA_DIRECTORY,
 ) -> None:
-    """Make every host of the lab exist, run and answer; run again, it changes nothing."""
+    """Create and start every host of the lab, and wait until it answers; a second run changes nothing."""
     releases = Releases.parse(debian or [])
     with _lab(inventory) as lab:
         changed = lab.up(like, releases, docker_inside, ca_dir)
@@ -155,7 +155,7 @@ def down(
 
 @lab_app.command(context_settings={"ignore_unknown_options": True})
 def ssh(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="Name as in the inventory.")],
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Name in the inventory.")],
     command: Annotated[list[str] | None, typer.Argument(metavar="COMMAND")] = None,
     inventory: Annotated[Path, typer.Option("--inventory", "-i", help="Directory of the lab.")] = LAB,
 ) -> None:
