@@ -12,14 +12,14 @@ SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule
 ROLES_ON_LABS := host postgres redis minio mlflow restapi worker_tensorflow_cpu
 ROLES_ON_THE_BARE_LAB := pgadmin worker_custom
 DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
-# Docker needs root; everything else runs as who calls.
+# Docker needs root; everything else runs as the calling user.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo demo-host minio-build test clean venv engine browser checks labs lint unit sanity collection modules molecule integration integration-several-hosts \
     integration-one-host integration-docker kill-test fleet bench constraints docs
 
-# VERBOSE=1 shows all that Ansible prints.
+# VERBOSE=1 shows the full output of Ansible.
 demo: venv
 	@$(MAKE) --no-print-directory --jobs 2 $(if $(wildcard inventories/lab),,minio-build) demo-host
 	@$(DEMO_STAGE) "Secrets" mlfleet init inventories/lab
@@ -30,9 +30,9 @@ demo: venv
 demo-host: engine
 	@$(DEMO_STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
 
-# It goes on beside what follows.
+# The build continues in the background.
 minio-build: venv
-	@$(DEMO_STAGE) "Begin to build MinIO" ansible-playbook playbooks/prepare_controller.yml -i inventories/single
+	@$(DEMO_STAGE) "Start building MinIO" ansible-playbook playbooks/prepare_controller.yml -i inventories/single
 
 clean:
 	@$(AS_ROOT) mlfleet lab down inventories/lab
@@ -41,7 +41,7 @@ test: venv engine browser
 	@$(MAKE) --no-print-directory checks
 	@$(MAKE) --no-print-directory labs
 
-# Needs no services. What stages print is in .cache/stages, and shown where one failed.
+# Needs no services. The output of stages is in .cache/stages, and shown if one fails.
 checks:
 	@scripts/stages check-unit check-lint check-sanity check-collection
 
@@ -123,7 +123,7 @@ $(LINK):
 	@mkdir -p $(dir $@)
 	@ln -sfn ../../../.. $@
 
-# Of the tests that open pages.
+# For the tests that open pages.
 browser:
 	@command -v chromium >/dev/null || $(STAGE) "Browser" $(AS_ROOT) sh -c \
 	    "apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium >/dev/null"

@@ -17,30 +17,29 @@ options:
     suboptions:
       src:
         description:
-          - A directory or an archive (tar in any compression, or zip) on the controller, found as
-            M(ansible.builtin.copy) finds its source.
-          - Either this or O(resources[].repo) is needed.
+          - A directory or an archive (tar in any compression, or zip) on the controller, searched like the source of
+            M(ansible.builtin.copy).
+          - Either this or O(resources[].repo) is required.
         type: str
       repo:
         description:
-          - A Git repository that the controller reaches, by any URL or path that C(git fetch) takes.
-          - The API's own Git import takes public repositories of two hosts only, and tells nothing of their content
-            before it has imported it.
+          - A Git repository that the controller can reach, by any URL or path that C(git fetch) accepts.
+          - The API's own Git import accepts only public repositories of two hosts, and does not show their content
+            before the import.
         type: str
       version:
         description: A branch, a tag or a commit of O(resources[].repo).
         type: str
         default: HEAD
       config_path:
-        description: The package's configuration. Paths in it are relative to it.
+        description: Path of the package's configuration. Paths in it are relative to it.
         type: str
         default: dioptra.toml
       on_conflict:
         description:
-          - What is done with objects that are there and differ.
+          - How to handle existing objects that differ.
           - V(update) gives them a new version. Other files of a plugin and other plugins of an entrypoint stay.
-          - V(overwrite) deletes them and makes them anew, without such others. Entrypoints lose their queues and
-            experiments with that.
+          - V(overwrite) deletes and recreates them, without these. Entrypoints lose their queues and experiments.
           - V(fail) changes nothing, and fails.
         type: str
         choices: [fail, update, overwrite]

@@ -12,16 +12,15 @@ class ModuleDocFragment:
 requirements:
   - minio (Python library, 7.2.16 or newer)
 notes:
-  - The Python library is needed where the module runs. Role P(mlfleet.stack.minio#role) keeps one on the MinIO
-    hosts, at C(/opt/mlfleet/tools); set C(ansible_python_interpreter) to its interpreter for the task, as the
-    example does.
+  - The Python library is needed where the module runs. Role P(mlfleet.stack.minio#role) installs it on the MinIO hosts,
+    at C(/opt/mlfleet/tools); set C(ansible_python_interpreter) to its interpreter for the task, as the example does.
 options:
   endpoint:
     description: URL of the server, such as V(http://127.0.0.1:9000).
     type: str
     required: true
   access_key:
-    description: Account that administers the server, such as root.
+    description: Administrative account of the server, such as root.
     type: str
     required: true
   secret_key:
@@ -32,7 +31,7 @@ options:
     description: Certificates of the authorities to trust instead of the usual ones.
     type: path
   timeout_seconds:
-    description: How long the server may take to connect, and for each answer.
+    description: Timeout for the connection and for each answer.
     type: int
     default: 30
 """

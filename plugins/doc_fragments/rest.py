@@ -15,10 +15,10 @@ options:
     type: str
     required: true
   ca_file:
-    description: Certificates of the authorities to trust beside the usual ones.
+    description: Certificates of authorities to trust in addition to the usual ones.
     type: path
   timeout_seconds:
-    description: How long the service may take for each answer.
+    description: Timeout for each answer of the service.
     type: int
     default: 30
 """
@@ -26,7 +26,7 @@ options:
     SIGN_IN = r"""
 options:
   username:
-    description: Account that signs in, with the right to do all that is asked for.
+    description: Account to sign in with; it must have the rights for all requested changes.
     type: str
     required: true
   password:

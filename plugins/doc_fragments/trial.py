@@ -12,9 +12,10 @@ class ModuleDocFragment:
 options:
   trial:
     description:
-      - A program that the Python of the new version has to end well before that is taken into use, within ten minutes.
-      - When it does not the former version stays in use, and the task fails with the last line of its output. When it
-        does, such a line is a warning.
+      - A program that the Python of the new version must run successfully before that version is used, within ten
+        minutes.
+      - If it fails, the previous version stays in use, and the task fails with the last line of its output. If it
+        succeeds, that line is a warning.
     type: dict
     suboptions:
       program:

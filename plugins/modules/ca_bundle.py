@@ -8,11 +8,11 @@ DOCUMENTATION = r"""
 module: ca_bundle
 short_description: Trust certificate authorities on a host
 description:
-  - Puts certificates into Debian's trust store, and so into C(/etc/ssl/certs/ca-certificates.crt), the one bundle for
-    programs that do not ask the store, such as Python's requests and boto3.
-  - Each source is checked on the controller first. It has to be a single certificate of an authority in PEM form, valid
-    today, and nothing else.
-  - Removes what it installed before and is no longer listed, and nothing else.
+  - Installs certificates in Debian's trust store, and so in C(/etc/ssl/certs/ca-certificates.crt), the bundle for
+    programs that do not use the store, such as Python's requests and boto3.
+  - Each source is checked on the controller first. It must be a single, currently valid certificate of an authority in
+    PEM form.
+  - Removes only certificates that it installed itself and that are no longer listed.
 version_added: 0.1.0
 author:
   - The mlfleet authors (@mlfleet)
@@ -21,8 +21,9 @@ requirements:
 options:
   sources:
     description:
-      - What to trust. A file on the controller, a directory of which every C(*.crt) and C(*.pem) counts, or a text.
-      - A path is absolute, or relative to the inventory's directory.
+      - Authorities to trust. A file on the controller, a directory of which every C(*.crt) and C(*.pem) file is used,
+        or a PEM text.
+      - Paths are absolute, or relative to the inventory's directory.
     type: list
     elements: str
     required: true
@@ -32,9 +33,9 @@ attributes:
     description: Reports what a run would change.
   diff_mode:
     support: full
-    description: Shows subject, validity and fingerprint of each authority that comes or goes.
+    description: Shows subject, validity and fingerprint of each added or removed authority.
 notes:
-  - The bundle is replaced as a whole, so that no program ever reads half of it.
+  - The bundle is replaced as a whole, so that no program ever reads a partial file.
 seealso:
   - module: mlfleet.stack.host_certificate
 """

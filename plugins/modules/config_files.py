@@ -8,8 +8,7 @@ DOCUMENTATION = r"""
 module: config_files
 short_description: Render and install files and directories together, all or nothing
 description:
-  - Renders any number of templates on the controller and installs them in one round trip, with the directories that
-    hold them.
+  - Renders any number of templates on the controller and installs them with their directories in one round trip.
   - A template that does not render stops the task before anything is sent. A file that does not validate, an unknown
     owner or a failed write leaves the host as it was.
 version_added: 0.1.0
@@ -18,7 +17,8 @@ author:
 options:
   files:
     description:
-      - What to install. Directories are made before files, parents first, and files are removed last.
+      - Files and directories to install. Directories are created before files, parents first, and files are removed
+        last.
       - Missing parents that are not listed are created as C(root:root 0755).
     type: list
     elements: dict
@@ -30,9 +30,9 @@ options:
         required: true
       state:
         description:
-          - What is to be at O(files[].path).
-          - V(file) replaces a link by a file and never follows it. V(directory) accepts a link to a directory when root
-            made that link. V(absent) removes a directory with all that is in it.
+          - Desired state of O(files[].path).
+          - V(file) replaces a link with a file and never follows it. V(directory) accepts a link to a directory if root
+            owns the link. V(absent) removes a directory with its contents.
         type: str
         choices: [file, directory, absent]
         default: file
@@ -41,7 +41,7 @@ options:
           O(files[].content).
         type: str
       content:
-        description: The file's text, written as it is.
+        description: Text of the file, written verbatim.
         type: raw
       owner:
         description: Name or id of the owner.
@@ -56,8 +56,8 @@ options:
         type: raw
       validate:
         description:
-          - A command that accepts the new file, in which C(%s) becomes the path of a copy. It runs without a shell.
-          - It runs in check mode too, but is left out there while the host does not have the program yet.
+          - A command that checks the new file; C(%s) is replaced by the path of a copy. It runs without a shell.
+          - It also runs in check mode, unless the host does not have the program yet.
         type: str
       sensitive:
         description: Keep the content out of the diff, and the output of O(files[].validate) out of the error.
@@ -69,16 +69,16 @@ options:
         default: false
       tell:
         description:
-          - Tell of files in this directory that O(files) does not list, and leave them. Files with the words C(Made by
-            mlfleet) are no news.
+          - Report files in this directory that O(files) does not list, and keep them. Files with the words C(Made by
+            mlfleet) are not reported.
         type: bool
         default: false
       only_ours:
-        description: With V(absent), whether a file without the words C(Made by mlfleet) is somebody else's and stays.
+        description: With V(absent), keep a file without the words C(Made by mlfleet), because others have made it.
         type: bool
         default: false
       vars:
-        description: Variables for this item's template alone, so that one template serves many items.
+        description: Variables for this item's template only, so that one template serves many items.
         type: dict
         default: {}
 attributes:
@@ -87,9 +87,9 @@ attributes:
     description: Reports exactly what a run would change. An owner that does not exist yet counts as a change.
   diff_mode:
     support: full
-    description: Shows kind, owner and mode, then the content unless it is sensitive.
+    description: Shows kind, owner and mode, and the content unless it is sensitive.
 notes:
-  - No content is ever in the invocation, the host's log or the process list.
+  - Contents never appear in the invocation, the host's log or the process list.
   - SELinux contexts, ACLs and extended attributes are out of scope.
 seealso:
   - module: ansible.builtin.template
@@ -134,7 +134,7 @@ paths:
   elements: str
   sample: [/etc/redis/redis.conf, /etc/redis/users.acl]
 undeclared:
-  description: Files that nobody declared in directories with O(files[].tell), with the command that removes them.
+  description: Undeclared files in directories with O(files[].tell), with the command that removes each.
   returned: success
   type: list
   elements: dict

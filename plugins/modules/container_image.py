@@ -9,54 +9,57 @@ DOCUMENTATION = r"""
 module: container_image
 short_description: Build or pull a container image that is named by its content
 description:
-  - Has an image on the host unless it is there. With O(registry) it is pulled from there, or else built and pushed
-    there; without one it is built with Docker's BuildKit. One without O(dockerfile) is somebody else's and pulled.
-  - The tag of one that is built is to be a hash of its Dockerfile and files, so that a changed one has another name.
-  - The Dockerfile finds apt's sources, preferences and keys of the host in C(apt) of its context, which is no part of
-    the tag.
-  - Secrets can be mounted while it builds, and are in no layer. C(authorities) has the certificates that the host
-    trusts, C(environment) has O(environment) as lines for a shell, C(apt-settings) is for C(APT_CONFIG), and
-    C(apt-accounts) is what that names for apt's accounts.
+  - Provides an image on the host if it is missing. With O(registry) it is pulled from there, or else built and pushed
+    there; otherwise it is built with Docker's BuildKit. An image without O(dockerfile) is a third-party image, which is
+    pulled.
+  - The tag of a built image should be a hash of its Dockerfile and files, so that a changed image has another name.
+  - The Dockerfile finds the host's apt sources, preferences and keys in C(apt) of its context, which is not part of the
+    tag.
+  - Secrets can be mounted during the build, and are not stored in any layer. C(authorities) contains the certificates
+    that the host trusts, C(environment) contains O(environment) as lines for a shell, C(apt-settings) is for
+    C(APT_CONFIG), and C(apt-accounts) is the file of apt's accounts that it names.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   name:
-    description: Its name with its tag or digest, and with its registry.
+    description: Name of the image with its tag or digest, and with its registry.
     type: str
     required: true
   dockerfile:
-    description: Text of its Dockerfile.
+    description: Text of the Dockerfile.
     type: str
     default: ""
   files:
-    description: Text of each file of its context, by its name there.
+    description: Text of each file in the build context, by its name there.
     type: dict
     default: {}
   programs:
-    description: Path on the controller of each further file of its context, by its name there. Sent when it is built.
+    description: Path on the controller of each additional file in the build context, by its name there. Sent when the
+      image is built.
     type: dict
     default: {}
   base:
-    description: Name of the image that it is made from, which is pulled when it is missing.
+    description: Name of the base image, which is pulled if it is missing.
     type: str
     default: ""
   base_archive:
     description:
       - Archive on the controller with the file system of O(base), as C(docker export) and C(mmdebstrap) write it.
-      - Taken in place of pulling when O(base) is missing, as where no registry can be reached.
+      - Used instead of pulling if O(base) is missing, for hosts that cannot reach a registry.
     type: path
   environment:
-    description: Environment of the build, such as a package index. Never shown, for it may hold a password.
+    description: Environment variables of the build, such as a package index. Never shown, because they may contain a
+      password.
     type: dict
     default: {}
   registry:
     description:
-      - Registry that images with O(dockerfile) are shared through, with which O(name) begins.
-      - O(registry_username) is an account of this one, for images without O(dockerfile) too.
+      - Registry to share images with O(dockerfile); O(name) begins with it.
+      - O(registry_username) is an account of this registry, also for images without O(dockerfile).
     type: str
     default: ""
   registry_username:
-    description: Account of O(registry). Its password is on the host only while it is used.
+    description: Account of O(registry). The host stores its password only while it is used.
     type: str
     default: ""
   registry_password:
@@ -66,41 +69,41 @@ options:
   missing:
     description:
       - What to do about an image with O(dockerfile) that O(registry) does not have. V(build) builds and pushes it,
-        V(tell) says RV(must_build), V(fail) fails.
+        V(tell) returns RV(must_build), V(fail) fails.
     type: str
     choices: [build, tell, fail]
     default: build
   push_again:
-    description: Whether it is pushed although it has been before, since the registry has lost it.
+    description: Whether to push an image again that the registry has lost.
     type: bool
     default: false
   revision:
-    description: Any text; another one has the base pulled and all packages installed anew.
+    description: Any text; a new value pulls the base and installs all packages again.
     type: str
     default: ""
   prune:
     description:
-      - Whether former images of the same program are removed, save those that a container has. An image that is
-        replaced in a run goes in the next one.
+      - Whether to remove previous images of the same program, except those that a container uses. An image that is
+        replaced in a run is removed in the next one.
     type: bool
     default: false
   reference_file:
     description:
-      - File on the host that holds the name to run it by, with its digest where a registry has it. It is written when
-        the image is there, and has passed O(trial).
+      - File on the host with the name to run the image by, with its digest if it is in a registry. It is written when
+        the image exists and has passed O(trial).
     type: path
   state:
-    description: Whether to have it, or only to say what is missing; set by the action.
+    description: Whether to provide the image, or only to report what is missing; set by the action.
     type: str
     choices: [found, present]
     default: present
 extends_documentation_fragment: mlfleet.stack.trial
 attributes:
   check_mode:
-    description: Predicts whether the host would get it, also on one without Docker.
+    description: Predicts whether the host would get the image, also on a host without Docker.
     support: full
   diff_mode:
-    description: Names the image that is added.
+    description: Shows the added image.
     support: full
 """
 
@@ -119,15 +122,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 must_build:
-  description: Whether a host that may has to build it and push it to the registry before this one can have it.
+  description: Whether another host must build the image and push it to the registry first.
   returned: success
   type: bool
 renamed:
-  description: Whether O(reference_file) names another image than before, or would.
+  description: Whether O(reference_file) names another image than before, or would in check mode.
   returned: success
   type: bool
 base_is_there:
-  description: Whether the image that it is made from was there before.
+  description: Whether the base image existed before.
   returned: success
   type: bool
 """

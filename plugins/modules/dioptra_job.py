@@ -9,12 +9,12 @@ DOCUMENTATION = r"""
 module: dioptra_job
 short_description: Run a job on each queue of a Dioptra testbed
 description:
-  - Registers a small plugin, entrypoint and experiment once, and uses them again on later runs.
-  - Submits a job on each queue, all of them first, and waits until they are over.
-  - Then looks for what each job left behind. These are its metric in the REST API and in MLflow, and the bytes of its
+  - Registers a small plugin, entrypoint and experiment once, and reuses them in later runs.
+  - Submits a job to each queue, and then waits until all have ended.
+  - Then verifies the results of each job, which are its metric in the REST API and in MLflow, and the contents of its
     file in the object storage.
-  - Runs on a host that reaches all three, with an interpreter that has boto3, such as the REST API's own.
-  - A job is a question to the testbed and no change of it; the result is changed only when something was registered.
+  - Runs on a host that can reach all three, with an interpreter that has boto3, such as the REST API's own.
+  - A job only tests the testbed and does not count as a change; the result is changed only if something was registered.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 requirements:
@@ -24,7 +24,7 @@ extends_documentation_fragment:
   - mlfleet.stack.rest.sign_in
 options:
   queues:
-    description: Names of the queues, which are registered and have a worker.
+    description: Names of the queues, which must be registered and have a worker.
     type: list
     elements: str
     required: true
@@ -46,7 +46,7 @@ options:
         type: str
         required: true
   s3:
-    description: The object storage that holds the artifacts.
+    description: Object storage of the artifacts.
     type: dict
     required: true
     suboptions:
@@ -63,11 +63,11 @@ options:
         type: str
         required: true
   name:
-    description: Name of the entrypoint and the experiment; the plugin's has underscores in place of hyphens.
+    description: Name of the entrypoint and the experiment; the plugin's name has underscores instead of hyphens.
     type: str
     default: mlfleet-verify
   job_timeout_seconds:
-    description: How long each job may take from its submission to its end.
+    description: Timeout for each job from its submission to its end.
     type: int
     default: 300
 attributes:
@@ -75,7 +75,7 @@ attributes:
     description: Does nothing; the task is skipped.
     support: full
   diff_mode:
-    description: Has nothing to show.
+    description: Nothing to show.
     support: none
 """
 
@@ -100,7 +100,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 jobs:
-  description: The job of each queue.
+  description: Job of each queue.
   returned: when all jobs are as they should be
   type: list
   elements: dict
@@ -114,7 +114,7 @@ jobs:
       type: int
       returned: always
     status:
-      description: How it ended.
+      description: Final status.
       type: str
       returned: always
     seconds:
@@ -126,7 +126,7 @@ jobs:
       type: str
       returned: always
     answer:
-      description: The number that it was given and that all three services had to tell.
+      description: Number that the job was given and that all three services must report.
       type: int
       returned: always
     artifact:
@@ -142,7 +142,7 @@ jobs:
       answer: 618033
       artifact: s3://mlflow-tracking/artifacts/0/0123456789abcdef0123456789abcdef/artifacts/answer.txt
 registered:
-  description: What was registered or updated for the jobs.
+  description: Objects that were registered or updated for the jobs.
   returned: when all jobs are as they should be
   type: list
   elements: str

@@ -8,10 +8,10 @@ DOCUMENTATION = r"""
 module: dioptra_packages
 short_description: Read resource packages for Dioptra on the controller
 description:
-  - Reads and checks the packages, and keeps what counts of them in one file for M(mlfleet.stack.dioptra_resources).
-  - So a package that is wrong or out of reach ends a run before its first change, and a machine that has the file needs
-    no package.
-  - Asks no host.
+  - Reads and checks the packages, and writes the relevant parts to one file for M(mlfleet.stack.dioptra_resources).
+  - So an invalid or unreachable package ends a run before its first change, and a machine with the file needs no
+    packages.
+  - Contacts no host.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 requirements:
@@ -22,18 +22,18 @@ options:
   resources:
     required: true
   dest:
-    description: The file of the controller's, which only its owner may read.
+    description: File on the controller, readable only by its owner.
     type: path
     required: true
 attributes:
   action:
-    description: Runs on the controller alone.
+    description: Runs on the controller only.
     support: full
   check_mode:
-    description: Does the same, for the file is part of no host.
+    description: Check mode is the same, because the file is not part of any host.
     support: full
   diff_mode:
-    description: Has nothing to show.
+    description: Nothing to show.
     support: none
 seealso:
   - module: mlfleet.stack.dioptra_resources

@@ -10,10 +10,10 @@ module: dioptra_queues
 short_description: Manage the queues of a Dioptra REST API
 description:
   - Registers the queues that are missing in the group C(public), updates descriptions that differ, and deletes those
-    that are to be absent.
-  - The API takes a deleted queue off the entrypoints that had it. A queue of its name that is registered later is
-    another one.
-  - What the document does not list is left alone.
+    with state V(absent).
+  - The API removes a deleted queue from its entrypoints. A queue of the same name that is registered later is a new
+    queue.
+  - Unlisted objects are left alone.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -31,17 +31,17 @@ options:
         type: str
         required: true
       description:
-        description: What it is for.
+        description: Purpose of the queue.
         type: str
         default: ""
       state:
-        description: Whether it is to be there.
+        description: Whether the queue exists.
         type: str
         choices: [present, absent]
         default: present
 attributes:
   check_mode:
-    description: Predicts what a run would change; all of it where no API runs or the account does not exist yet.
+    description: Predicts what a run would change; everything if no API is running or the account does not exist yet.
     support: full
   diff_mode:
     description: Shows the queues that differ.

@@ -8,13 +8,13 @@ DOCUMENTATION = r"""
 module: dioptra_resources
 short_description: Manage plugins, entrypoints and parameter types of a Dioptra REST API from resource packages
 description:
-  - A resource package is what Dioptra's own import takes. It has a C(dioptra.toml) that declares parameter types,
-    plugins with the tasks of their files, and entrypoints, and it has their files.
-  - Reads the packages on the controller, compares all that they declare with what the API has in the group C(public),
-    and imports those in which something differs, in one round trip.
-  - The API imports a package whole or not at all. Queues of entrypoints stay. What no package declares is left alone.
-  - A package that is wrong fails the task before the first request. That is one without its configuration or with a
-    broken one, and one with a path or a link that leads out of it.
+  - A resource package has the format of Dioptra's own import, with a C(dioptra.toml) that declares parameter types,
+    plugins with the tasks of their files, and entrypoints, and with these files.
+  - Reads the packages on the controller, compares their declarations with the API's group C(public), and imports those
+    that differ, in one round trip.
+  - The API imports a package completely or not at all. Queues of entrypoints stay. Undeclared objects are left alone.
+  - An invalid package fails the task before the first request. A package is invalid if its configuration is missing or
+    malformed, or if a path or link leads out of it.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 requirements:
@@ -26,18 +26,18 @@ extends_documentation_fragment:
 options:
   packages:
     description:
-      - The file in which M(mlfleet.stack.dioptra_packages) has put the packages on the controller.
-      - Either this or O(resources) is needed.
+      - File on the controller to which M(mlfleet.stack.dioptra_packages) has written the packages.
+      - Either this or O(resources) is required.
     type: path
 attributes:
   action:
     description: Reads the packages on the controller.
     support: full
   check_mode:
-    description: Predicts what a run would change; all of it where no API runs or the account does not sign in yet.
+    description: Predicts what a run would change; everything if no API is running or the account cannot sign in yet.
     support: full
   diff_mode:
-    description: Shows each object and each file that differs.
+    description: Shows each differing object and file.
     support: full
 seealso:
   - module: mlfleet.stack.dioptra_packages
@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: The objects and files that were imported because they differed.
+  description: Objects and files that were imported because they differed.
   returned: success
   type: list
   elements: str

@@ -9,22 +9,22 @@ DOCUMENTATION = r"""
 module: dioptra_users
 short_description: Manage the accounts of a Dioptra REST API
 description:
-  - Proves each account by signing in, and registers those that do not exist, in one round trip.
-  - The API gives a password 365 days, and then lets nobody sign in with it. This module renews the declared password in
-    time, or when it has expired, and says of accounts that it is not to renew how many days they have left.
-  - The API refuses to change a password to itself, so a renewal is two changes, by way of a password that follows from
-    the declared one. A run that comes after one that was killed in between knows it, and goes on.
+  - Verifies each account by signing in, and registers missing accounts, in one round trip.
+  - Passwords expire after 365 days in the API, and an expired account cannot sign in. This module renews the declared
+    password in time, or after it has expired, and reports the remaining days of accounts without renewal.
+  - The API refuses to change a password to itself, so a renewal is two changes, through a password derived from the
+    declared one. A run after one that was killed in between can derive it too, and continues.
   - Each change signs out all sessions of the account. Running jobs are such sessions, so a password is renewed while
     no job runs, or on its last day.
-  - The API tells nobody's password and lets only who knows it change it. An account that exists with a password that is
-    neither the declared nor the previous one is therefore a failure.
+  - The API does not reveal passwords, and changing one requires the current one. If an account has neither the declared
+    nor the previous password, the task fails.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
   - mlfleet.stack.rest
 options:
   users:
-    description: The accounts. On an empty API the first one becomes the owner of the group C(public).
+    description: The accounts. In an empty API, the first one becomes the owner of the group C(public).
     type: list
     elements: dict
     required: true
@@ -38,40 +38,41 @@ options:
         type: str
         required: true
       email:
-        description: E-mail address, which no other account may have. Used when the account is registered.
+        description: E-mail address, which must be unique. Used when the account is registered.
         type: str
         required: true
       previous_password:
-        description: A former password. An account that still has it gets O(users[].password).
+        description: A previous password. An account that still has it gets O(users[].password).
         type: str
       state:
         description:
-          - Whether the account is to exist. One that is to be absent deletes itself with its password, for the API lets
-            nobody else do it. What it has made stays.
+          - Whether the account exists. With V(absent), the module signs in as the account to delete it, because the API
+            allows no other account to do so. Objects that it created stay.
         type: str
         choices: [present, absent]
         default: present
       renew:
         description:
-          - Whether the declared password is renewed before it expires, or when it has.
-          - Otherwise an account that expires soon is a warning, and one that has expired a failure.
+          - Whether to renew the declared password before it expires, or after it has expired.
+          - Otherwise the module warns if an account expires soon, and fails if it has expired.
         type: bool
         default: true
   deployment_secret:
     description:
-      - What the role C(restapi) has the API ask of who makes accounts, as the header C(X-Mlfleet-Deployment).
-      - An API that lets anyone register needs none.
+      - Secret that the API of role C(restapi) requires to register accounts, in the header C(X-Mlfleet-Deployment).
+      - Not needed if self-registration is enabled.
     type: str
   renew_days:
-    description: A password with no more days than these left is renewed, or warned of. At most 363.
+    description: Remaining days at which a password is renewed, or the module warns of its expiry. At most 363.
     type: int
     default: 30
 attributes:
   check_mode:
     description:
-      - Predicts which accounts would be registered or have their password renewed; all of them where no API runs yet.
-      - Where no declared account signs in, it cannot tell accounts that all have expired from those that are not there,
-        and says of each that it would have the declared password.
+      - Predicts which accounts would be registered or have their password renewed; all of them if no API is running
+        yet.
+      - If no declared account can sign in, it cannot distinguish expired from missing accounts, and reports for each
+        that it would get the declared password.
     support: full
   diff_mode:
     description: Shows the accounts that are registered and those whose password is renewed, without passwords.
@@ -107,7 +108,7 @@ changes:
   elements: str
   sample: [user dioptra-worker]
 undeclared:
-  description: Accounts that are not declared. The API has nobody remove another's, so there is no command to it.
+  description: Undeclared accounts. In the API no account can remove another, so there is no command for it.
   returned: success
   type: list
   elements: dict

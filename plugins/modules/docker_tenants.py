@@ -10,27 +10,27 @@ module: docker_tenants
 short_description: Refuse to change a Docker engine that runs others' containers
 description:
   - Fails when packages or settings of the engine would change while it runs containers that are not mlfleet's, which
-    have the label C(mlfleet.unit).
-  - To be asked before the engine changes, since a change may restart it, and containers with it.
+    are those without the label C(mlfleet.unit).
+  - Run it before the engine changes, because a change may restart the engine and its containers.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   packages:
-    description: Debian packages that the engine is to have.
+    description: Debian packages to be installed.
     type: list
     elements: str
     required: true
   settings:
-    description: Text that its settings are to have.
+    description: Text of the settings to be written.
     type: str
     required: true
   path:
-    description: File of its settings.
+    description: Path of the settings file.
     type: path
     default: /etc/docker/daemon.json
 attributes:
   check_mode:
-    description: Changes nothing, so it does the same.
+    description: Changes nothing, so check mode is the same.
     support: full
   diff_mode:
     description: Changes nothing.
@@ -46,7 +46,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 tenants:
-  description: Names of the running containers that are not mlfleet's. Nobody is asked when nothing would change.
+  description: Names of the running containers that are not mlfleet's. The engine is not queried if nothing would
+    change.
   returned: always
   type: list
   elements: str

@@ -9,15 +9,15 @@ DOCUMENTATION = r"""
 module: file_tree
 short_description: Install the files of an archive as the whole content of a directory
 description:
-  - Compares the files below O(path) with those of an archive on the controller, which travels only when they differ.
-  - The files are in a directory of their own, to which the link C(current) in O(path) leads. It is exchanged at once,
-    so that nobody finds half of them, and a run that was killed leaves what was there before.
-  - All files belong to root and everybody can read them.
+  - Compares the files in O(path) with those of an archive on the controller, which is sent only if they differ.
+  - The files are in a separate directory, to which the link C(current) in O(path) points. The link is replaced at once,
+    so that readers never see a partial state, and a run that was killed leaves the previous files.
+  - All files belong to root and are readable by all users.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   path:
-    description: Directory that holds the link, and nothing else. The one around it has to be there.
+    description: Directory that contains only the link. Its parent must exist.
     type: path
     required: true
   archive:
@@ -29,11 +29,11 @@ options:
     choices: [present, absent]
     default: present
   manifest:
-    description: For the action alone, the SHA-256 of each file by its path.
+    description: SHA-256 of each file by its path; set by the action.
     type: dict
     default: {}
   is_sent:
-    description: For the action alone, whether the archive has been sent to the host.
+    description: Whether the archive has been sent to the host; set by the action.
     type: bool
     default: false
 attributes:

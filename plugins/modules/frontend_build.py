@@ -9,11 +9,12 @@ DOCUMENTATION = r"""
 module: frontend_build
 short_description: Build a web application in a cache
 description:
-  - Runs where it is delegated to, usually on the controller, and makes one archive of the application's files.
-  - A source tree is built with C(npm ci) and O(build_command), in a copy. A finished build is taken as it is.
-  - What is in the cache stays as long as the inputs are the same, which are the source's contents, commit or checksum,
+  - Runs on the host that it is delegated to, usually the controller, and creates one archive of the application's
+    files.
+  - A source tree is built with C(npm ci) and O(build_command), in a copy. A finished build is used as it is.
+  - The cached archive is kept as long as its inputs are the same, which are the source's contents, commit or checksum,
     and the build's options.
-  - Texts are kept compressed too, for servers that send them so, such as nginx with C(gzip_static).
+  - Text files are also stored compressed, for servers that can send them, such as nginx with C(gzip_static).
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 requirements:
@@ -21,14 +22,14 @@ requirements:
 options:
   source:
     description:
-      - Where the application is from.
-      - A directory with a C(package.json) is a source tree; any other directory holds a finished build.
+      - Source of the application.
+      - A directory with a C(package.json) is a source tree; any other directory is a finished build.
       - A file, or a URL that begins with C(http), is an archive of a finished build, a tar or zip.
       - A repository's URL begins with C(git+), such as V(git+https://github.com/usnistgov/dioptra.git).
     type: str
     required: true
   checksum:
-    description: SHA-256 of an archive; a URL needs one.
+    description: SHA-256 of an archive; required for a URL.
     type: str
     default: ""
   ref:
@@ -36,43 +37,43 @@ options:
     type: str
     default: ""
   directory:
-    description: Where the source tree is in a repository.
+    description: Directory of the source tree in a repository.
     type: str
     default: .
   build_command:
-    description: Command for the shell that builds a source tree, in its directory.
+    description: Shell command that builds a source tree, run in its directory.
     type: str
     default: npm run build-only
   output_directory:
-    description: Directory that the build makes in the source tree.
+    description: Directory that the build creates in the source tree.
     type: str
     default: dist
   node:
-    description: Program of Node, by name or path, whose directory has C(npm) too.
+    description: Node, by name or path, with C(npm) in the same directory.
     type: str
     default: node
   cache:
-    description: Directory of the archive, for this source and these options alone.
+    description: Directory of the archive, used only for this source and these options.
     type: path
     required: true
   may_build:
-    description: Whether it may look at the source; else the archive has to be in the cache.
+    description: Whether it may access the source; otherwise the archive must be in the cache.
     type: bool
     default: true
   version:
-    description: Release that the application is from, where its source does not say so.
+    description: Release of the application, if its source does not state it.
     type: str
     default: ""
   expected_version:
-    description: Release that the application should be from; of another one it warns.
+    description: Expected release of the application; the module warns of another one.
     type: str
     default: ""
 attributes:
   check_mode:
-    description: Not supported, since a cache is part of no host. Run it with C(check_mode=false).
+    description: Not supported, since a cache is not part of any host. Run it with C(check_mode=false).
     support: none
   diff_mode:
-    description: An archive has none.
+    description: An archive has no diff.
     support: none
 seealso:
   - module: mlfleet.stack.file_tree
@@ -98,7 +99,7 @@ archive:
   type: str
   sample: /root/.cache/mlfleet/builds/prod/frontend/frontend.tar.gz
 version:
-  description: Release that the application is from, empty when nobody says so.
+  description: Release of the application, empty if unknown.
   returned: success
   type: str
   sample: 1.2.2

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: gpu_facts
 short_description: Gather the NVIDIA GPUs of a host
 description:
-  - Asks C(nvidia-smi), or where that is missing the loaded driver in C(/proc/driver/nvidia).
-  - That a host has no GPU, or none that can be used, is an answer and no error; RV(problem) says what would mend it.
+  - Queries C(nvidia-smi), or if that is missing the loaded driver in C(/proc/driver/nvidia).
+  - A host without usable GPUs is not an error; RV(problem) states the remedy.
   - Changes nothing.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
@@ -20,14 +20,14 @@ options:
     type: str
     default: nvidia-smi
   environment_files:
-    description: Pattern of files with the environment of programs that use GPUs, of which RV(held) tells.
+    description: Pattern of files with the environment of programs that use GPUs, for RV(held).
     type: str
 attributes:
   check_mode:
-    description: It changes nothing, so it does the same.
+    description: Changes nothing, so check mode is the same.
     support: full
   diff_mode:
-    description: It changes nothing.
+    description: Changes nothing.
     support: none
 """
 
@@ -44,34 +44,34 @@ EXAMPLES = r"""
 
 RETURN = r"""
 gpus:
-  description: The GPUs, by their place on the PCI bus; empty when there is none that can be used.
+  description: The GPUs, in the order of the PCI bus; empty if none can be used.
   returned: always
   type: list
   elements: dict
   contains:
     index:
-      description: Its number, as C(nvidia-smi) counts.
+      description: Number of the GPU in C(nvidia-smi).
       type: int
     uuid:
-      description: Its UUID; empty when nothing told it because no program has used the GPU yet.
+      description: UUID of the GPU; empty if unknown because no program has used the GPU yet.
       type: str
     model:
-      description: Its name.
+      description: Model of the GPU.
       type: str
     vendor:
       description: Always V(NVIDIA).
       type: str
     memory_mb:
-      description: Its memory in MiB; null when it is not told.
+      description: Memory in MiB; null if unknown.
       type: int
     minor:
-      description: The minor number of its device, V(0) for C(/dev/nvidia0); null when there is none.
+      description: Minor number of its device, V(0) for C(/dev/nvidia0); null if there is none.
       type: int
     mig_enabled:
-      description: Whether it is divided by MIG, so that only its slices can be used.
+      description: Whether MIG divides the GPU, so that only its slices can be used.
       type: bool
     mig_slices:
-      description: Its slices, each with C(index), C(uuid), C(profile) and the further C(devices) that it needs.
+      description: MIG slices, each with C(index), C(uuid), C(profile) and the additional C(devices) that it needs.
       type: list
       elements: dict
   sample:
@@ -89,17 +89,17 @@ driver_version:
   type: str
   sample: 535.129.03
 cuda_version:
-  description: Newest version of CUDA that the driver supports; empty when it is not told.
+  description: Newest version of CUDA that the driver supports; empty if unknown.
   returned: always
   type: str
   sample: "12.2"
 problem:
-  description: Why GPUs cannot be used or are known in part only, and what mends it, in one line; else empty.
+  description: Why GPUs cannot be used or are only partly known, and the remedy, in one line; otherwise empty.
   returned: always
   type: str
   sample: "the loaded NVIDIA driver and its libraries differ in version: reboot the host"
 held:
-  description: The GPUs, by UUID or index, that each of O(environment_files) gives its program.
+  description: GPUs, by UUID or index, that each of O(environment_files) assigns to its program.
   returned: always
   type: dict
   sample: {"/etc/mlfleet/dioptra-worker-pytorch-gpu/1.env": ["GPU-d37e67a5-91dd-3774-a5cb-99096249601a"]}

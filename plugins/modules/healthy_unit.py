@@ -10,11 +10,11 @@ module: healthy_unit
 short_description: Run systemd units with their present configuration and wait until they answer
 description:
   - Enables and starts units, and restarts those whose files are newer than their start, in one round trip.
-  - Because file times and not handlers decide about the restart, a run that was killed between writing a file and
-    restarting its service is completed by the next run.
-  - Units that these want, such as mounts, are kept at their present configuration too.
-  - Then asks the service itself until it answers. One that does not within the bound is a failure, whose message ends
-    with the unit's last log lines.
+  - File times decide about the restart instead of handlers, so that the next run completes one that was killed between
+    writing a file and restarting its service.
+  - Units that these want, such as mounts, are kept at their current configuration too.
+  - Then probes the service until it answers. If it does not answer before the timeout, the task fails, and the message
+    ends with the unit's last log lines.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
@@ -31,7 +31,8 @@ options:
   wants:
     description:
       - Units that O(names) name with C(Wants) and C(After), and that systemd starts with them, such as mounts.
-      - One that does not run afterwards is a failure. When its own file has changed, O(names) stop before it does.
+      - The task fails if one of them does not run afterwards. If its own file has changed, O(names) are stopped before
+        it.
     type: list
     elements: str
     default: []
@@ -52,20 +53,20 @@ options:
     type: bool
     default: false
   reload_files:
-    description: Files that the units take up by a reload, which drops no connection.
+    description: Files that the units load by a reload, which drops no connection.
     type: list
     elements: path
     default: []
   probe:
-    description: How to ask whether the service is healthy; without it a running unit is.
+    description: Health check of the service; without it, a running unit counts as healthy.
     type: dict
     default: {}
     suboptions:
       http:
-        description: URL that has to answer O(probe.status).
+        description: URL that must answer with O(probe.status).
         type: str
       status:
-        description: Status that is expected from O(probe.http).
+        description: Expected status of O(probe.http).
         type: int
         default: 200
       headers:
@@ -73,31 +74,31 @@ options:
         type: dict
         default: {}
       tcp:
-        description: Address and port that have to accept a connection, such as V(127.0.0.1:6379).
+        description: Address and port that must accept a connection, such as V(127.0.0.1:6379).
         type: str
       send:
         description: Line sent to O(probe.tcp).
         type: str
       expect:
-        description: Regular expression that the answer of O(probe.tcp) has to match.
+        description: Regular expression that the answer of O(probe.tcp) must match.
         type: str
       tls:
-        description: Whether O(probe.send) goes through TLS.
+        description: Whether to send O(probe.send) through TLS.
         type: bool
         default: false
       client_certificate:
-        description: Path of a certificate to show with O(probe.tls).
+        description: Path of a client certificate for O(probe.tls).
         type: path
       client_key:
-        description: Path of its key.
+        description: Path of the client certificate's key.
         type: path
       log:
-        description: Regular expression that the unit's log has to match after a start that this module made.
+        description: Regular expression that the unit's log must match after a start by this module.
         type: str
       reloaded:
         description:
-          - Regular expression that the unit's log has to match after a reload that this module made.
-          - For programs that keep their former settings when they refuse new ones.
+          - Regular expression that the unit's log must match after a reload by this module.
+          - For programs that keep their previous settings when they refuse new ones.
         type: str
   live:
     description:
@@ -125,28 +126,29 @@ options:
         type: path
         required: true
   migration:
-    description: For programs that migrate their database before they run, how to see that they do.
+    description: For programs that migrate their database before they run, how to detect a migration.
     type: dict
     suboptions:
       file:
-        description: File with what is done, which is locked meanwhile.
+        description: File with the progress, which is locked during a migration.
         type: path
         required: true
       timeout_seconds:
-        description: How long it may take, beside O(timeout_seconds). After that the module fails, and it goes on.
+        description: Timeout for a migration, in addition to O(timeout_seconds). After that the module fails, and the
+          migration goes on.
         type: int
         required: true
   timeout_seconds:
-    description: How long a unit may take to start and to become healthy, each.
+    description: Timeout for each unit to start, and to become healthy.
     type: int
     default: 90
   stop_timeout_seconds:
-    description: How long a unit that is restarted may take to stop, such as a worker that ends its job first.
+    description: Timeout for a restarted unit to stop, such as a worker that finishes its job first.
     type: int
     default: 90
 attributes:
   check_mode:
-    description: Predicts starts, restarts and stops; asks no probe.
+    description: Predicts starts, restarts and stops; runs no probe.
     support: full
   diff_mode:
     description: Shows the state of each unit and why it would change.
@@ -167,12 +169,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done to each unit and why.
+  description: Action on each unit, and its reason.
   returned: always
   type: dict
   sample: {"redis-server": "restarted, for a file it reads has changed"}
 undeclared:
-  description: What is there and nobody declared, with the command that removes it. It is no change.
+  description: Undeclared objects, with the command that removes each. They do not count as a change.
   returned: success
   type: list
   elements: dict

@@ -8,12 +8,13 @@ DOCUMENTATION = r"""
 module: host_certificate
 short_description: Manage a host's certificate and key, issued by the deployment's own authority or given
 description:
-  - With O(mode=internal) the controller asks the host for its certificate, and issues another one with a new key when
-    its names differ, too few days are left, its key does not fit or was readable by others, or another authority issues
-    now. The controller remembers nothing.
-  - With O(mode=provided) the given pair is installed, if they belong together. M(mlfleet.stack.preflight) has checked
-    names, chain and time.
-  - C(host.crt) has the certificate, followed by its chain, and C(host.key) the key, which root and O(group) can read.
+  - With O(mode=internal) the controller reads the host's certificate, and issues another one with a new key if its
+    names differ, too few days are left, its key does not match or was readable by others, or the authority has changed.
+    The controller stores nothing.
+  - With O(mode=provided) the given pair is installed, if certificate and key match. M(mlfleet.stack.preflight) has
+    checked names, chain and validity.
+  - C(host.crt) contains the certificate, followed by its chain, and C(host.key) the key, which root and O(group) can
+    read.
 version_added: 0.1.0
 author:
   - The mlfleet authors (@mlfleet)
@@ -21,16 +22,16 @@ requirements:
   - cryptography (Python library, on the controller)
 options:
   mode:
-    description: Where the pair comes from.
+    description: Source of certificate and key.
     type: str
     choices: [internal, provided]
     required: true
   directory:
-    description: Directory of the pair on the host.
+    description: Directory of certificate and key on the host.
     type: path
     required: true
   names:
-    description: Names and addresses that the certificate is for.
+    description: Names and addresses in the certificate.
     type: list
     elements: str
     default: []
@@ -38,11 +39,11 @@ options:
     description: Directory on the controller with C(ca.crt) and, encrypted by Ansible Vault, C(ca.key).
     type: path
   valid_days:
-    description: For how long a certificate is issued.
+    description: Validity of an issued certificate, in days.
     type: int
     default: 365
   renew_days:
-    description: How many days before its end it is renewed.
+    description: Number of days before its expiry when it is renewed.
     type: int
     default: 30
   certificate:
@@ -65,7 +66,7 @@ attributes:
     description: Reports what a run would change; issues nothing.
   diff_mode:
     support: full
-    description: Shows subject, names, validity and fingerprint before, and why there is to be another one.
+    description: Shows subject, names, validity and fingerprint before, and why it is replaced.
 seealso:
   - module: mlfleet.stack.ssl_toggle
   - module: mlfleet.stack.ca_bundle
@@ -82,7 +83,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reason:
-  description: Why another certificate was issued, or nothing.
+  description: Why another certificate was issued; empty if none was.
   returned: success
   type: str
   sample: its names have changed

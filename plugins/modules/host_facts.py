@@ -9,11 +9,11 @@ DOCUMENTATION = r"""
 module: host_facts
 short_description: Gather the facts that the roles need, with the ports that are taken
 description:
-  - The facts of M(ansible.builtin.setup) that the roles read; and which TCP ports are listened at and which units run,
-    by which M(mlfleet.stack.preflight) knows of a port that another program has; and which stores the host has used.
-  - It is one module, so that this is one round trip.
-  - Waits a while for a run of another controller that is changing the host, and then refuses.
-  - Needs no rights; changes nothing.
+  - Gathers the facts of M(ansible.builtin.setup) that the roles read; listening TCP ports and running units, from which
+    M(mlfleet.stack.preflight) detects occupied ports; and the stores that the host has used.
+  - This takes a single round trip.
+  - If another controller is changing the host, waits for a while and then refuses.
+  - Needs no privileges and changes nothing.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
@@ -24,10 +24,10 @@ options:
     default: []
 attributes:
   check_mode:
-    description: It changes nothing, so it does the same.
+    description: Changes nothing, so check mode is the same.
     support: full
   diff_mode:
-    description: It changes nothing.
+    description: Changes nothing.
     support: none
 """
 
@@ -38,21 +38,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: Those of the system, and six of our own.
+  description: Facts of the system, and six of this collection.
   returned: always
   type: dict
   contains:
     listeners:
-      description: Sockets that wait for connections.
+      description: Listening sockets.
       type: list
       elements: dict
       sample: [{address: 127.0.0.1, port: 5050, uid: 997, user: pgadmin}]
     running_units:
-      description: Users of each unit that has processes, by number.
+      description: User ids of each unit that has processes.
       type: dict
       sample: {pgadmin: [997]}
     installed_packages:
-      description: Debian packages that are installed and not held, for which M(mlfleet.stack.packages) asks no more.
+      description: Installed Debian packages that are not held, which saves M(mlfleet.stack.packages) a query.
       type: str
       sample: adduser apt base-files
     own_units:
@@ -65,7 +65,7 @@ ansible_facts:
       type: dict
       sample: {/usr/bin/python3: 3.13.5, /opt/python3.12/bin/python3: 3.12.11}
     used_stores:
-      description: The mark of each store that the host has used, empty where it was before there were marks.
+      description: Mark of each store that the host has used; empty if the use is older than marks.
       type: dict
       sample: {postgres: 5d1c0a7b2e9f4c36 db1}
 """

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: import_resources
 short_description: Import the packages that dioptra_resources has read
 description:
-  - The host's half of M(mlfleet.stack.dioptra_resources), which calls it; not for use in playbooks.
+  - The host's half of M(mlfleet.stack.dioptra_resources), which calls it; do not use it in playbooks.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -17,7 +17,7 @@ extends_documentation_fragment:
   - mlfleet.stack.rest.sign_in
 options:
   payload:
-    description: All packages, packed into one word that neither the log nor the output shows.
+    description: All packages, packed into one value that is neither logged nor shown.
     type: str
     required: true
 attributes:

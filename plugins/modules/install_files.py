@@ -8,14 +8,14 @@ DOCUMENTATION = r"""
 module: install_files
 short_description: Install the files that config_files has rendered
 description:
-  - The host's half of M(mlfleet.stack.config_files), which calls it; not for use in playbooks.
+  - The host's half of M(mlfleet.stack.config_files), which calls it; do not use it in playbooks.
 version_added: 0.1.0
 author:
   - The mlfleet authors (@mlfleet)
 options:
   payload:
     description:
-      - All items with their contents, packed into one word that neither the log nor the output shows.
+      - All items with their contents, packed into one value that is neither logged nor shown.
     type: str
     required: true
 attributes:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: library_module
-short_description: Run another module of this collection from the library that the host keeps of them
-description: The actions of the collection use it; it is of no use in a playbook.
+short_description: Run another module of this collection from the host's cache
+description: Used by the actions of the collection; do not use it in playbooks.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options: {}
 attributes:
   check_mode:
-    description: Changes nothing, but for what the other module changes.
+    description: Changes nothing except what the other module changes.
     support: full
   diff_mode:
-    description: As the other module has it.
+    description: Same as the other module.
     support: full
 """
 EXAMPLES = r"""

@@ -10,10 +10,9 @@ module: minio_access
 short_description: Manage buckets, policies, users, groups and service accounts of a MinIO server as one document
 description:
   - Applies one document to a MinIO server, in one call and in the order in which its parts depend on each other.
-  - The document is checked whole before the first change; what is wrong is told in one line that names the object.
-  - What the document does not list is left alone, unless O(prune) is set.
-  - Whoever is listed gets in as the document says and no further. An entry that leaves them out has no anonymous
-    access, policies, groups and members.
+  - The whole document is checked before the first change; each error is one line that names the object.
+  - Unlisted objects are left alone, unless O(prune) is set.
+  - Access is exactly as listed. If an entry omits anonymous access, policies, groups or members, it has none.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -32,12 +31,12 @@ options:
         required: true
       policy:
         description:
-          - The policy, with C(Version) and C(Statement), as a dictionary or as JSON. Needed unless it is to be
-            absent.
+          - The policy, with C(Version) and C(Statement), as a dictionary or as JSON. Required unless the policy is to
+            be removed.
         type: dict
       state:
         description:
-          - Whether the policy is to exist. One that is still attached is not removed; the error says to whom.
+          - Whether the policy exists. A policy that is still attached is not removed; the error lists where.
         type: str
         choices: [present, absent]
         default: present
@@ -48,26 +47,26 @@ options:
     default: []
     suboptions:
       name:
-        description: Name of the bucket, by the rules of S3.
+        description: Name of the bucket, which must follow the rules of S3.
         type: str
         required: true
       versioning:
         description:
-          - Whether former versions of objects are kept. When switched off, it is suspended, and old versions stay.
+          - Whether previous versions of objects are kept. Disabling suspends versioning, and old versions stay.
         type: bool
       object_lock:
         description:
-          - Whether objects can be locked against deletion. MinIO takes it only when the bucket is made, and keeps
-            versions then.
+          - Whether objects can be locked against deletion. MinIO accepts this only when the bucket is created, and then
+            keeps versions.
         type: bool
       retention:
-        description: How long each new object is locked, in a bucket with O(buckets[].object_lock).
+        description: Default lock of new objects, in a bucket with O(buckets[].object_lock).
         type: dict
         suboptions:
           mode:
             description:
-              - Whether accounts with the right to can lift the lock (V(governance)), nobody can (V(compliance)), or
-                there is none.
+              - With V(governance), authorized accounts can lift the lock; with V(compliance), no account can; V(none)
+                removes the default lock.
             type: str
             choices: [none, governance, compliance]
             required: true
@@ -75,15 +74,14 @@ options:
             description: Days of the lock.
             type: int
           years:
-            description: Years of the lock, in place of days.
+            description: Years of the lock, instead of days.
             type: int
       quota:
         description:
-          - Most that the bucket may hold, a number of bytes or with a unit, such as V(10GiB) or V(500MB). V(0) is
-            no quota.
+          - Maximum size of the bucket, in bytes or with a unit, such as V(10GiB) or V(500MB). V(0) means no quota.
         type: str
       lifecycle:
-        description: All rules by which objects expire. An empty list removes those that are there.
+        description: All expiry rules of the bucket. An empty list removes existing rules.
         type: list
         elements: dict
         suboptions:
@@ -92,58 +90,57 @@ options:
             type: str
             required: true
           enabled:
-            description: Whether it is in force.
+            description: Whether the rule is enabled.
             type: bool
             default: true
           prefix:
-            description: Beginning of the names of the objects that it is for.
+            description: Prefix of the objects that the rule applies to.
             type: str
             default: ""
           tags:
-            description: Tags of the objects that it is for.
+            description: Tags of the objects that the rule applies to.
             type: dict
             default: {}
           expire_days:
             description: Days after which an object expires.
             type: int
           expire_delete_markers:
-            description: Whether delete markers without a version behind them go.
+            description: Whether to remove delete markers without other versions.
             type: bool
             default: false
           noncurrent_expire_days:
-            description: Days after which a former version goes.
+            description: Days after which a noncurrent version is removed.
             type: int
           noncurrent_keep_versions:
-            description: Former versions that stay whatever their age.
+            description: Number of noncurrent versions to keep regardless of age.
             type: int
       encryption:
         description:
-          - How new objects are encrypted. Anything but V(none) wants a server with a key service, or
+          - How new objects are encrypted. Anything but V(none) requires a server with a key service, or
             C(MINIO_KMS_SECRET_KEY).
         type: str
         choices: [none, sse-s3, sse-kms]
       encryption_key:
-        description: Name of the key, for V(sse-kms).
+        description: Name of the key for V(sse-kms).
         type: str
       tags:
-        description: All tags of the bucket. An empty dictionary removes those that are there.
+        description: All tags of the bucket. An empty dictionary removes existing tags.
         type: dict
       anonymous:
         description:
-          - What anyone may do without an account. Nothing, unless this or O(buckets[].anonymous_policy) is given.
+          - Access without an account. None, unless this or O(buckets[].anonymous_policy) is given.
         type: str
         choices: [none, download, upload, public]
       anonymous_policy:
-        description: A bucket policy of your own, in place of O(buckets[].anonymous).
+        description: Your own bucket policy, instead of O(buckets[].anonymous).
         type: dict
       force:
         description:
-          - Whether a bucket that is to be absent is removed with all objects and versions in it. One that is not
-            empty stays otherwise.
+          - Whether to remove a bucket with all its objects and versions. Otherwise a bucket that is not empty stays.
         type: bool
         default: false
       state:
-        description: Whether the bucket is to exist.
+        description: Whether the bucket exists.
         type: str
         choices: [present, absent]
         default: present
@@ -159,22 +156,21 @@ options:
         required: true
       secret:
         description:
-          - Its secret key, 8 to 40 characters. Needed to make the user.
-          - As the server does not tell it, no secret is ever shown.
+          - Secret key, 8 to 40 characters. Required to create the user.
+          - The server does not reveal it, so secrets are never shown.
         type: str
       update_secret:
         description:
-          - When an existing user gets O(users[].secret). V(when_wrong) signs in with it to find out; that of a
-            disabled user cannot be compared, so it is set when the user is enabled.
-          - V(always) gives it each time, and so reports a change each time. V(on_create) leaves that of an existing
-            user alone.
+          - When to set the secret of an existing user from O(users[].secret). V(when_wrong) tests it by signing in; the
+            secret of a disabled user cannot be compared, so it is set when the user is enabled.
+          - V(always) sets it each time, and so reports a change each time. V(on_create) leaves existing users alone.
         type: str
         choices: [when_wrong, always, on_create]
         default: when_wrong
       policies:
         description:
-          - Policies attached to the user itself. None when left out.
-          - MinIO cannot change those of a disabled user, so they are set when the user is enabled.
+          - Policies attached to the user itself; none if omitted.
+          - MinIO cannot change the policies of a disabled user, so they are set when the user is enabled.
         type: list
         elements: str
       policies_mode:
@@ -183,15 +179,15 @@ options:
         choices: [exact, append]
         default: exact
       enabled:
-        description: Whether the user can sign in. A new one can unless this says otherwise.
+        description: Whether the user can sign in. New ones can by default.
         type: bool
       groups:
         description:
-          - Exactly the groups that the user is a member of. When left out, those that list it as a member.
+          - All groups of the user. If omitted, the groups that list it as a member.
         type: list
         elements: str
       state:
-        description: Whether the user is to exist. Its service accounts go with it.
+        description: Whether the user exists. Its service accounts are removed with it.
         type: str
         choices: [present, absent]
         default: present
@@ -206,11 +202,11 @@ options:
         type: str
         required: true
       members:
-        description: Exactly the users in the group. When left out, those that list it among their groups.
+        description: All members of the group. If omitted, the users that list it among their groups.
         type: list
         elements: str
       policies:
-        description: Policies attached to the group. None when left out.
+        description: Policies attached to the group; none if omitted.
         type: list
         elements: str
       policies_mode:
@@ -219,10 +215,10 @@ options:
         choices: [exact, append]
         default: exact
       enabled:
-        description: Whether the group gives its members its policies. A new one does unless this says otherwise.
+        description: Whether the group is enabled and gives its policies to its members. New groups are by default.
         type: bool
       state:
-        description: Whether the group is to exist. Its members stay.
+        description: Whether the group exists. Its members are not removed.
         type: str
         choices: [present, absent]
         default: present
@@ -234,66 +230,62 @@ options:
     suboptions:
       name:
         description:
-          - Its access key, 3 to 20 characters. Generated when left out, for which
-            O(service_accounts[].credentials_file) is needed.
+          - Access key, 3 to 20 characters. Generated if omitted, for which O(service_accounts[].credentials_file) is
+            required.
         type: str
       secret:
         description:
-          - Its secret key, 8 to 40 characters. Needed to make the account, unless there is a
+          - Secret key, 8 to 40 characters. Required to create the account without
             O(service_accounts[].credentials_file).
-          - As the server does not tell it, no secret is ever shown.
+          - The server does not reveal it, so secrets are never shown.
         type: str
       update_secret:
         description:
-          - When an existing account gets O(service_accounts[].secret). V(when_wrong) signs in with it to find
-            out; that of a disabled or expired account cannot be compared.
-          - V(always) gives it each time, and so reports a change each time. V(on_create) leaves that of an existing
-            account alone.
+          - When to set the secret of an existing account from O(service_accounts[].secret). V(when_wrong) tests it by
+            signing in; the secret of a disabled or expired account cannot be compared.
+          - V(always) sets it each time, and so reports a change each time. V(on_create) leaves existing accounts alone.
         type: str
         choices: [when_wrong, always, on_create]
         default: when_wrong
       credentials_file:
         description:
-          - File with C(access_key) and C(secret_key) in JSON, on the host that the module runs on. When it does not
-            exist, the
-            keys are generated and written there, readable by its owner alone, before the account is made.
-          - When the account is to be absent, the file is removed with it.
+          - File with C(access_key) and C(secret_key) in JSON, on the host that the module runs on. If it does not
+            exist, the keys are generated and written there, readable only by its owner, before the account is created.
+          - If the account is removed, the file is removed with it.
         type: path
       parent:
-        description: User that the account belongs to. Needed to make the account.
+        description: User that owns the account. Required to create the account.
         type: str
       policy:
         description:
-          - Policy that narrows the rights of O(service_accounts[].parent), as a dictionary or as JSON. An empty
-            one lifts that.
+          - Policy that restricts the rights of O(service_accounts[].parent), as a dictionary or as JSON. An empty
+            policy removes the restriction.
         type: dict
       expires:
         description:
-          - When it ends, such as V(2027-01-31T12:00:00Z), between 15 minutes and 365 days from now, or V(never).
+          - Expiry date, such as V(2027-01-31T12:00:00Z), between 15 minutes and 365 days from now, or V(never).
         type: str
       description:
-        description: What it is for. MinIO can change one, but not remove it.
+        description: Purpose of the account. MinIO can change a description, but not remove it.
         type: str
       enabled:
-        description: Whether the account can sign in. A new one can unless this says otherwise.
+        description: Whether the account can sign in. New ones can by default.
         type: bool
       state:
-        description: Whether the account is to exist.
+        description: Whether the account exists.
         type: str
         choices: [present, absent]
         default: present
   prune:
     description:
-      - Whether policies, users, groups, service accounts and empty buckets that the document does not list are
-        removed.
-      - Root, the account that the module signs in with, and MinIO's own policies stay. So does a policy that is
-        attached to something in O(prune_except), and a bucket with anything in it.
+      - Whether to remove policies, users, groups, service accounts and empty buckets that the document does not list.
+      - Root, the account that the module signs in with, and MinIO's own policies stay. So do policies attached to
+        objects in O(prune_except), and buckets that are not empty.
     type: bool
     default: false
   prune_except:
     description:
-      - Objects that stay though they are not listed, as patterns such as V(user backup-*) or V(service account
-        ci).
+      - Unlisted objects to keep, as patterns such as V(user backup-*) or V(service account ci).
     type: list
     elements: str
     default: []
@@ -325,16 +317,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was created, changed or removed.
+  description: Objects that were created, changed or removed.
   returned: success
   type: list
   elements: str
   sample: [policy tracking-readwrite, bucket mlflow-tracking, user mlflow]
 undeclared:
   description:
-    - What the server holds besides, and O(prune_except) does not name, with the command that removes it.
-    - Buckets that nobody declared and that are open to everybody, whatever O(prune_except) names, with the command that
-      closes them.
+    - Undeclared objects that O(prune_except) does not name, with the command that removes each.
+    - Undeclared public buckets, even if O(prune_except) names them, with the command that closes each.
   returned: success
   type: list
   elements: dict

@@ -9,9 +9,9 @@ DOCUMENTATION = r"""
 module: minio_bucket
 short_description: Manage a bucket of a MinIO server and its settings
 description:
-  - Creates a bucket, sets what is given of its settings, or removes it.
-  - A setting that is left out is neither asked for nor touched. Only who gets in without an account is always compared,
-    and that is nobody unless O(anonymous) or O(anonymous_policy) says so.
+  - Creates a bucket, applies the given settings, or removes it.
+  - Omitted settings are neither read nor changed. Only anonymous access is always compared, and is off unless
+    O(anonymous) or O(anonymous_policy) allows it.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -19,26 +19,26 @@ extends_documentation_fragment:
   - mlfleet.stack.minio.changes
 options:
   name:
-    description: Name of the bucket, by the rules of S3.
+    description: Name of the bucket, which must follow the rules of S3.
     type: str
     required: true
   versioning:
     description:
-      - Whether former versions of objects are kept. When switched off, it is suspended, and old versions stay.
+      - Whether previous versions of objects are kept. Disabling suspends versioning, and old versions stay.
     type: bool
   object_lock:
     description:
-      - Whether objects can be locked against deletion. MinIO takes it only when the bucket is made, and keeps
-        versions then.
+      - Whether objects can be locked against deletion. MinIO accepts this only when the bucket is created, and then
+        keeps versions.
     type: bool
   retention:
-    description: How long each new object is locked, in a bucket with O(object_lock).
+    description: Default lock of new objects, in a bucket with O(object_lock).
     type: dict
     suboptions:
       mode:
         description:
-          - Whether accounts with the right to can lift the lock (V(governance)), nobody can (V(compliance)), or
-            there is none.
+          - With V(governance), authorized accounts can lift the lock; with V(compliance), no account can; V(none)
+            removes the default lock.
         type: str
         choices: [none, governance, compliance]
         required: true
@@ -46,15 +46,14 @@ options:
         description: Days of the lock.
         type: int
       years:
-        description: Years of the lock, in place of days.
+        description: Years of the lock, instead of days.
         type: int
   quota:
     description:
-      - Most that the bucket may hold, a number of bytes or with a unit, such as V(10GiB) or V(500MB). V(0) is
-        no quota.
+      - Maximum size of the bucket, in bytes or with a unit, such as V(10GiB) or V(500MB). V(0) means no quota.
     type: str
   lifecycle:
-    description: All rules by which objects expire. An empty list removes those that are there.
+    description: All expiry rules of the bucket. An empty list removes existing rules.
     type: list
     elements: dict
     suboptions:
@@ -63,57 +62,56 @@ options:
         type: str
         required: true
       enabled:
-        description: Whether it is in force.
+        description: Whether the rule is enabled.
         type: bool
         default: true
       prefix:
-        description: Beginning of the names of the objects that it is for.
+        description: Prefix of the objects that the rule applies to.
         type: str
         default: ""
       tags:
-        description: Tags of the objects that it is for.
+        description: Tags of the objects that the rule applies to.
         type: dict
         default: {}
       expire_days:
         description: Days after which an object expires.
         type: int
       expire_delete_markers:
-        description: Whether delete markers without a version behind them go.
+        description: Whether to remove delete markers without other versions.
         type: bool
         default: false
       noncurrent_expire_days:
-        description: Days after which a former version goes.
+        description: Days after which a noncurrent version is removed.
         type: int
       noncurrent_keep_versions:
-        description: Former versions that stay whatever their age.
+        description: Number of noncurrent versions to keep regardless of age.
         type: int
   encryption:
     description:
-      - How new objects are encrypted. Anything but V(none) wants a server with a key service, or
+      - How new objects are encrypted. Anything but V(none) requires a server with a key service, or
         C(MINIO_KMS_SECRET_KEY).
     type: str
     choices: [none, sse-s3, sse-kms]
   encryption_key:
-    description: Name of the key, for V(sse-kms).
+    description: Name of the key for V(sse-kms).
     type: str
   tags:
-    description: All tags of the bucket. An empty dictionary removes those that are there.
+    description: All tags of the bucket. An empty dictionary removes existing tags.
     type: dict
   anonymous:
-    description: What anyone may do without an account. Nothing, unless this or O(anonymous_policy) is given.
+    description: Access without an account. None, unless this or O(anonymous_policy) is given.
     type: str
     choices: [none, download, upload, public]
   anonymous_policy:
-    description: A bucket policy of your own, in place of O(anonymous).
+    description: Your own bucket policy, instead of O(anonymous).
     type: dict
   force:
     description:
-      - Whether a bucket that is to be absent is removed with all objects and versions in it. One that is not
-        empty stays otherwise.
+      - Whether to remove a bucket with all its objects and versions. Otherwise a bucket that is not empty stays.
     type: bool
     default: false
   state:
-    description: Whether the bucket is to exist.
+    description: Whether the bucket exists.
     type: str
     choices: [present, absent]
     default: present
@@ -137,7 +135,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was created, changed or removed.
+  description: Objects that were created, changed or removed.
   returned: success
   type: list
   elements: str

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_drives
-short_description: Refuse a layout of MinIO's drives that their data does not have
+short_description: Refuse a layout of MinIO's drives that does not match their data
 description:
-  - Reads what MinIO has written on the drives of a host, and fails when the declared pools would give them another
-    number or order. MinIO would not start with that, or lose sight of objects.
-  - It changes nothing.
+  - Reads the format that MinIO has written on the drives of a host, and fails if the declared pools have another number
+    or order of drives. MinIO would then not start, or no longer find objects.
+  - Changes nothing.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   host:
-    description: This host, as it is named in O(pools).
+    description: This host, as named in O(pools).
     type: str
     required: true
   pools:
@@ -36,19 +36,19 @@ options:
         elements: path
         required: true
   config:
-    description: MinIO's configuration file from the last run, in JSON, which tells the pools that there were.
+    description: MinIO's configuration file from the last run, in JSON, with the previous pools.
     type: path
   layout_change_allowed:
     description: Whether the pools may differ from those in O(config).
     type: bool
     default: false
   root_drives_allowed:
-    description: Whether a pool of several drives may have some on the root file system, which MinIO refuses otherwise.
+    description: Whether drives of a pool may be on the root file system, which MinIO otherwise refuses.
     type: bool
     default: false
 attributes:
   check_mode:
-    description: It changes nothing anyway.
+    description: Changes nothing.
     support: full
 """
 
@@ -63,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 formatted:
-  description: The drives of this host that MinIO has taken into use.
+  description: Drives of this host that MinIO has formatted.
   returned: success
   type: list
   elements: str

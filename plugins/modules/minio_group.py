@@ -10,7 +10,7 @@ module: minio_group
 short_description: Manage a group of users of a MinIO server
 description:
   - Creates, changes or removes a group.
-  - What is left out stays as it is. A disabled group stays disabled unless O(enabled) says otherwise.
+  - Omitted properties are left alone. A disabled group stays disabled unless O(enabled) says otherwise.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -22,11 +22,11 @@ options:
     type: str
     required: true
   members:
-    description: Exactly the users in the group. When left out, they are left alone.
+    description: All members of the group. If omitted, members are left alone.
     type: list
     elements: str
   policies:
-    description: Policies attached to the group. When left out, attachments are left alone.
+    description: Policies attached to the group. If omitted, attachments are left alone.
     type: list
     elements: str
   policies_mode:
@@ -35,10 +35,10 @@ options:
     choices: [exact, append]
     default: exact
   enabled:
-    description: Whether the group gives its members its policies. A new one does unless this says otherwise.
+    description: Whether the group is enabled and gives its policies to its members. New groups are by default.
     type: bool
   state:
-    description: Whether the group is to exist. Its members stay.
+    description: Whether the group exists. Its members are not removed.
     type: str
     choices: [present, absent]
     default: present
@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was created, changed or removed.
+  description: Objects that were created, changed or removed.
   returned: success
   type: list
   elements: str

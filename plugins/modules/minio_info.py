@@ -7,9 +7,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: minio_info
-short_description: Gather what a MinIO server has, without secrets
+short_description: Gather the objects and state of a MinIO server, without secrets
 description:
-  - Tells the policies, buckets, users, groups and service accounts of a server as M(mlfleet.stack.minio_access)
+  - Returns the policies, buckets, users, groups and service accounts of a server as M(mlfleet.stack.minio_access)
     compares them, and the state of the server itself.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
@@ -17,14 +17,14 @@ extends_documentation_fragment:
   - mlfleet.stack.minio
 options:
   gather:
-    description: What to tell.
+    description: Kinds of information to return.
     type: list
     elements: str
     choices: [policies, buckets, users, groups, service_accounts, server]
     default: [policies, buckets, users, groups, service_accounts, server]
 attributes:
   check_mode:
-    description: It changes nothing anyway.
+    description: Changes nothing.
     support: full
 """
 
@@ -68,8 +68,8 @@ service_accounts:
 server:
   description:
     - The server's C(version), C(deployment_id), number of C(pools), and the C(drives) of the whole deployment that it
-      sees as C(online) and C(offline), each as its own host tells of it. C(uptime_seconds) are those of the server that
-      was started last.
+      sees as C(online) and C(offline), each as reported by its own host. C(uptime_seconds) is the uptime of the server
+      that was started last.
   returned: when gathered
   type: dict
 """

@@ -10,12 +10,12 @@ module: minio_policy
 short_description: Manage a canned policy of a MinIO server
 description:
   - Creates, changes or removes a canned policy.
-  - Policies are compared by what they mean. The order of statements, actions and resources, or a single value in
-    place of a list, makes no difference.
-  - The policy is checked before anything is changed, and what is wrong is told with its path, such as
-    C(Statement[1].Effect). Names of actions and condition keys are known to the server alone, which refuses
-    unknown ones when the policy is applied.
-  - A policy that names a bucket which does not exist gives a warning.
+  - Policies are compared by meaning. The order of statements, actions and resources, or a single value instead of a
+    list, makes no difference.
+  - The policy is checked before anything is changed, and errors are reported with their path, such as
+    C(Statement[1].Effect). Only the server knows the names of actions and condition keys, and refuses unknown ones when
+    the policy is applied.
+  - The module warns if the policy names a bucket that does not exist.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -28,11 +28,10 @@ options:
     required: true
   policy:
     description:
-      - The policy, with C(Version) and C(Statement), as a dictionary or as JSON. Needed unless it is to be
-        absent.
+      - The policy, with C(Version) and C(Statement), as a dictionary or as JSON. Required unless O(state=absent).
     type: dict
   state:
-    description: Whether the policy is to exist. One that is still attached is not removed; the error says to whom.
+    description: Whether the policy exists. A policy that is still attached is not removed; the error lists where.
     type: str
     choices: [present, absent]
     default: present
@@ -55,7 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was created, changed or removed.
+  description: Objects that were created, changed or removed.
   returned: success
   type: list
   elements: str

@@ -9,10 +9,10 @@ DOCUMENTATION = r"""
 module: minio_service_account
 short_description: Manage a service account of a user of a MinIO server
 description:
-  - Creates, changes or removes a service account, an access key with at most the rights of its parent.
-  - What is left out stays as it is. An update always gives the policy again, without which the server would drop
-    it.
-  - The keys are given, or generated into O(credentials_file).
+  - Creates, changes or removes a service account, which is an access key with at most the rights of its parent.
+  - Omitted properties are left alone. An update always sends the policy too, because the server would drop it
+    otherwise.
+  - The keys are given as options, or generated into O(credentials_file).
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -21,47 +21,46 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - Its access key, 3 to 20 characters. Generated when left out, for which O(credentials_file) is needed.
+      - Access key, 3 to 20 characters. Generated if omitted, for which O(credentials_file) is required.
     type: str
   secret:
     description:
-      - Its secret key, 8 to 40 characters. Needed to make the account, unless there is a O(credentials_file).
-      - As the server does not tell it, no secret is ever shown.
+      - Secret key, 8 to 40 characters. Required to create the account without O(credentials_file).
+      - The server does not reveal it, so secrets are never shown.
     type: str
   update_secret:
     description:
-      - When an existing account gets O(secret). V(when_wrong) signs in with it to find out; that of a disabled or
-        expired account cannot be compared.
-      - V(always) gives it each time, and so reports a change each time. V(on_create) leaves that of an existing
-        account alone.
+      - When to set the secret of an existing account from O(secret). V(when_wrong) tests it by signing in; the secret
+        of a disabled or expired account cannot be compared.
+      - V(always) sets it each time, and so reports a change each time. V(on_create) leaves existing accounts alone.
     type: str
     choices: [when_wrong, always, on_create]
     default: when_wrong
   credentials_file:
     description:
-      - File with C(access_key) and C(secret_key) in JSON, on the host that the module runs on. When it does not
-        exist, the
-        keys are generated and written there, readable by its owner alone, before the account is made.
-      - When the account is to be absent, the file is removed with it.
+      - File with C(access_key) and C(secret_key) in JSON, on the host that the module runs on. If it does not exist,
+        the keys are generated and written there, readable only by its owner, before the account is created.
+      - If the account is removed, the file is removed with it.
     type: path
   parent:
-    description: User that the account belongs to. Needed to make the account.
+    description: User that owns the account. Required to create the account.
     type: str
   policy:
-    description: Policy that narrows the rights of O(parent), as a dictionary or as JSON. An empty one lifts that.
+    description: Policy that restricts the rights of O(parent), as a dictionary or as JSON. An empty policy removes the
+      restriction.
     type: dict
   expires:
     description:
-      - When it ends, such as V(2027-01-31T12:00:00Z), between 15 minutes and 365 days from now, or V(never).
+      - Expiry date, such as V(2027-01-31T12:00:00Z), between 15 minutes and 365 days from now, or V(never).
     type: str
   description:
-    description: What it is for. MinIO can change one, but not remove it.
+    description: Purpose of the account. MinIO can change a description, but not remove it.
     type: str
   enabled:
-    description: Whether the account can sign in. A new one can unless this says otherwise.
+    description: Whether the account can sign in. New ones can by default.
     type: bool
   state:
-    description: Whether the account is to exist.
+    description: Whether the account exists.
     type: str
     choices: [present, absent]
     default: present
@@ -86,7 +85,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was created, changed or removed.
+  description: Objects that were created, changed or removed.
   returned: success
   type: list
   elements: str

@@ -10,7 +10,7 @@ module: minio_user
 short_description: Manage a user of a MinIO server
 description:
   - Creates, changes or removes a user.
-  - What is left out stays as it is. A disabled user stays disabled unless O(enabled) says otherwise.
+  - Omitted properties are left alone. A disabled user stays disabled unless O(enabled) says otherwise.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -23,22 +23,21 @@ options:
     required: true
   secret:
     description:
-      - Its secret key, 8 to 40 characters. Needed to make the user.
-      - As the server does not tell it, no secret is ever shown.
+      - Secret key, 8 to 40 characters. Required to create the user.
+      - The server does not reveal it, so secrets are never shown.
     type: str
   update_secret:
     description:
-      - When an existing user gets O(secret). V(when_wrong) signs in with it to find out; that of a disabled user
-        cannot be compared, so it is set when the user is enabled.
-      - V(always) gives it each time, and so reports a change each time. V(on_create) leaves that of an existing
-        user alone.
+      - When to set the secret of an existing user from O(secret). V(when_wrong) tests it by signing in; the secret of a
+        disabled user cannot be compared, so it is set when the user is enabled.
+      - V(always) sets it each time, and so reports a change each time. V(on_create) leaves existing users alone.
     type: str
     choices: [when_wrong, always, on_create]
     default: when_wrong
   policies:
     description:
-      - Policies attached to the user itself. When left out, attachments are left alone.
-      - MinIO cannot change those of a disabled user, so they are set when the user is enabled.
+      - Policies attached to the user itself. If omitted, attachments are left alone.
+      - MinIO cannot change the policies of a disabled user, so they are set when the user is enabled.
     type: list
     elements: str
   policies_mode:
@@ -47,14 +46,14 @@ options:
     choices: [exact, append]
     default: exact
   enabled:
-    description: Whether the user can sign in. A new one can unless this says otherwise.
+    description: Whether the user can sign in. New ones can by default.
     type: bool
   groups:
-    description: Exactly the groups that the user is a member of. When left out, membership is left alone.
+    description: All groups of the user. If omitted, membership is left alone.
     type: list
     elements: str
   state:
-    description: Whether the user is to exist. Its service accounts go with it.
+    description: Whether the user exists. Its service accounts are removed with it.
     type: str
     choices: [present, absent]
     default: present
@@ -75,7 +74,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was created, changed or removed.
+  description: Objects that were created, changed or removed.
   returned: success
   type: list
   elements: str

@@ -9,11 +9,11 @@ DOCUMENTATION = r"""
 module: mlflow_experiment
 short_description: Log a small experiment to a tracking stack, and read it back
 description:
-  - Trains a classifier of scikit-learn's irises, and logs its run through MLflow's own client, with a parameter, a
+  - Trains a classifier on scikit-learn's iris data, and logs the run through MLflow's own client, with a parameter, a
     metric, a text file, and the model, which it registers.
-  - Then reads the run and its file back, loads the model from the registry and lets it classify, and looks for the
+  - Then reads the run and its file back, loads the model from the registry and classifies with it, and checks the
     model's files in the object storage.
-  - Runs on a host that reaches all of these, with an interpreter that has MLflow, scikit-learn and boto3, such as
+  - Runs on a host that can reach all of these, with an interpreter that has MLflow, scikit-learn and boto3, such as
     that of MLflow's server.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
@@ -26,7 +26,7 @@ extends_documentation_fragment:
   - mlfleet.stack.rest.sign_in
 options:
   s3:
-    description: The object storage that holds the artifacts.
+    description: Object storage of the artifacts.
     type: dict
     required: true
     suboptions:
@@ -35,7 +35,7 @@ options:
         type: str
         required: true
       access_key:
-        description: Account that may read the artifacts, and write them where MLflow does not do that for its clients.
+        description: Account that may read the artifacts, and write them if MLflow does not do that for its clients.
         type: str
         required: true
       secret_key:
@@ -47,7 +47,7 @@ options:
         type: str
         required: true
       prefix:
-        description: How their names begin there.
+        description: Prefix of the artifacts in the bucket.
         type: str
         default: ""
   name:
@@ -59,7 +59,7 @@ attributes:
     description: Does nothing; the task is skipped.
     support: full
   diff_mode:
-    description: Has nothing to show.
+    description: Nothing to show.
     support: none
 """
 
@@ -85,7 +85,7 @@ run_id:
   type: str
   sample: 0123456789abcdef0123456789abcdef
 accuracy:
-  description: Share of the flowers that the model classifies rightly, the metric of the run.
+  description: Share of correctly classified samples, the metric of the run.
   returned: when it was run
   type: float
   sample: 0.9733
@@ -95,12 +95,12 @@ version:
   type: int
   sample: 3
 artifact:
-  description: The model's description in the object storage.
+  description: URI of the model's description in the object storage.
   returned: when it was run
   type: str
   sample: s3://mlflow-tracking/artifacts/1/models/m-0123456789abcdef0123456789abcdef/artifacts/MLmodel
 seconds:
-  description: How long all of it took.
+  description: Total duration.
   returned: when it was run
   type: float
   sample: 9.2

@@ -9,12 +9,12 @@ DOCUMENTATION = r"""
 module: mlflow_users
 short_description: Manage the accounts of an MLflow tracking server with basic authentication
 description:
-  - Proves each account by signing in, creates those that do not exist and sets passwords that differ.
-  - Gives each account the permissions on experiments and registered models that are listed for it; one that does not
-    exist yet is made. Other permissions are left alone, such as those on what somebody has made himself.
-  - What the document does not list is left alone.
-  - MLflow makes its administrator when it first starts and ignores the configured password from then on. When the given
-    one does not sign in, the module says so; it cannot mend that.
+  - Verifies each account by signing in, creates missing accounts and sets passwords that differ.
+  - Grants each account its listed permissions on experiments and registered models; missing ones are created. Other
+    permissions are left alone, such as those of creators on their own objects.
+  - Unlisted objects are left alone.
+  - MLflow creates its administrator when it first starts and ignores the configured password from then on. If the given
+    password is wrong, the module reports it, but cannot change it.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
@@ -22,7 +22,7 @@ extends_documentation_fragment:
   - mlfleet.stack.rest.sign_in
 options:
   users:
-    description: The accounts, besides O(username).
+    description: The accounts, in addition to O(username).
     type: list
     elements: dict
     required: true
@@ -36,27 +36,27 @@ options:
         type: str
         required: true
       state:
-        description: Whether the account is to exist. What it has made stays.
+        description: Whether the account exists. Objects that it created stay.
         type: str
         choices: [present, absent]
         default: present
       is_admin:
-        description: Whether it may do everything.
+        description: Whether the account is an administrator.
         type: bool
         default: false
       experiments:
         description:
-          - Its permissions by names of experiments, each one of C(READ), C(USE), C(EDIT), C(MANAGE), C(DENY).
-          - Of the first four those count that are more than the server's default.
+          - Permissions by name of the experiment, each one of C(READ), C(USE), C(EDIT), C(MANAGE), C(DENY).
+          - The first four take effect only if they exceed the server's default.
         type: dict
         default: {}
       models:
-        description: The same by the names of registered models.
+        description: The same by name of the registered model.
         type: dict
         default: {}
 attributes:
   check_mode:
-    description: Predicts what a run would change; all of it where no server runs yet.
+    description: Predicts what a run would change; everything if no server is running yet.
     support: full
   diff_mode:
     description: Shows the accounts that differ, without passwords.
@@ -82,7 +82,7 @@ changes:
   elements: str
   sample: [user worker]
 undeclared:
-  description: Accounts that are neither the administrator's nor declared, with the command that removes them.
+  description: Undeclared accounts other than the administrator, with the command that removes each.
   returned: success
   type: list
   elements: dict

@@ -9,27 +9,27 @@ DOCUMENTATION = r"""
 module: mount_sources
 short_description: Refuse to mount directories that a host does not have
 description:
-  - Fails when a directory is missing, and warns when a user could not read all that is in it.
-  - To be asked before the program changes that wants them.
+  - Fails if a directory is missing, and warns if a user cannot read all its contents.
+  - Run it before changing the program that needs them.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   directories:
-    description: Directories that have to be there.
+    description: Directories that must exist.
     type: list
     elements: path
     required: true
   user:
-    description: Who will read them. While the host does not have this user yet, C(nobody) is asked in its place.
+    description: User that will read them. If the host does not have this user yet, C(nobody) is tested instead.
     type: str
     required: true
   look_seconds:
-    description: How long to look for files that the user cannot read, a directory.
+    description: Time limit per directory for the search for unreadable files.
     type: int
     default: 5
 attributes:
   check_mode:
-    description: Changes nothing, so it does the same.
+    description: Changes nothing, so check mode is the same.
     support: full
   diff_mode:
     description: Changes nothing.

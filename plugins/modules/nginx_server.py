@@ -9,14 +9,14 @@ DOCUMENTATION = r"""
 module: nginx_server
 short_description: Drain a server in nginx, or send it requests again
 description:
-  - Marks servers of upstreams as C(down) in nginx's configuration, or takes the mark away, and has nginx reload, which
-    ends no request. Connections without one are closed; a client that asks on such a one at that moment asks again, as
-    HTTP has it.
+  - Marks servers of upstreams as C(down) in nginx's configuration, or removes the mark, and reloads nginx, which
+    interrupts no request. Idle connections are closed; a client that sends a request on one at that moment repeats it,
+    as HTTP specifies.
   - The last server of an upstream is left in use, since a slow answer is better than none. It is marked with
-    C(max_fails=0) meanwhile, for nginx would ask nobody for some seconds after a failure of it.
-  - A server that no upstream names, as one that is new, gets no requests anyway, nor does any of an nginx that is not
-    running.
-  - The role C(nginx) writes the configuration without such marks, so what a killed run leaves does not last.
+    C(max_fails=0) meanwhile, because otherwise nginx would use no server for some seconds after a failure.
+  - A server that no upstream names, such as a new one, gets no requests anyway; neither does any server while nginx is
+    stopped.
+  - The role C(nginx) writes the configuration without such marks, so marks left by a killed run do not last.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
@@ -31,19 +31,19 @@ options:
     choices: [drained, in_use]
     required: true
   drain_seconds:
-    description: How long requests that are under way have, after nginx sends no new ones.
+    description: Time for pending requests to finish after nginx sends no new ones.
     type: int
     default: 5
   path:
-    description: Configuration with the upstreams; there is nothing to do when it is not there yet.
+    description: Configuration with the upstreams; nothing is done if it does not exist yet.
     type: path
     default: /etc/nginx/nginx.conf
 attributes:
   check_mode:
-    description: Predicts by the configuration as it is.
+    description: Predicts from the current configuration.
     support: full
   diff_mode:
-    description: Shows the lines.
+    description: Shows the changed lines.
     support: full
 """
 
@@ -57,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 drained:
-  description: Servers of O(servers) that nginx sends no requests after this.
+  description: Servers of O(servers) that are drained afterwards.
   returned: success
   type: list
   elements: str

@@ -9,12 +9,12 @@ DOCUMENTATION = r"""
 module: packages
 short_description: Install or remove Debian packages, with an exact prediction and safe to run again after a kill
 description:
-  - Asks dpkg which packages are missing and installs these with C(apt-get), without recommended ones.
+  - Queries dpkg for missing packages and installs these with C(apt-get), without recommended packages.
   - Unlike M(ansible.builtin.apt) it needs no C(python3-apt) on the host and no package lists to answer in check mode,
     so that a check of a fresh host ends with a prediction instead of an error.
-  - Package lists are renewed before, unless they were within the last ten minutes and have the names.
-  - A name that an installed package stands for, as mawk for awk, is not missing.
-  - A check warns of names that are in none of the host's package lists.
+  - Package lists are updated first, unless they were updated within the last ten minutes and contain the names.
+  - A virtual package that an installed package provides, such as awk by mawk, is not missing.
+  - Check mode warns of names that are in none of the host's package lists.
   - A C(dpkg) run that was interrupted is completed first; locks held by another C(apt) are waited for.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
@@ -30,7 +30,7 @@ options:
     choices: [present, absent]
     default: present
   lock_timeout_seconds:
-    description: How long to wait for another program that holds apt's locks.
+    description: Timeout for another program that holds apt's locks.
     type: int
     default: 300
 attributes:
@@ -62,7 +62,7 @@ removed:
   elements: str
   sample: []
 undeclared:
-  description: Packages of O(name) that somebody keeps from being upgraded, with the command that ends it.
+  description: Packages of O(name) that are held back from upgrades, with the command that ends the hold.
   returned: success
   type: list
   elements: dict

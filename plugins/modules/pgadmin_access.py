@@ -10,14 +10,14 @@ module: pgadmin_access
 short_description: Manage pgAdmin's administrator and the servers in its tree
 description:
   - Compares the account and its servers with pgAdmin's configuration database, and sets what differs in one
-    transaction. A running pgAdmin takes it up with the next request.
-  - pgAdmin's own commands neither compare nor change a password without its being in the list of processes.
-  - What the document does not list is left alone, such as servers that somebody has added.
+    transaction. A running pgAdmin uses them from the next request on.
+  - pgAdmin's own commands do not compare, and show a password in the process list when they change it.
+  - Unlisted objects are left alone, such as servers that users have added.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   database:
-    description: pgAdmin's configuration database, a file of SQLite that pgAdmin has made.
+    description: pgAdmin's configuration database, an SQLite file that pgAdmin has created.
     type: path
     required: true
   email:
@@ -29,17 +29,18 @@ options:
     type: str
     required: true
   sign_in_attempts:
-    description: Wrong passwords after which pgAdmin locks the account, its C(MAX_LOGIN_ATTEMPTS); with 0 it locks none.
+    description: Number of wrong passwords after which pgAdmin locks the account (C(MAX_LOGIN_ATTEMPTS)); 0 disables
+      this.
     type: int
     default: 3
   servers:
-    description: Servers in the administrator's tree. Passwords are not among them; pgAdmin asks who connects.
+    description: Servers in the administrator's tree, without passwords; pgAdmin asks for them when users connect.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: What it is called in the tree.
+        description: Name in the tree.
         type: str
         required: true
       host:
@@ -55,10 +56,10 @@ options:
         type: str
         required: true
       database:
-        description: Database to connect to first, by default that of the same name as the server.
+        description: Database to connect to first, by default the one with the server's name.
         type: str
       only_its_database:
-        description: Whether the tree shows that database alone, for a role that may enter no other.
+        description: Whether the tree shows only that database, for a role that may not connect to others.
         type: bool
         default: false
       parameters:
@@ -67,7 +68,7 @@ options:
         default: {}
 attributes:
   check_mode:
-    description: Predicts what a run would change; all of it where pgAdmin has never run yet.
+    description: Predicts what a run would change; everything if pgAdmin has never run.
     support: full
   diff_mode:
     description: Shows the account and the servers that differ, without passwords.
@@ -90,14 +91,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was created or changed.
+  description: Objects that were created or changed.
   returned: success
   type: list
   elements: str
   sample: [account admin@example.org, server mlflow-tracking]
 undeclared:
   description: >-
-    Further accounts, which nobody declared and the administrator removes in pgAdmin's User Management. They are no
+    Undeclared accounts, which the administrator can remove in pgAdmin's User Management. They do not count as a
     change.
   returned: success
   type: list

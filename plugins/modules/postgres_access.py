@@ -10,16 +10,16 @@ module: postgres_access
 short_description: Manage the roles and databases that consumers declare
 description:
   - Applies one document of roles and databases to the PostgreSQL cluster of the host it runs on, in one round trip.
-  - Talks through C(psql) and the unix socket as the server's own account, so the host needs no Python driver and the
-    cluster no password for it. Run it as root or as that account.
-  - The server is sent SCRAM verifiers only, never a password. A role whose verifier matches is left alone.
-  - Each database is closed to others, C(PUBLIC) may neither connect to it nor use its schema C(public).
-  - What the document does not list is left alone, and nothing is ever dropped.
+  - Uses C(psql) and the unix socket as the server's own account, so that the host needs no Python driver and the
+    account no password. Run it as root or as that account.
+  - Sends only SCRAM verifiers to the server, never a password. A role whose verifier matches is left alone.
+  - Each database is closed to other roles; C(PUBLIC) may neither connect to it nor use its schema C(public).
+  - Unlisted objects are left alone, and nothing is ever dropped.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   roles:
-    description: Roles that may sign in and do nothing else by themselves.
+    description: Roles that may sign in and have no other attributes.
     type: list
     elements: dict
     default: []
@@ -45,7 +45,7 @@ options:
       owner:
         description:
           - Role that owns it, from O(roles) or one that exists, but no superuser.
-          - Another one than before gets all that the former one owns in the database.
+          - A new owner gets everything that the previous one owns in the database.
         type: str
         required: true
       encoding:
@@ -57,20 +57,20 @@ options:
         type: str
         default: C.UTF-8
   port:
-    description: Port of the cluster, which names its socket.
+    description: Port of the cluster, which determines its socket.
     type: int
     default: 5432
   login_user:
-    description: The server's own account, the same for the operating system and as superuser of the cluster.
+    description: The server's own account, both in the operating system and as superuser of the cluster.
     type: str
     default: postgres
   timeout_seconds:
-    description: How long the server may take to answer, and each statement to end.
+    description: Timeout for the server to answer, and for each statement.
     type: int
     default: 30
 attributes:
   check_mode:
-    description: Predicts what a run would change; all of it where no server runs yet.
+    description: Predicts what a run would change; everything if no server is running yet.
     support: full
   diff_mode:
     description: Shows the roles and databases that differ, without passwords.
@@ -90,15 +90,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was created or changed.
+  description: Objects that were created or changed.
   returned: success
   type: list
   elements: str
   sample: [role mlflow, database mlflow-tracking]
 undeclared:
   description: >-
-    Roles, databases, memberships, and settings by C(ALTER SYSTEM) or of roles and databases that nobody declared, with
-    the command that removes them. They are no change.
+    Undeclared roles, databases, memberships, and settings by C(ALTER SYSTEM) or of roles and databases, with the
+    command that removes each. They do not count as a change.
   returned: success
   type: list
   elements: dict

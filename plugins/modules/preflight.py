@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight
-short_description: Validate the whole inventory before a host is touched
+short_description: Validate the whole inventory before a host is contacted
 description:
   - Compares every option of every role that a host will run with the role's argument specification, from defaults and
     inventory alone, and reports all errors at once, one line each.
   - Checks that required groups have hosts, that no secret is missing or malformed, that names and ports make sense, and
     that operating system, Python and service manager are supported.
-  - Ends a run of the same inventory that begins while another one is under way on the controller.
+  - Ends the run if another run of the same inventory is under way on the controller.
   - Runs on the controller only and never shows a secret.
-  - A task that runs once speaks for all hosts of its play. What they have in common is rendered once, so this is much
+  - A task with C(run_once) validates all hosts of its play. Common values are rendered only once, so this is much
     faster for many hosts.
 version_added: 0.1.0
 author:
@@ -23,37 +23,38 @@ options:
   roles:
     description:
       - The collection's roles in the site's order. A host runs those whose group it is in, and V(host) if it is listed.
-      - What these depend on is validated too.
-      - The table C(__topology_services) of role C(topology) says which groups need a host, which can have only one, and
-        which building blocks a role uses, whose settings are validated with its own. In a role's C(vars/main.yml),
-        C(__ROLE_python_versions) are those that a kind of workers runs on, and C(__ROLE_gpu_wishes) is a list of
-        workers with their C(count) and the C(gpus) that each wants.
-      - Without any the run is claimed and nothing is validated, for playbooks that do one thing alone.
+      - Roles that these depend on are validated too.
+      - The table C(__topology_services) of role C(topology) states which groups need a host, which can have only one,
+        and which building blocks a role uses, whose settings are validated with its own. In a role's C(vars/main.yml),
+        C(__ROLE_python_versions) lists the supported versions, and C(__ROLE_gpu_wishes) is a list of workers with their
+        C(count) and requested C(gpus).
+      - If empty, the run is claimed and nothing is validated, for playbooks with a single purpose.
     type: list
     elements: str
     default: []
   facts:
     description:
-      - Whether to look at the hosts' facts instead of at the settings - operating system, Python and service manager.
-      - Settings come first and need no host that answers.
+      - Whether to check the hosts' facts instead of the settings - operating system, Python and service manager.
+      - Settings are checked first and need no reachable host.
     type: bool
     default: false
   gpus:
     description:
-      - What M(mlfleet.stack.gpu_facts) found on the host. Then nothing is looked at but who gets which of its GPUs.
-      - Wishes that cannot be fulfilled are an error, with a table of who wants what.
+      - What M(mlfleet.stack.gpu_facts) found on the host. With this option, only the assignment of its GPUs is
+        computed.
+      - Requests that cannot be met are an error, with a table of the requests.
     type: dict
 attributes:
   check_mode:
     support: full
-    description: Changes nothing, so it does the same; it only looks whether another run is under way.
+    description: Changes nothing, so it does the same; it only checks whether another run is under way.
   diff_mode:
     support: none
     description: Changes nothing.
 notes:
   - O(facts=true) needs the facts of C(gather_subset=min), and those of M(mlfleet.stack.host_facts) for ports and for
     interpreters that the settings name.
-  - Use it in a play with C(any_errors_fatal), since what concerns all hosts is reported for the first one alone.
+  - Use it in a play with C(any_errors_fatal), since errors that concern all hosts are reported only for the first one.
 seealso:
   - module: ansible.builtin.validate_argument_spec
 """
@@ -84,16 +85,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: What later tasks need of what was found.
+  description: Results for later tasks.
   returned: with O(gpus) or O(facts)
   type: dict
   contains:
     store_marks:
-      description: By host, the marks of the data in the stores that it uses.
+      description: Data marks of the stores that each host uses, by host.
       type: dict
       sample: {node1: {redis: 5d1c0a7b2e9f4c36 db1}}
     gpu_assignments:
-      description: An entry for each instance.
+      description: An entry for each worker instance.
       type: list
       elements: dict
       sample:

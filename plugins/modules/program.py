@@ -9,25 +9,25 @@ DOCUMENTATION = r"""
 module: program
 short_description: Install a program from the controller on a host
 description:
-  - Compares the host's program with the controller's, which travels only when they differ.
-  - It belongs to root, and everybody can run it. It is there whole or not at all.
+  - Compares the host's program with the controller's, which is sent only if they differ.
+  - The program belongs to root and is executable by all users. It is installed completely or not at all.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   path:
-    description: The program on the host. The directory around it has to be there.
+    description: Path of the program on the host. Its directory must exist.
     type: path
     required: true
   source:
-    description: The program on the controller. A relative path is one in C(files) of the role.
+    description: Path of the program on the controller. A relative path is in C(files) of the role.
     type: path
     required: true
   sha256:
-    description: For the action alone, the SHA-256 of the controller's.
+    description: SHA-256 of the program on the controller; set by the action.
     type: str
     default: ""
   is_sent:
-    description: For the action alone, whether the program has been sent to the host.
+    description: Whether the program has been sent to the host; set by the action.
     type: bool
     default: false
 attributes:

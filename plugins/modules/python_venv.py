@@ -9,15 +9,15 @@ DOCUMENTATION = r"""
 module: python_venv
 short_description: Manage a virtual environment at its pinned versions
 description:
-  - Makes a virtual environment that holds the given pinned packages and no others, with C(uv).
-  - Installs C(uv) itself first when it is missing or of another version.
-  - A no-op compares what is installed with the pins and asks no package index.
-  - A change makes another environment beside the one in use, in a tree of its own, and then O(path) is a link to it.
-    Until then the former one stays as it is, whatever happens.
-  - Its files are hard links to those of C(uv)'s cache where that is on the same file system, so a second takes little
-    room.
-  - A former environment is removed when no process uses it any more, which is no change.
-  - An environment that is not whole, or whose Python is gone, is built anew.
+  - Creates a virtual environment with exactly the given pinned packages, with C(uv).
+  - Installs C(uv) itself first if it is missing or has another version.
+  - If nothing changes, it compares the installed packages with the pins and uses no package index.
+  - A change creates another environment beside the one in use, in a separate tree, and then makes O(path) a link to it.
+    Until then the previous one is not touched.
+  - Its files are hard links to those in C(uv)'s cache if that is on the same file system, so a second environment takes
+    little space.
+  - A previous environment is removed when no process uses it any more, which does not count as a change.
+  - An environment that is incomplete, or whose Python is missing, is rebuilt.
   - Bytecode is compiled at installation, since services may not write into their environment.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
@@ -31,11 +31,11 @@ options:
     type: str
     required: true
   python:
-    description: Interpreter that the environment is made with.
+    description: Interpreter of the environment.
     type: path
     default: /usr/bin/python3
   uv_path:
-    description: Directory of the virtual environment that holds C(uv), made by Debian's Python and C(python3-venv).
+    description: Directory of the virtual environment for C(uv), created with Debian's Python and C(python3-venv).
     type: path
     default: /opt/mlfleet/uv
   uv_requirement:
@@ -43,25 +43,24 @@ options:
     type: str
     required: true
   index_url:
-    description: Package index to use instead of PyPI. Never shown, for it may hold a password.
+    description: Package index to use instead of PyPI. Never shown, because it may contain a password.
     type: str
   extra_index_urls:
     description:
-      - Further package indexes, asked first. Never shown either.
-      - A version that they do not have comes from O(index_url), though they have others of the package.
+      - Additional package indexes, which take precedence. Never shown either.
+      - A version that they lack comes from O(index_url), even if they have other versions of the package.
     type: list
     elements: str
     default: []
   stop_units:
     description:
-      - Units that are stopped before the environment is exchanged, as names or patterns, such as workers whose jobs
-        import from it.
-      - They are left running until the new one is whole. Whoever installs starts them again.
+      - Units (names or patterns) to stop before the environment is replaced, such as workers whose jobs import from it.
+      - They keep running until the new one is complete. The caller must start them again.
     type: list
     elements: str
     default: []
   stop_timeout_seconds:
-    description: How long these units may take to stop.
+    description: Timeout for these units to stop.
     type: int
     default: 90
 extends_documentation_fragment: mlfleet.stack.trial
@@ -87,7 +86,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 usable:
-  description: Whether the environment is there and whole when the module ends, so not in a check of a fresh host.
+  description: Whether the environment exists and is complete when the module ends; false in a check of a fresh host.
   returned: always
   type: bool
 stamp:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: read_certificate
-short_description: Read a host's certificate if its key fits and both are as they were made
+short_description: Read a host's certificate if its key matches and owner and mode are correct
 description:
-  - The host's half of M(mlfleet.stack.host_certificate), which calls it; not for use in playbooks.
+  - The host's half of M(mlfleet.stack.host_certificate), which calls it; do not use it in playbooks.
   - Changes nothing.
 version_added: 0.1.0
 author:
@@ -29,7 +29,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Changes nothing, so it does the same.
+    description: Changes nothing, so check mode is the same.
   diff_mode:
     support: none
     description: Changes nothing.
@@ -46,7 +46,7 @@ EXAMPLES = r"""
 RETURN = r"""
 certificate:
   description: >-
-    The certificate's text; empty when there is none, its key does not fit, or owner or mode are not as they were made.
+    Text of the certificate; empty if there is none, its key does not match, or owner or mode are wrong.
   returned: success
   type: str
 """

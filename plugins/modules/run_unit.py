@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: run_unit
 short_description: Run the part of unit that is on the host
 description:
-  - Does what the action M(mlfleet.stack.unit) has rendered. Use that one.
+  - The host's half of M(mlfleet.stack.unit), which calls it; do not use it in playbooks.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:

@@ -33,40 +33,40 @@ options:
     type: str
     required: true
   state:
-    description: Whether it uses TLS.
+    description: Whether the service uses TLS.
     type: str
     choices: [enabled, disabled]
     default: enabled
   certificate:
     description:
-      - The certificate, one in PEM form, as a path on the host or as text.
-      - Needed with O(state=enabled).
+      - A single certificate in PEM form, as a path on the host or as text.
+      - Required with O(state=enabled).
     type: str
   key:
     description: The private key, as a path on the host. The file must not be readable by others.
     type: path
   key_text:
-    description: The private key as text, in place of O(key).
+    description: The private key as text, instead of O(key).
     type: str
   chain:
     description: Certificates of the authorities between O(certificate) and one of O(authorities), as O(certificate).
     type: str
   sources_changed:
-    description: Whether this run changes the files at O(certificate) and O(key), which in check mode cannot be seen.
+    description: Whether this run changes the files at O(certificate) and O(key), which check mode cannot see.
     type: bool
     default: false
   authorities:
-    description: Whom the service's clients trust, as paths on the host or as texts.
+    description: Authorities that the service's clients trust, as paths on the host or as texts.
     type: list
     elements: str
     default: [/etc/ssl/certs/ca-certificates.crt]
   names:
-    description: Names and addresses that O(certificate) has to be valid for.
+    description: Names and addresses that O(certificate) must be valid for.
     type: list
     elements: str
     default: []
   minimum_days:
-    description: For how many days from now the certificates have to be valid.
+    description: Number of days from now for which the certificates must be valid.
     type: float
     default: 0
   directory:
@@ -169,14 +169,14 @@ options:
       - V(PING) is one for Redis.
     type: str
   timeout_seconds:
-    description: How long the service may take to show the certificate after a restart.
+    description: Timeout for the service to present the certificate after a restart.
     type: int
     default: 60
 attributes:
   check_mode:
     support: full
     description: >-
-      Checks the pair and predicts; a source that is not there yet, or a library that this run installs, counts as a
+      Checks the pair and predicts; a source that does not exist yet, or a library that this run installs, counts as a
       change.
   diff_mode:
     support: full
@@ -226,7 +226,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 fingerprint:
-  description: SHA-256 fingerprint of the certificate that the service shows; empty without TLS.
+  description: SHA-256 fingerprint of the certificate that the service presents; empty without TLS.
   returned: success
   type: str
 service:
@@ -238,7 +238,7 @@ speaks_tls:
   returned: success
   type: bool
 action:
-  description: What was done with the running service, or would be in check mode.
+  description: Action on the running service, or predicted action in check mode.
   returned: success
   type: str
   sample: files written and taken up

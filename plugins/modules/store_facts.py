@@ -7,29 +7,29 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: store_facts
-short_description: Gather which data the stores of a host hold
+short_description: Gather the data directories of a host's stores
 description:
-  - Looks at the directories of PostgreSQL, Redis and MinIO on the host, and reads the mark that says whose they are.
-    M(mlfleet.stack.preflight) compares it with what other hosts have used.
-  - Asks no service, so that one that does not run is known as well. Wants to be root; changes nothing.
-  - The action takes the directories from the roles of the stores, from V(__ROLE_store_paths) and, where data of another
-    version may be besides, V(__ROLE_store_patterns). A host without a store is not asked.
+  - Inspects the directories of PostgreSQL, Redis and MinIO on the host, and reads the marks that identify their data.
+    M(mlfleet.stack.preflight) compares them with the data that other hosts have used.
+  - Does not query services, so that it works for stopped ones as well. Requires root and changes nothing.
+  - The action takes the directories from the stores' roles, from V(__ROLE_store_paths) and, for data of other versions,
+    V(__ROLE_store_patterns). A host without a store is not contacted.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   roles:
-    description: The roles that the inventory's hosts may run, for the action.
+    description: Roles that the inventory's hosts may run; used by the action.
     type: list
     elements: str
   stores:
-    description: For the module, O(stores) has C(paths) and C(patterns) of each store.
+    description: C(paths) and C(patterns) of each store; set by the action.
     type: dict
 attributes:
   check_mode:
-    description: It changes nothing, so it does the same.
+    description: Changes nothing, so check mode is the same.
     support: full
   diff_mode:
-    description: It changes nothing.
+    description: Changes nothing.
     support: none
 """
 
@@ -42,12 +42,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: The directories that are there.
+  description: Existing directories.
   returned: success
   type: dict
   contains:
     stores:
-      description: A list for each store.
+      description: A list of directories for each store.
       type: dict
       sample: {redis: [{path: /var/lib/redis, mark: 5d1c0a7b2e9f4c36 db1, has_data: true, is_declared: true}]}
 """

@@ -9,19 +9,19 @@ DOCUMENTATION = r"""
 module: undeclared
 short_description: Gather the units, containers and listening ports of a host that are not declared
 description:
-  - Looks for services that bear our names or were made by us, and that the inventory does not want on this host; for
-    containers of such; and for ports that the network reaches and that belong to no declared unit.
-  - What other modules manage they tell themselves, in their own result of the same name.
+  - Finds units with names of this collection or created by it that the inventory does not declare for this host, their
+    containers, and ports that are open to the network and belong to no declared unit.
+  - Other modules report their undeclared objects themselves, in a result of the same name.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   units:
-    description: Names of the units that are declared, without C(.service); a template ends with C(@).
+    description: Names of the declared units, without C(.service); a template ends with C(@).
     type: list
     elements: str
     required: true
   prefixes:
-    description: How the names of our units begin.
+    description: Prefixes of the names of this collection's units.
     type: list
     elements: str
     default: [dioptra-, container-, mlfleet-]
@@ -30,18 +30,18 @@ options:
     type: dict
     default: {}
   ports:
-    description: TCP ports that others may listen at.
+    description: TCP ports that other programs may listen on.
     type: list
     elements: int
     default: []
   directories:
-    description: Directories that hold secrets and that this host should not have.
+    description: Directories with secrets that this host should not have.
     type: list
     elements: path
     default: []
 attributes:
   check_mode:
-    description: Changes nothing, so it does the same.
+    description: Changes nothing, so check mode is the same.
     support: full
   diff_mode:
     description: Changes nothing.
@@ -57,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 undeclared:
-  description: What is there and nobody declared, with the command that removes it.
+  description: Undeclared objects, with the command that removes each.
   returned: success
   type: list
   elements: dict

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: unit
-short_description: Manage a systemd unit with all that is declared of it, in one round trip
+short_description: Manage a systemd unit with its user, files, TLS and state in one round trip
 description:
-  - Makes the program's user, installs its files as M(mlfleet.stack.config_files) does, switches its TLS as
-    M(mlfleet.stack.ssl_toggle), and runs it until it is healthy as M(mlfleet.stack.healthy_unit), in this order.
-  - Before that it installs the NFS client with M(mlfleet.stack.packages) where there are such mounts.
-  - The first step that fails ends it. The next run goes on from there, for a unit is restarted by its files' times.
-  - When a unit that ran does not run with new O(files), the former ones are put back and it runs with them again. Where
-    none ran there is nothing to go back to, and the new files stay.
+  - Creates the program's user, installs its files like M(mlfleet.stack.config_files), switches its TLS like
+    M(mlfleet.stack.ssl_toggle), and starts it and waits until it is healthy like M(mlfleet.stack.healthy_unit), in this
+    order.
+  - Before that, installs the NFS client with M(mlfleet.stack.packages) if there are such mounts.
+  - Ends with the first step that fails. The next run continues from there, since restarts depend on file times.
+  - If a running unit does not start with new O(files), the previous ones are restored and it runs with them again. If
+    no unit was running, there is nothing to restore, and the new files stay.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
@@ -39,23 +40,23 @@ options:
     description: File that names the image of its container, for V(absent).
     type: path
   user:
-    description: A system account without a home, which is made when it is missing, with a group of the same name.
+    description: A system account without a home, created with a group of the same name if missing.
     type: str
   home:
     description: >-
-      The program's directory. Where it is another user's, as of an earlier version, the program ends, and the user gets
-      all that the former one owns there.
+      Directory of the program. If it belongs to another user, such as that of an earlier version, the program is
+      stopped, and the user gets everything that the previous one owns there.
     type: path
   shell:
-    description: Its shell; by default one that exists keeps its own.
+    description: Shell of the account; by default an existing account keeps its own.
     type: str
   files:
-    description: What to install, with the options of M(mlfleet.stack.config_files).
+    description: Files to install, with the options of M(mlfleet.stack.config_files).
     type: list
     elements: dict
     required: true
   reloads:
-    description: Whether the unit takes up O(files) by a reload in place of a restart.
+    description: Whether a reload is enough after a change of O(files).
     type: bool
     default: false
   marks:
@@ -64,25 +65,25 @@ options:
     elements: dict
     default: []
   mounts:
-    description: Data that the unit wants mounted. Their mount units are among O(files).
+    description: Data mounts that the unit needs. Their mount units are among O(files).
     type: list
     elements: dict
     default: []
     suboptions:
       source:
-        description: Directory of the host, or export of an NFS server as V(server:/path).
+        description: Directory on the host, or NFS export in the form V(server:/path).
         type: str
         required: true
       path:
-        description: Where the unit finds it.
+        description: Mount point.
         type: str
         default: /dioptra/data
       read_only:
-        description: Whether nobody can write to it at O(mounts[].path).
+        description: Whether it is read-only at O(mounts[].path).
         type: bool
         default: true
       options:
-        description: Further mount options; for NFS in place of V(nfsvers=4,actimeo=1800).
+        description: Additional mount options; for NFS they replace V(nfsvers=4,actimeo=1800).
         type: list
         elements: str
         default: []
@@ -102,7 +103,7 @@ attributes:
     description: Reports exactly what a run would change.
   diff_mode:
     support: full
-    description: Shows user, files, certificates, and what happens to the unit.
+    description: Shows user, files, certificates, and the action on the unit.
 seealso:
   - module: mlfleet.stack.config_files
   - module: mlfleet.stack.ssl_toggle
@@ -138,7 +139,7 @@ changed_paths:
   elements: str
   sample: [/etc/redis/redis.conf]
 actions:
-  description: What was done to each unit and why.
+  description: Action on each unit, and its reason.
   returned: success
   type: dict
   sample: {"redis-server": "restarted, for a file it reads has changed"}
@@ -148,7 +149,7 @@ tls:
   type: dict
   sample: {"service": "redis", "speaks_tls": true}
 undeclared:
-  description: What is there and nobody declared, with the command that removes it. It is no change.
+  description: Undeclared objects, with the command that removes each. They do not count as a change.
   returned: success
   type: list
   elements: dict

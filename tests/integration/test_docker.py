@@ -50,7 +50,7 @@ PAGES = {
 SLOW = "import time\n\ntime.sleep(30)\n"
 GREEDY = "found = [bytearray(2**20) for _number in range(2**14)]\n"
 # Of a fresh converge: a task, and seconds after it comes to it.
-MOMENT = ("Have the image of mlflow", 10)
+MOMENT = ("Build or pull the image of mlflow", 10)
 HAS_A_JOB = f"""
 init=$(sudo docker inspect --format '{{{{.State.Pid}}}}' {WORKER})
 read -r worker others </proc/$init/task/$init/children

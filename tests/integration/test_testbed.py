@@ -83,8 +83,8 @@ def test_secrets_are_nowhere_to_be_seen(lab: Lab) -> None:
             '{"postgres_databases_extra": [{"name": "x; drop", "owner": "x", "password": "y", "clients": []}]}',
             r"x; drop",
         ),
-        ("topology_pgadmin_email=admin", r"topology_pgadmin_email: 'admin' is no e-mail address; give one like"),
-        ("topology_pgadmin_email=admin@home.local", r"reserved domain local; give another address, or set"),
+        ("topology_pgadmin_email=admin", r"topology_pgadmin_email: 'admin' is not an e-mail address; use one like"),
+        ("topology_pgadmin_email=admin@home.local", r"reserved domain local; use another address, or set"),
         (
             '{"pgadmin_servers_extra": [{"name": "restapi", "host": "192.0.2.1", "username": "ada"}]}',
             r"pgadmin_servers_extra: name restapi is declared twice; give each",
@@ -132,7 +132,7 @@ def test_port_of_another_program_stops_before_the_first_change(lab: Lab) -> None
     finally:
         lab.ssh("sudo systemctl stop mine")
     assert run.code != 0
-    assert "testbed: port 5050, which topology_pgadmin_port wants, is taken by a program of user root" in run.output
+    assert "testbed: port 5050, which topology_pgadmin_port needs, is in use by a program of user root" in run.output
     assert run.count("changed") == 0
     assert lab.converge().count("changed") == 1
 

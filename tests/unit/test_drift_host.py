@@ -76,7 +76,7 @@ def test_host_that_checks_has_to_know_as_whom_to_sign_in() -> None:
     (line,) = inventory_checks.strangers({}, groups)
     assert line.startswith("ansible_user: is not in the inventory")
     (line,) = inventory_checks.strangers({"ansible_user": "deploy", "ansible_become": True}, groups)
-    assert line.startswith("ansible_become: does not go with")
+    assert line.startswith("ansible_become: cannot be used with")
 
 
 def test_host_is_known_by_the_keys_it_has() -> None:

@@ -143,9 +143,9 @@ def test_what_a_missing_secret_makes_undefined_is_no_news():
         (None, "is not text"),
         ("short", "has 5 characters, not 16 to 40"),
         ("a" * 41, "has 41 characters, not 16 to 40"),
-        ("pass word pass word", "contains a blank, a control character or a letter beyond ASCII"),
-        ("p\u00e4ssword-p\u00e4ssword", "contains a blank, a control character or a letter beyond ASCII"),
-        ("password-password\n", "contains a blank, a control character or a letter beyond ASCII"),
+        ("pass word pass word", "contains a space, a control character or a character beyond ASCII"),
+        ("p\u00e4ssword-p\u00e4ssword", "contains a space, a control character or a character beyond ASCII"),
+        ("password-password\n", "contains a space, a control character or a character beyond ASCII"),
     ],
 )
 def test_secrets_have_the_form_that_init_gives_them(value, problem):
@@ -167,7 +167,7 @@ def test_identifiers(name):
 def test_what_is_no_identifier(name):
     found = examine({"postgres_databases": {"type": "list"}}, postgres_databases=[{"name": "x", "owner": name}])
     [line] = found.lines
-    assert line.startswith(f"postgres_databases: owner {name!r} is no identifier")
+    assert line.startswith(f"postgres_databases: owner {name!r} is not an identifier")
 
 
 def test_ports_are_ports_and_each_site_has_its_own():
@@ -175,8 +175,8 @@ def test_ports_are_ports_and_each_site_has_its_own():
     lists = {"nginx_sites_default": [site], "nginx_sites_extra": [{"name": "mine", "port": 35000}]}
     options = {"redis_port": {"type": "int"}} | {name: {"type": "list"} for name in [*lists, "nginx_sites"]}
     assert examine(options, redis_port="70000", nginx_sites=[site], **lists).lines == [
-        "redis_port: 70000 is no port (1 to 65535)",
-        "port 35000 is wanted by nginx site mlflow and by nginx site mine; give each a port of its own",
+        "redis_port: 70000 is not a port (1 to 65535)",
+        "port 35000 is used by nginx site mlflow and by nginx site mine; give each its own port",
     ]
 
 
@@ -192,8 +192,8 @@ def test_services_of_a_host_have_ports_of_their_own():
     }
     assert not list(checks.overlapping_ports(values | {"nginx_sites_auto": []}, ["minio", "nginx"]))
     assert list(checks.overlapping_ports(values, ["minio", "redis", "nginx"])) == [
-        "port 9000 is wanted by topology_minio_port and by topology_redis_port and by nginx site own; "
-        "give each a port of its own"
+        "port 9000 is used by topology_minio_port and by topology_redis_port and by nginx site own; "
+        "give each its own port"
     ]
 
 
@@ -210,8 +210,8 @@ def test_each_drive_of_minio_is_in_one_pool():
 @pytest.mark.parametrize(
     ("hosts", "volumes", "parity", "line"),
     [
-        (2, 1, 2, "minio_parity: 2 drives cannot be lost of 2; at most half of a set, 1"),
-        (5, 4, 8, "minio_parity: 8 drives cannot be lost of 10; at most half of a set, 5"),
+        (2, 1, 2, "minio_parity: 2 is too many for 2 drives a set; use at most half, 1"),
+        (5, 4, 8, "minio_parity: 8 is too many for 10 drives a set; use at most half, 5"),
         (17, 1, 0, "minio_pools: 17 drives cannot be divided into sets of 2 to 16; use another number"),
     ],
 )
@@ -277,8 +277,8 @@ def test_port_of_another_program_is_told(listen_address, found, running, is_told
     values = {"topology_pgadmin_port": 5050, "pgadmin_listen_address": listen_address}
     units = {"pgadmin": "pgadmin", "restapi": "dioptra-restapi", "nginx": "nginx"}
     lines = list(host_checks.taken_ports(values, units, {"listeners": found, "running_units": SEEN | running}))
-    taken = "port 5050, which topology_pgadmin_port wants, is taken by a program of user {}"
-    mend = "stop that one, or set another port"
+    taken = "port 5050, which topology_pgadmin_port needs, is in use by a program of user {}"
+    mend = "stop it, or set another port"
     assert lines == ([f"{taken.format(found[0]['user'])}: {mend}"] if is_told else [])
 
 
@@ -286,7 +286,7 @@ def test_ports_of_sites_and_units_of_templates():
     values = {"nginx_listen_address": "0.0.0.0", "nginx_sites_auto": [{"name": "api", "port": 443, "http_port": 80}]}
     facts = {"listeners": [listener("0.0.0.0", 80), listener("0.0.0.0", 5432, 100)], "running_units": SEEN}
     (line,) = host_checks.taken_ports(values, {"nginx": "nginx"}, facts)
-    assert line.startswith("port 80, which nginx site api wants, is taken by a program of user root: ")
+    assert line.startswith("port 80, which nginx site api needs, is in use by a program of user root: ")
     postgres = {"topology_postgres_port": 5432, "postgres_listen_address": "127.0.0.1"}
     units = {"postgres": "postgresql@15-main"}
     for running, count in (({}, 1), ({"postgresql@15-main": [100]}, 0)):
@@ -295,7 +295,7 @@ def test_ports_of_sites_and_units_of_templates():
     former = {**listener("127.0.0.1", 5432, 100), "user": "postgres"}
     found = {"listeners": [former], "running_units": SEEN | {"postgresql@15-main": [100]}}
     (line,) = host_checks.taken_ports(postgres, {"postgres": "postgresql@17-main"}, found)
-    assert "is taken by postgresql@15-main: stop that one with systemctl disable --now postgresql@15-main" in line
+    assert "is in use by postgresql@15-main: stop it with systemctl disable --now postgresql@15-main" in line
     assert not list(host_checks.taken_ports(values, {"nginx": "nginx"}, {}))
     hidden = facts | {"running_units": {"user@1000": [1000]}}
     assert not list(host_checks.taken_ports(values, {"nginx": "nginx"}, hidden))
@@ -331,13 +331,13 @@ def test_address_that_pgadmin_lets_in(email):
 )
 def test_address_that_is_none(email):
     (line,) = checks.pgadmin_account({"topology_pgadmin_email": email, "pgadmin_settings": {}})
-    assert line == f"topology_pgadmin_email: {email!r} is no e-mail address; give one like admin@example.org"
+    assert line == f"topology_pgadmin_email: {email!r} is not an e-mail address; use one like admin@example.org"
 
 
 def test_reserved_domain_is_allowed_by_name():
     values = {"topology_pgadmin_email": "admin@home.LOCAL", "pgadmin_settings": {}}
     (line,) = checks.pgadmin_account(values)
-    assert "reserved domain local; give another address, or set pgadmin_settings: {ALLOW_" in line
+    assert "reserved domain local; use another address, or set pgadmin_settings: {ALLOW_" in line
     for allowed in (["local"], "test,local"):
         assert not list(checks.pgadmin_account(values | {"pgadmin_settings": {"ALLOW_SPECIAL_EMAIL_DOMAINS": allowed}}))
     assert not list(checks.pgadmin_account({"topology_pgadmin_email": "of a host without pgAdmin"}))
@@ -598,7 +598,7 @@ def test_each_host_is_validated_with_its_own_values(play):
 def test_port_that_leads_to_https_is_a_port_of_the_host() -> None:
     sites = [{"name": "a", "port": 443, "http_port": 80}, {"name": "b", "port": 80}]
     (line,) = checks.overlapping_ports({"nginx_sites_extra": sites}, [])
-    assert "port 80 is wanted by nginx site a and by nginx site b" in line
+    assert "port 80 is used by nginx site a and by nginx site b" in line
     same = [{"name": "a", "port": 80, "http_port": 80}]
     assert list(checks.overlapping_ports({"nginx_sites_extra": same}, [])) == []
 
@@ -609,7 +609,7 @@ def test_only_containers_are_refused_a_port_of_roots() -> None:
         runtime: list(checks.privileged_ports(site | {"topology_nginx_runtime": runtime}, ["nginx"]))
         for runtime in ("bare", "docker")
     }
-    line = "nginx site a: port 443 is for root alone; use one from 1024, or topology_nginx_runtime: bare"
+    line = "nginx site a: port 443 is reserved for root; use one from 1024, or topology_nginx_runtime: bare"
     assert told == {"bare": [], "docker": [line]}
 
 

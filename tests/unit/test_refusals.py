@@ -230,7 +230,7 @@ def test_what_the_deployment_decides_is_no_setting(option, name, line):
 @pytest.mark.parametrize("name", ["bash:amd64", "bash=5.2", "bash/bookworm", "bash-", "-bash", "Bash", ""])
 def test_package_is_a_plain_name(name):
     [line] = checks.packages({"host_packages_extra": ["g++", "bash", name]})
-    assert line.startswith(f"host_packages_extra: {name!r} is no plain name of a package")
+    assert line.startswith(f"host_packages_extra: {name!r} is not a plain package name")
 
 
 def test_package_that_another_one_stands_for_is_not_missing(monkeypatch):

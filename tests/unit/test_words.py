@@ -1,4 +1,4 @@
-"""Descriptions of modules are imperative, and words that readers have stumbled over stay away."""
+"""Descriptions of modules are imperative, tasks do not `have` something done, and foreign words stay away."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODULES = sorted((ROOT / "plugins/modules").glob("*.py"))
 PAGES = [
     ROOT / name
     for name in subprocess.run(
-        ["git", "ls-files", "*.md", "inventories", "roles/*/meta", "roles/*/defaults"],
+        ["git", "ls-files", "*.md", "inventories", "roles/*/meta/*", "roles/*/defaults/*"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -21,7 +21,11 @@ PAGES = [
     ).stdout.splitlines()
 ]
 NO_IMPERATIVE = re.compile(r"(A|An|The|What|Have|Has|\w+[^s]s) ")
-STUMBLED_OVER = ("by the clock", "by himself", "somebody else's")
+FOREIGN = re.compile(
+    r"by the clock|by himself|(some|any|every|no)body(?!\))|whoever|to whom|(is|are) told|of yours|tells (of|that)"
+)
+DOCUMENTATION = re.compile(r'^(?:DOCUMENTATION|RETURN) = r"""(.*?)"""', re.DOTALL | re.MULTILINE)
+TASK_FILES = sorted((*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
@@ -30,11 +34,17 @@ def test_description_of_a_module_is_imperative(module: Path) -> None:
     assert not NO_IMPERATIVE.match(description)
 
 
-def test_words_that_readers_stumbled_over_are_in_no_page() -> None:
+def test_no_play_or_task_has_something_done() -> None:
+    names = [name for file in TASK_FILES for name in re.findall(r"- name: (.*)", file.read_text())]
+    assert [name for name in names if name.startswith("Have ")] == []
+
+
+def test_foreign_words_are_in_no_page_and_no_description() -> None:
+    texts = {page: page.read_text() for page in PAGES if page.is_file()}
+    texts |= {module: "".join(DOCUMENTATION.findall(module.read_text())) for module in MODULES}
     found = {
-        str(page.relative_to(ROOT)): words
-        for page in PAGES
-        if page.is_file()
-        and (words := [word for word in STUMBLED_OVER if word in " ".join(page.read_text().split()).lower()])
+        str(file.relative_to(ROOT)): words[0]
+        for file, text in texts.items()
+        if (words := FOREIGN.search(" ".join(text.split()).lower()))
     }
     assert found == {}

@@ -308,7 +308,7 @@ def test_kinds_share_a_path_when_they_mean_the_same():
     assert not list(checks.mounts(shared | kinds({"name": "a", "queues": ["a"]})))
     [line] = checks.mounts(shared | kinds({"name": "a", "queues": ["a"], "mounts": [{"source": "server:/d"}]}))
     assert line == (
-        "/dioptra/data is wanted from /srv read-only by worker_tensorflow_cpu_mounts "
+        "/dioptra/data is requested from /srv read-only by worker_tensorflow_cpu_mounts "
         "and server:/d read-only by worker_custom_kinds a; use another path, or the same source and options"
     )
     assert not list(checks.mounts(shared | kinds({"name": "a", "queues": ["a"], "mounts": []})))
@@ -380,7 +380,7 @@ def test_rollouts_go_by_one_value_for_the_whole_inventory():
     hosts = {"h1": {"topology_rollout_serial": "1"}, "h2": {}}
     assert not list(inventory_checks.scattered("h1", groups, hosts.get))
     [line] = inventory_checks.scattered("h2", groups, hosts.get)
-    assert line == "topology_rollout_serial: is not what it is on h1; set it once, in group_vars/all"
+    assert line == "topology_rollout_serial: differs from its value on h1; set it once, in group_vars/all"
 
 
 def test_front_end_is_the_same_on_all_of_its_hosts():
@@ -388,7 +388,7 @@ def test_front_end_is_the_same_on_all_of_its_hosts():
     hosts = {"h0": {}, "h1": {"frontend_ref": "v1"}, "h2": {"frontend_ref": "v2"}}
     assert not list(inventory_checks.scattered("h0", groups, hosts.get))
     [line] = inventory_checks.scattered("h2", groups, hosts.get)
-    assert line == "frontend_ref: is not what it is on h1; set it once, in group_vars/frontend"
+    assert line == "frontend_ref: differs from its value on h1; set it once, in group_vars/frontend"
 
 
 def test_who_shares_data_stays_stopped_when_it_cannot_be_mounted_anew(monkeypatch):
@@ -416,8 +416,11 @@ def test_who_shares_data_stays_stopped_when_it_cannot_be_mounted_anew(monkeypatc
     ("queues", "line"),
     [
         ([], "worker_custom_kinds a: has no queue; name one"),
-        (["two words"], "worker_custom_kinds a: queue 'two words' has other signs than letters, digits, . _ : and -"),
-        (["$HOME"], "worker_custom_kinds a: queue '$HOME' has other signs than letters, digits, . _ : and -"),
+        (
+            ["two words"],
+            "worker_custom_kinds a: queue 'two words' has characters other than letters, digits, . _ : and -",
+        ),
+        (["$HOME"], "worker_custom_kinds a: queue '$HOME' has characters other than letters, digits, . _ : and -"),
         (["vision", "tensorflow-cpu_2"], None),
     ],
 )
@@ -467,7 +470,7 @@ def test_requirements_of_a_kind_are_there(tmp_path):
     file.touch()
     assert not list(checks.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": str(file)})))
     (line,) = checks.custom_kinds(kinds({"name": "a", "queues": ["a"], "requirements_file": "vision.txt"}))
-    assert "give the file's whole path" in line
+    assert "give its absolute path" in line
 
 
 # --- containers ------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def database_names(values: Values) -> Iterator[str]:
             name = entry.get(key)
             if isinstance(name, str) and not IDENTIFIER.fullmatch(name):
                 yield (
-                    f"{option}: {key} {name!r} is no identifier: at most 63 letters, digits, _ and -, "
+                    f"{option}: {key} {name!r} is not an identifier: use at most 63 letters, digits, _ and -, "
                     "of which the first is a letter or _"
                 )
             elif key == "owner" and PREDEFINED_ROLE.fullmatch(str(name)):
@@ -92,7 +92,7 @@ def database_names(values: Values) -> Iterator[str]:
 def ports(values: Values) -> Iterator[str]:
     for name, value in values.items():
         if name.endswith("_port") and isinstance(value, int) and value not in PORTS:
-            yield f"{name}: {value} is no port ({PORTS[0]} to {PORTS[-1]})"
+            yield f"{name}: {value} is not a port ({PORTS[0]} to {PORTS[-1]})"
 
 
 def addresses(values: Values) -> Iterator[str]:
@@ -118,7 +118,7 @@ def pools(values: Values) -> Iterator[str]:
         if count > 1 and largest == 1:
             yield f"minio_pools: {count} drives cannot be divided into sets of 2 to 16; use another number"
         elif parity > largest // 2:
-            yield f"minio_parity: {parity} drives cannot be lost of {largest}; at most half of a set, {largest // 2}"
+            yield f"minio_parity: {parity} is too many for {largest} drives a set; use at most half, {largest // 2}"
         if count == 1 and len(declared) > 1:
             yield "minio_pools: a pool of one drive cannot be extended by another"
     for host, volume in sorted({drive for drive in drives if drives.count(drive) > 1}):
@@ -152,7 +152,7 @@ def custom_kinds(values: Values) -> Iterator[str]:
     for kind in kinds:
         file = kind.get("requirements_file")
         if file and not (file.startswith("/") and Path(file).is_file()):
-            yield f"worker_custom_kinds: {kind['name']}: there is no {file}; give the file's whole path"
+            yield f"worker_custom_kinds: {kind['name']}: there is no {file}; give its absolute path"
         for package in kind.get("packages") or []:
             if not PIN.fullmatch(package):
                 yield f"worker_custom_kinds: package {package!r} of {kind['name']} is not pinned like name==1.2.3"
@@ -184,7 +184,7 @@ def queues(values: Values) -> Iterator[str]:
         if not names:
             yield f"{kind}: has no queue; name one"
         yield from (
-            f"{kind}: queue {name!r} has other signs than letters, digits, . _ : and -"
+            f"{kind}: queue {name!r} has characters other than letters, digits, . _ : and -"
             for name in names
             if not QUEUE.fullmatch(str(name))
         )
@@ -213,10 +213,10 @@ def pgadmin_account(values: Values) -> Iterator[str]:
     allowed = (values["pgadmin_settings"] or {}).get("ALLOW_SPECIAL_EMAIL_DOMAINS") or []
     domain = email.rpartition(".")[2].lower()
     if not EMAIL.fullmatch(email):
-        yield f"topology_pgadmin_email: {email!r} is no e-mail address; give one like admin@example.org"
+        yield f"topology_pgadmin_email: {email!r} is not an e-mail address; use one like admin@example.org"
     elif domain in RESERVED_DOMAINS and domain not in (allowed.split(",") if isinstance(allowed, str) else allowed):
         yield (
-            f"topology_pgadmin_email: pgAdmin signs in nobody of the reserved domain {domain}; give another address, "
+            f"topology_pgadmin_email: pgAdmin refuses sign-ins from the reserved domain {domain}; use another address, "
             f"or set pgadmin_settings: {{ALLOW_SPECIAL_EMAIL_DOMAINS: [{domain}]}}"
         )
 
@@ -224,7 +224,7 @@ def pgadmin_account(values: Values) -> Iterator[str]:
 def packages(values: Values) -> Iterator[str]:
     for name in values.get("host_packages_extra") or []:
         if not PACKAGE.fullmatch(name):
-            yield f"host_packages_extra: {name!r} is no plain name of a package; leave out its version and architecture"
+            yield f"host_packages_extra: {name!r} is not a plain package name; leave out its version and architecture"
 
 
 def decided_settings(values: Values) -> Iterator[str]:
@@ -239,7 +239,7 @@ def decided_settings(values: Values) -> Iterator[str]:
 def password_renewal(values: Values) -> Iterator[str]:
     days = values.get("restapi_password_renew_days")  # nothing where its type is wrong
     if days is not None and not 0 <= days <= MAX_RENEW_DAYS:
-        yield f"restapi_password_renew_days: {days} is not from 0 to {MAX_RENEW_DAYS}, for a password lasts a year"
+        yield f"restapi_password_renew_days: {days} is not from 0 to {MAX_RENEW_DAYS}, because a password lasts a year"
 
 
 def rollout_serial(values: Values) -> Iterator[str]:
@@ -271,7 +271,7 @@ def mounts(values: Values) -> Iterator[str]:
     for path, users in at.items():
         if len(users) > 1:
             wishes = " and ".join(f"{mount.described} by {name}" for mount, name in users.items())
-            yield f"{path} is wanted from {wishes}; use another path, or the same source and options"
+            yield f"{path} is requested from {wishes}; use another path, or the same source and options"
 
 
 CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
@@ -301,7 +301,7 @@ def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
         wanted.setdefault(port, {})[name] = None
     for port, names in wanted.items():
         if len(names) > 1:
-            yield f"port {port} is wanted by {' and by '.join(names)}; give each a port of its own"
+            yield f"port {port} is used by {' and by '.join(names)}; give each its own port"
 
 
 def privileged_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
@@ -309,7 +309,7 @@ def privileged_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
     for service, name, port, _address in wanted_ports(values, services):
         runtime = f"topology_{service}_runtime"
         if port in PRIVILEGED_PORTS and values.get(runtime) == "docker":
-            yield f"{name}: port {port} is for root alone; use one from {PRIVILEGED_PORTS.stop}, or {runtime}: bare"
+            yield f"{name}: port {port} is reserved for root; use one from {PRIVILEGED_PORTS.stop}, or {runtime}: bare"
 
 
 def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str, str, int, str]]:

@@ -112,9 +112,9 @@ def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, An
             other = _other_instance(units[service], facts) if is_same_user else None
             # A container goes on when its unit does not, and is mended in this run.
             if other or not (is_same_user or found["uid"] in ours):
-                taken = f"port {port}, which {name} wants, is taken by {other or 'a program of user ' + found['user']}"
+                taken = f"port {port}, which {name} needs, is in use by {other or 'a program of user ' + found['user']}"
                 stop = f" with systemctl disable --now {other}" if other else ""
-                yield f"{taken}: stop that one{stop}, or set another port"
+                yield f"{taken}: stop it{stop}, or set another port"
                 break
 
 

@@ -81,9 +81,9 @@ def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:
     """What keeps a host of group drift from signing in on this one, which it does as the inventory alone says."""
     if groups.get("drift"):
         if not values.get("ansible_user"):
-            yield "ansible_user: is not in the inventory; say there as whom the host of group drift signs in"
+            yield "ansible_user: is not in the inventory; set it to the user that the host of group drift signs in as"
         if values.get("ansible_become") and values.get("ansible_user") != "root":
-            yield "ansible_become: does not go with a host in group drift; leave it out, since roles become root anyway"
+            yield "ansible_become: cannot be used with a host in group drift; leave it out, roles become root anyway"
 
 
 def scattered(host: str, groups: Mapping[str, Sequence[str]], declared: Callable[[str], Values]) -> Iterator[str]:
@@ -97,7 +97,7 @@ def scattered(host: str, groups: Mapping[str, Sequence[str]], declared: Callable
             mine, first = declared(host), declared(members[0])
             for name in names:
                 if mine.get(name) != first.get(name):
-                    yield f"{name}: is not what it is on {members[0]}; set it once, in group_vars/{group}"
+                    yield f"{name}: differs from its value on {members[0]}; set it once, in group_vars/{group}"
 
 
 def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:

@@ -45,7 +45,7 @@ def validated(name: str, option: Mapping[str, Any], value: Any) -> tuple[Any, li
     """The value in the option's type, with what is wrong with it; no secret is ever quoted."""
     result = ArgumentSpecValidator({name: option}).validate({name: value})
     if option.get("no_log"):
-        errors = [f"is no valid {option.get('type', 'str')}"] if result.error_messages else []
+        errors = [f"is not a valid {option.get('type', 'str')}"] if result.error_messages else []
     else:
         errors = [
             " ".join(remove_values(message, result._no_log_values).removeprefix(f"argument '{name}' ").split())
@@ -103,5 +103,5 @@ def secret_problem(value: Any) -> str | None:
     if len(value) not in SECRET_LENGTHS:
         return f"has {len(value)} characters, not {SECRET_LENGTHS[0]} to {SECRET_LENGTHS[-1]}"
     if not re.fullmatch("[!-~]*", value):
-        return "contains a blank, a control character or a letter beyond ASCII"
+        return "contains a space, a control character or a character beyond ASCII"
     return None

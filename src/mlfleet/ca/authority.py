@@ -87,7 +87,7 @@ class Authority:
         """End the replacement, when no host trusts the former authority any more."""
         with self._settled():
             if self._existing("next.crt", "former.crt"):
-                raise MlfleetError(f"hosts trust two authorities still: {self.state()}.")
+                raise MlfleetError(f"hosts still trust two authorities: {self.state()}.")
             existed = bool(self._existing("former.key", RETIRED))
             for name in ("former.key", RETIRED):  # the certificate last: it says that this has not ended
                 self.path(name).unlink(missing_ok=True)
@@ -166,7 +166,7 @@ class Authority:
             return
         content, kept = self.path(f"ca.{part}").read_bytes(), self.path(f"former.{part}")
         if kept.exists() and kept.read_bytes() != content:
-            raise MlfleetError(f"{kept} is of a replacement that has not ended: move it elsewhere if it is of no use.")
+            raise MlfleetError(f"{kept} belongs to an unfinished replacement: move it away if it is no longer needed.")
         write_atomically(kept, content, mode=self.path(f"ca.{part}").stat().st_mode & 0o777)
 
     def _staged(self, name: str) -> Path:

@@ -24,23 +24,24 @@ def drift(
     inventory: Annotated[Path, typer.Option("--inventory", "-i", help="Directory or file such as inventories/prod.")],
     limit: Annotated[str | None, typer.Option("--limit", "-l", help="Check these hosts only.")] = None,
     tags: Annotated[str | None, typer.Option("--tags", "-t", help="Check these roles only.")] = None,
-    extra_vars: Annotated[list[str] | None, typer.Option("--extra-vars", "-e", help="As Ansible's.")] = None,
-    vault_password_file: Annotated[Path | None, typer.Option(help="As Ansible's.")] = None,
+    extra_vars: Annotated[list[str] | None, typer.Option("--extra-vars", "-e", help="As in Ansible.")] = None,
+    vault_password_file: Annotated[Path | None, typer.Option(help="As in Ansible.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write it as one page.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as an HTML page.")] = None,
     prometheus: Annotated[Path | None, typer.Option(help="Write metrics for the textfile collector.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write it as JUnit's XML.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML.")] = None,
     history: Annotated[Path | None, typer.Option(help="Directory that keeps the last reports.")] = None,
-    keep: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
+    keep: Annotated[int, typer.Option(min=1, help="Number of reports to keep.")] = 30,
     since: Annotated[str | None, typer.Option(metavar="FILE|last", help="Compare with an earlier report.")] = None,
     notify_command: Annotated[
-        str | None, typer.Option(help="Run this when what is not as declared has changed; it is given the report.")
+        str | None, typer.Option(help="Run this when the result changed, with the report on standard input.")
     ] = None,
     notify_url: Annotated[
-        str | None, typer.Option(envvar="MLFLEET_DRIFT_NOTIFY_URL", help="Post the report there then.")
+        str | None,
+        typer.Option(envvar="MLFLEET_DRIFT_NOTIFY_URL", help="Post the report there when the result changed."),
     ] = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what drifted by site.yml, and check again.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Mend without asking.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fix drift with site.yml, and check again.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fix without asking.")] = False,
 ) -> None:
     """Check whether every host is as declared; change nothing, except with --fix.
 
@@ -50,9 +51,9 @@ def drift(
     files = {"json": json, "html": html, "prometheus": prometheus, "junit": junit}
     paths = {kind: path for kind, path in files.items() if path}
     if fix and not yes and not sys.stdin.isatty():
-        raise MlfleetError("--fix asks before it changes anything: add --yes where nobody can answer.")
+        raise MlfleetError("--fix asks before it changes anything: add --yes if no user can answer.")
     if (notify_command or notify_url) and not history:
-        raise MlfleetError("what has changed is known from --history: name its directory.")
+        raise MlfleetError("notifications need --history: name its directory.")
     with _interruptible():
         kept = _history(history, keep)
         earlier = _earlier(since, kept)
@@ -121,7 +122,7 @@ def _mend(target: run.Target, report: Report, yes: bool) -> bool:
     with terminal.progress(errors, "Mending") as watch:
         done = run.play(replace(target, limit=limit, tags=tags), run.CONVERGE, ["--diff"], watch)
     for problem in (*done.unreachable, *done.lasting):
-        errors.print(f"not mended: {problem.host}: {problem.task}: {problem.message}", style="red", markup=False)
+        errors.print(f"not fixed: {problem.host}: {problem.task}: {problem.message}", style="red", markup=False)
     return True
 
 

@@ -54,7 +54,7 @@ def notify(notice: Notice, memory: Path, command: str | None, url: str | None) -
                 problems.append(f"--notify-{way}: {error}")
     write_atomically(memory, json.dumps(told).encode(), mode=0o600)
     if problems:
-        raise MlfleetError(f"nobody was notified by {' and '.join(problems)}.")
+        raise MlfleetError(f"no notification was sent by {' and '.join(problems)}.")
 
 
 class _NotToldError(Exception):

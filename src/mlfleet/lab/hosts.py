@@ -95,7 +95,7 @@ def one_lab_at_a_time() -> Iterator[None]:
     # Anyone may have put something there: a link is not followed, nor is a pipe waited for.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)) as lock:
         if os.fstat(lock.fileno()).st_uid != os.getuid():
-            raise MlfleetError(f"{path} belongs to somebody else: have it removed.")
+            raise MlfleetError(f"{path} belongs to another user: have it removed.")
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

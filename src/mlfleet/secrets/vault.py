@@ -73,7 +73,7 @@ class Vault:
                 fresh = {name: "".join(secrets.choice(ALPHABET) for _ in range(LENGTH)) for name in missing}
                 text += "".join(f'{name}: "{value}"\n' for name, value in fresh.items())
                 if self._parse(text) != present | fresh:
-                    raise MlfleetError(f"{self.path} does not end in plain `name: value` lines: mend its layout first.")
+                    raise MlfleetError(f"{self.path} does not end in plain `name: value` lines: fix its layout first.")
                 self._write(text)
         return missing
 
@@ -174,7 +174,7 @@ class Vault:
         try:
             return self.decrypt(self.path).decode()
         except UnicodeDecodeError as error:
-            raise MlfleetError(f"{self.path} is not UTF-8: mend it with `ansible-vault edit {self.path}`.") from error
+            raise MlfleetError(f"{self.path} is not UTF-8: fix it with `ansible-vault edit {self.path}`.") from error
 
     def _write(self, text: str) -> None:
         encrypted = self.encrypt(text.encode())
@@ -187,14 +187,14 @@ class Vault:
         except (yaml.YAMLError, AnsibleError, UnicodeDecodeError):
             values = None  # the parser's own message would quote the secrets around the error
         if not isinstance(values, dict):
-            raise MlfleetError(f"{self.path} is not a YAML mapping: mend it with `ansible-vault edit {self.path}`.")
+            raise MlfleetError(f"{self.path} is not a YAML mapping: fix it with `ansible-vault edit {self.path}`.")
         return values
 
     def _check(self, values: dict[str, object], names: tuple[str, ...]) -> None:
         if malformed := [name for name in names if name in values and not well_formed(values[name])]:
             raise MlfleetError(
                 f"{self.path}: {', '.join(malformed)} must be a string of 16 to 40 visible ASCII characters: "
-                f"mend it with `ansible-vault edit {self.path}`, or remove it there and run "
+                f"fix it with `ansible-vault edit {self.path}`, or remove it there and run "
                 f"`mlfleet init {self.inventory}`."
             )
 

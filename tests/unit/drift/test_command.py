@@ -58,7 +58,7 @@ def test_drift_is_mended_by_its_role_alone_and_then_all_is_as_declared(
     declare("one", undeclared=[MALLORY])
     output = drift("--fix", "--yes", "--history", "kept", "--since", "last", "--json", "report.json", code=2)
     assert ran == [(run.CHECK, None, None), (run.CONVERGE, "one,two", "service"), (run.CHECK, None, None)]
-    assert "not mended" not in output
+    assert "not fixed" not in output
     assert "left to you: one: PostgreSQL role mallory: remove it with: dropuser mallory" in output
     assert (project / "state-two/a.conf").read_text() == "a = 1\n"
     report = json.loads(Path("report.json").read_text())

@@ -64,7 +64,7 @@ def test_host_that_was_not_checked_is_no_news(tmp_path: Path) -> None:
 def test_what_could_not_be_told_is_told_by_the_next_run(tmp_path: Path) -> None:
     memory = tmp_path / "notified.json"
     for command in ("false", "no-such-program", "'"):
-        with pytest.raises(MlfleetError, match="nobody was notified"):
+        with pytest.raises(MlfleetError, match="no notification was sent"):
             notify(Notice(report(REDIS), ""), memory, command, None)
     assert tell(tmp_path, report(REDIS))
 
@@ -84,7 +84,7 @@ SECRET = "T0/B0/key"
     ],
 )
 def test_reason_that_nobody_was_told_shows_no_secret(tmp_path: Path, command: str | None, url: str | None) -> None:
-    with pytest.raises(MlfleetError, match="nobody was notified by --notify-") as raised:
+    with pytest.raises(MlfleetError, match="no notification was sent by --notify-") as raised:
         notify(Notice(report(REDIS), ""), tmp_path / "notified.json", command, url)
     assert SECRET not in str(raised.value)
     assert raised.value.__cause__ is None
@@ -122,7 +122,7 @@ def test_address_is_posted_summary_and_report(
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     url, bodies = server
-    with pytest.raises(MlfleetError, match="nobody was notified by --notify-url: Internal Server Error"):
+    with pytest.raises(MlfleetError, match="no notification was sent by --notify-url: Internal Server Error"):
         notify(Notice(report(REDIS), "one object"), tmp_path / "notified.json", None, f"{url}/broken")
     notify(Notice(report(REDIS), "one object"), tmp_path / "notified.json", None, f"{url}/secret")
     assert json.loads(bodies[-1]) == {"text": "one object", "report": report(REDIS).to_json()}
