@@ -15,7 +15,8 @@ def traces(lab: Lab, name: str) -> list[str]:
     """Paths, files of settings, accounts, units and containers that bear the name or have it in them."""
     found = lab.ssh(
         f"sudo find {PLACES} -xdev \\( {NOT_OURS} \\) -prune -o -name '*{name}*' -print;"
-        f"sudo grep -rIl --exclude-dir=tls --exclude="*-" -- {name} /etc;"
+        f"sudo grep -rIl --exclude-dir=tls --exclude="
+        * -" -- {name} /etc;"
         f"getent passwd group | grep -- {name};"
         f"systemctl list-units --all --no-legend --plain | grep -- {name};"
         f"! command -v docker >/dev/null || sudo docker ps --all --format '{{{{.Names}}}}' | grep -- {name};"
