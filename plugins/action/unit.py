@@ -64,5 +64,5 @@ class ActionModule(config_files.ActionModule):
     @staticmethod
     def _by_path(entry: dict[str, Any]) -> dict[str, Any]:
         """What is to go, which nothing is rendered for."""
-        state = entry["state"] if entry["state"] == "directory" else "absent"
+        state = "directory" if entry.get("state") == "directory" else "absent"
         return {**entry, "state": state, "template": None, "content": None, "validate": None}

@@ -10,6 +10,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import removal
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
+RELOADED = ["systemctl daemon-reload", "systemctl reset-failed -- one.service"]
 GROUPS = {"all": ["a", "b"], "mlflow": ["a"], "pgadmin": [], "workers": ["b"], "worker_pytorch_cpu": ["b"]}
 
 
@@ -142,7 +143,7 @@ def test_unit_file_goes_last(host: Path, commands: list[str], state: str, check_
     assert any(entry["before_header"] == "user one" for entry in told["diff"]) == (state == "purged")
     assert (host / "units/one.service").exists() == (host / "state/one").exists() == check_mode or state == "absent"
     expected = ["systemctl disable --now -- one.service", "rm state/one", "userdel -- one"]
-    expected = (expected if state == "purged" else expected[:1]) + ["rm units/one.service", "systemctl daemon-reload"]
+    expected = (expected if state == "purged" else expected[:1]) + ["rm units/one.service", *RELOADED]
     assert commands == ([each for each in expected if each.startswith("rm")] if check_mode else expected)
 
 

@@ -18,6 +18,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import environments,
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import IMAGE_LABEL, DockerError, docker
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import (
     UNITS,
+    UnitError,
     command,
     remove_containers,
     units,
@@ -54,6 +55,8 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
     results.append(files.install([files.Item(str(path), "absent") for path in gone], check_mode, with_diff))
     if gone and not check_mode:
         command("systemctl", "daemon-reload")
+        with suppress(UnitError):  # of one that ended well nothing is kept
+            command("systemctl", "reset-failed", "--", *ended)
     return {
         "changed": bool(ended or former or images) or any(result["changed"] for result in results),
         "changed_paths": [path for result in results for path in result["changed_paths"]],
