@@ -116,7 +116,7 @@ options:
         type: str
         required: true
       password:
-        description: Its password, which is told only to who owns O(live.config_file).
+        description: Its password, sent only to a program whose user owns O(live.config_file).
         type: str
         required: true
       config_file:

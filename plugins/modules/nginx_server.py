@@ -48,7 +48,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Have nginx send this host no requests
+- name: Drain this host in nginx
   mlfleet.stack.nginx_server:
     servers: ["{{ topology_address }}:5000"]
     state: drained

@@ -8,13 +8,13 @@ DOCUMENTATION = r"""
 module: ssl_toggle
 short_description: Switch a service to TLS with a valid certificate and key, or to no TLS
 description:
-  - Checks certificate, key and chain before anything is touched. Then writes them for the service, with the part of its
-    configuration that switches TLS, has the service's own program judge the whole, reloads the service, and compares
-    the certificate that it shows with the one that it was given.
-  - When that fails, the former files are put back and taken up again, and the error says why.
-  - A service that does not run is only given its files. One that shows another certificate than its files hold, such as
-    after a run that was killed, is told again.
-  - The service's configuration has to include O(files), which say where the pair is and where the service listens.
+  - Checks certificate, key and chain before anything is changed. Then writes them for the service, with the part of its
+    configuration that switches TLS, checks the whole configuration with the service's own program, reloads the service,
+    and compares the certificate that it presents with the given one.
+  - If that fails, the previous files are restored and loaded again, and the error gives the reason.
+  - If the service is not running, only its files are written. A service that presents another certificate than its
+    files contain, such as after a run that was killed, is reloaded again.
+  - The service's configuration must include O(files), which state where the pair is and where the service listens.
 version_added: 0.1.0
 author:
   - The mlfleet authors (@mlfleet)
@@ -141,7 +141,7 @@ options:
         type: str
         required: true
       password:
-        description: Its password, which is told only to who owns O(live.config_file).
+        description: Its password, sent only to a program whose user owns O(live.config_file).
         type: str
         required: true
       config_file:
