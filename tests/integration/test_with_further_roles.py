@@ -31,6 +31,7 @@ def test_tests_of_the_role_pass(with_further_roles: Lab, role: str) -> None:
     with_further_roles.run_role_tests(role)
 
 
+@pytest.mark.fleet
 def test_removed_service_leaves_its_data_alone_and_comes_back_with_them(with_further_roles: Lab) -> None:
     lab, data = with_further_roles, "/var/lib/mlfleet/pgadmin"
     lab.ssh(f"echo kept | sudo -u pgadmin tee {data}/mark")
@@ -51,6 +52,7 @@ def test_removed_service_leaves_its_data_alone_and_comes_back_with_them(with_fur
     assert traces(lab, "pgadmin") == []
 
 
+@pytest.mark.fleet
 def test_removed_workers_leave_nothing(with_further_roles: Lab) -> None:
     lab = with_further_roles
     leave(lab, "worker_tensorflow_cpu")
