@@ -163,7 +163,7 @@ def test_each_play_of_one_role_is_that_role() -> None:
 
 def test_steps_of_a_rollout_are_no_drift() -> None:
     found = Collector(Roles({"MLflow": "mlflow"}, {}, ()))
-    data = {"play": "MLflow", "role": "rollout", "task": "Drain app1 in nginx", "host": "app1"}
+    data = {"play": "MLflow", "role": "rollout", "task": "Drain server app1", "host": "app1"}
     found({"event": "runner_on_ok", "event_data": data | {"res": {"changed": True}}})
     assert found.found() == ()
     found({"event": "runner_on_ok", "event_data": data | {"role": "mlflow", "res": {"changed": True}}})
