@@ -8,6 +8,8 @@ from .conftest import Lab
 
 # Of Debian's packages and of what the lab gives its hosts.
 NOT_OURS = "-path /var/cache/mlfleet -o -path /var/cache/apt -o -path /var/lib/apt -o -path /var/lib/docker"
+# Accounts, which getent shows, and a script of all services that speaks of each.
+ELSEWHERE = ["passwd*", "group*", "shadow*", "gshadow*", "*.migrate.py"]
 PLACES = "/etc /opt /run /srv /tmp /usr/local /var/cache /var/lib"
 
 
@@ -15,9 +17,8 @@ def traces(lab: Lab, name: str) -> list[str]:
     """Paths, files of settings, accounts, units and containers that bear the name or have it in them."""
     found = lab.ssh(
         f"sudo find {PLACES} -xdev \\( {NOT_OURS} \\) -prune -o -name '*{name}*' -print;"
-        f"sudo grep -rIl --exclude-dir=tls --exclude="
-        * -" -- {name} /etc;"
-        f"getent passwd group | grep -- {name};"
+        f"sudo grep -rIl --exclude-dir=tls {' '.join(f'--exclude={file}' for file in ELSEWHERE)} -- {name} /etc;"
+        f"(getent passwd; getent group) | grep -- {name};"
         f"systemctl list-units --all --no-legend --plain | grep -- {name};"
         f"! command -v docker >/dev/null || sudo docker ps --all --format '{{{{.Names}}}}' | grep -- {name};"
         f"! command -v docker >/dev/null || sudo docker image ls --format '{{{{.Repository}}}}' | grep -- {name}; true"
