@@ -100,31 +100,6 @@ options:
           - Regular expression that the unit's log must match after a reload by this module.
           - For programs that keep their previous settings when they refuse new ones.
         type: str
-  live:
-    description:
-      - How to ask the program itself whether what it has in memory agrees with its files, as its users and settings do.
-      - It is restarted when they do not. O(probe.tcp) and O(probe.tls) say where it is.
-    type: dict
-    suboptions:
-      program:
-        description: Which program it is.
-        type: str
-        choices: [redis]
-        required: true
-      username:
-        description: An account that may ask; for V(redis) one that may C(ACL CAT), C(ACL LIST) and C(CONFIG GET).
-        type: str
-        required: true
-      password:
-        description: Its password, sent only to a program whose user owns O(live.config_file).
-        type: str
-        required: true
-      config_file:
-        description:
-          - The program's own file of settings, which belongs to its user.
-          - For V(redis) it says where the file of users is.
-        type: path
-        required: true
   migration:
     description: For programs that migrate their database before they run, how to detect a migration.
     type: dict
@@ -146,6 +121,7 @@ options:
     description: Timeout for a restarted unit to stop, such as a worker that finishes its job first.
     type: int
     default: 90
+extends_documentation_fragment: mlfleet.stack.live
 attributes:
   check_mode:
     description: Predicts starts, restarts and stops; runs no probe.

@@ -127,27 +127,6 @@ options:
     description: Whether that also has it read O(files).
     type: bool
     default: false
-  live:
-    description: How to talk to the program itself, for O(reload=live). It does so at O(address).
-    type: dict
-    suboptions:
-      program:
-        description: Which program it is.
-        type: str
-        choices: [redis]
-        required: true
-      username:
-        description: An account that may set it to another certificate; for V(redis) one that may C(CONFIG SET).
-        type: str
-        required: true
-      password:
-        description: Its password, sent only to a program whose user owns O(live.config_file).
-        type: str
-        required: true
-      config_file:
-        description: The program's own file of settings, which belongs to its user.
-        type: path
-        required: true
   address:
     description: Address and port at which the service is asked what it shows.
     type: str
@@ -172,6 +151,7 @@ options:
     description: Timeout for the service to present the certificate after a restart.
     type: int
     default: 60
+extends_documentation_fragment: mlfleet.stack.live
 attributes:
   check_mode:
     support: full
