@@ -33,11 +33,16 @@ def pages(sites: Iterable[Site]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda page: not page.get("is_page", True))
 
 
-def listening(sites: Iterable[Site], address: str, address_for_hosts: str) -> list[dict[str, Any]]:
-    """The sites as nginx takes them, each with the address that it listens on."""
+def served(
+    sites: Iterable[Site], address: str, address_for_hosts: str, body_sizes: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """The sites as nginx takes them, each with the address that it listens on and its largest request in MB."""
     return [
-        {key: value for key, value in site.items() if key not in ("for_hosts", "pages")}
-        | {"listen_address": address_for_hosts if site.get("for_hosts") else address}
+        {
+            "body_size_mb": body_sizes[site["name"]],
+            "listen_address": address_for_hosts if site.get("for_hosts") else address,
+        }
+        | {key: value for key, value in site.items() if key not in ("for_hosts", "pages")}
         for site in sites
     ]
 
@@ -60,7 +65,7 @@ class FilterModule:
         return {
             "merged_sites": merged_sites,
             "pages": pages,
-            "listening": listening,
+            "served": served,
             "listener": listener,
             "listener_files": listener_files,
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.mlfleet.stack.plugins.filter.nginx import listening, merged_sites, pages
+from ansible_collections.mlfleet.stack.plugins.filter.nginx import merged_sites, pages, served
 
 API = {
     "name": "front",
@@ -37,6 +37,8 @@ def test_pages_name_the_hosts_of_their_service_and_come_before_interfaces():
 
 
 def test_site_that_hosts_use_listens_where_they_reach_it():
-    store, front = listening(merged_sites([[API], [STORE]]), "127.0.0.1", "0.0.0.0")
+    sizes = {"front": 100, "store": 4000}
+    store, front = served(merged_sites([[API | {"body_size_mb": 7}], [STORE]]), "127.0.0.1", "0.0.0.0", sizes)
     assert (store["listen_address"], front["listen_address"]) == ("127.0.0.1", "0.0.0.0")
+    assert (store["body_size_mb"], front["body_size_mb"]) == (4000, 7)  # what a site says itself goes first
     assert not {"pages", "for_hosts"} & (set(store) | set(front))
