@@ -54,9 +54,10 @@ labs:
 check-%:
 	@$(STAGE) "make $*" $(MAKE) --no-print-directory $*
 
-lint:
+lint: $(LINK)
 	@ruff check . && ruff format --check .
 	@mypy
+	@cd .ansible/collections && mypy --config-file= --ignore-missing-imports --check-untyped-defs -p ansible_collections.mlfleet.stack.plugins
 	@yamllint .
 	@ansible-lint --offline
 

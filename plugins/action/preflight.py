@@ -92,8 +92,10 @@ class ActionModule(LibraryActionBase):
         groups, mine = task_vars["groups"], host.variables["group_names"]
         # The first host of a group that this run covers speaks for its group.
         speaks_for = {name for name in mine if play.speakers[name] == host.name}
-        scattered = inventory_checks.scattered(host.name, groups, play.raw)
-        scattered = [*scattered, *unreachable(host.name, groups, task_vars["hostvars"])]
+        scattered = [
+            *inventory_checks.scattered(host.name, groups, play.raw),
+            *unreachable(host.name, groups, task_vars["hostvars"]),
+        ]
         strangers = inventory_checks.strangers(task_vars["hostvars"][host.name], groups)
         wishes = inventory_checks.flattened(host.declared("gpu_wishes")) if found.is_faultless else []
         on_gpus = inventory_checks.gpu_problems(wishes, mine)

@@ -26,7 +26,11 @@ def as_policy(item: Mapping[str, Any]) -> dict[str, Any]:
         objects = [f"arn:aws:s3:::{path}*" for path in paths]
         statements.append({"Effect": "Allow", "Action": actions, "Resource": objects})
     for bucket, _slash, prefix in (path.partition("/") for path in paths if "list" in wanted):
-        statement = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [f"arn:aws:s3:::{bucket}"]}
+        statement: dict[str, Any] = {
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket"],
+            "Resource": [f"arn:aws:s3:::{bucket}"],
+        }
         if prefix:
             statement["Condition"] = {"StringLike": {"s3:prefix": [f"{prefix}*"]}}
         statements.append(statement)

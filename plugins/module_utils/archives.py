@@ -23,7 +23,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem
 MAX_BYTES = 512 * 1024 * 1024  # unpacked, for all is held in memory
 MAX_FILES = 50_000
 MAGIC: dict[bytes, Callable[..., IO[bytes]]] = {
-    b"\x1f\x8b": gzip.open,
+    b"\x1f\x8b": gzip.open,  # type: ignore[dict-item]
     b"BZh": bz2.open,  # type: ignore[dict-item]
     b"\xfd7zXZ\x00": lzma.open,  # type: ignore[dict-item]
 }

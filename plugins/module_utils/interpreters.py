@@ -31,7 +31,7 @@ class Interpreter:
 def ask(python: str) -> Interpreter | None:
     """What an interpreter says of itself; nothing where it is not there or does not run."""
     if Path(python).resolve() == Path(sys.executable).resolve():  # this one
-        return Interpreter(platform.python_version(), os.path.realpath(sys._base_executable))
+        return Interpreter(platform.python_version(), os.path.realpath(sys._base_executable))  # type: ignore[attr-defined]
     try:
         done = run([python, "-c", QUESTION])
     except OSError:

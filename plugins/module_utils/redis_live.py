@@ -10,8 +10,8 @@ import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from io import BufferedRWPair
 from pathlib import Path
-from typing import BinaryIO
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import uid_of_peer
 
@@ -31,7 +31,7 @@ class RedisReplyError(Exception):
     """What Redis answers to a command that it refuses."""
 
 
-def sign_in(connection: socket.socket, stream: BinaryIO, options: dict) -> None:
+def sign_in(connection: socket.socket, stream: BufferedRWPair, options: dict) -> None:
     """Signs in to the program whose user owns Redis' file, and to nobody else who took its port while it was away.
 
     Raises:
@@ -67,7 +67,7 @@ def take_pair(connection: socket.socket, options: dict, certificate: str, key: s
     return True
 
 
-def _other_users(stream: BinaryIO, text: str) -> str:
+def _other_users(stream: BufferedRWPair, text: str) -> str:
     file = ACL_FILE.search(text)
     if not file:
         return ""
@@ -78,7 +78,7 @@ def _other_users(stream: BinaryIO, text: str) -> str:
     return f"its users are others than in its file: {', '.join(names)}" if names else ""
 
 
-def _other_setting(stream: BinaryIO, text: str) -> str:
+def _other_setting(stream: BufferedRWPair, text: str) -> str:
     for name, value in settings(text):
         told = ask(stream, "CONFIG", "GET", name)
         if told and told[1].lower() != value:
@@ -125,7 +125,7 @@ def settings(text: str) -> Iterator[tuple[str, str]]:
             yield name, str(int(value.removesuffix(unit)) * UNITS[unit]) if is_size else value
 
 
-def ask(stream: BinaryIO, *words: str) -> list[str]:
+def ask(stream: BufferedRWPair, *words: str) -> list[str]:
     """A command's answer, a status or text as a list of one; RedisReplyError when it is refused."""
     encoded = [word.encode() for word in words]
     stream.write(b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded))
@@ -133,7 +133,7 @@ def ask(stream: BinaryIO, *words: str) -> list[str]:
     return _reply(stream)
 
 
-def _reply(stream: BinaryIO) -> list[str]:
+def _reply(stream: BufferedRWPair) -> list[str]:
     line = stream.readline().decode().rstrip("\r\n")
     if not line:
         raise ConnectionError("Redis has closed the connection")

@@ -141,6 +141,7 @@ import shlex
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils import trials
@@ -316,7 +317,7 @@ def main() -> None:
             if must_build and options["missing"] == "fail":
                 raise DockerError("its registry does not have it")
         surplus = former(options) if found else []
-        written = {"changed": False, "diff": []}
+        written: dict[str, Any] = {"changed": False, "diff": []}
         if options["reference_file"] and not must_build:
             # In check mode too, so that a container of a former image is told.
             item = Item(options["reference_file"], content=f"{found or options['name']}\n")

@@ -68,7 +68,7 @@ class Library:
             return None
         origin = origin_of(f"{name}." if is_package else name)
         spec = importlib.util.spec_from_loader(name, self, origin=origin, is_package=is_package)  # type: ignore[arg-type]
-        spec.has_location = True  # ansible-core looks for where it is
+        spec.has_location = True  # type: ignore[union-attr]  # ansible-core looks for where it is
         return spec
 
     def create_module(self, spec: object) -> None:
@@ -158,9 +158,9 @@ def main() -> None:
     options["_ansible_module_name"] = call["module"].rpartition(".")[2]
     known = {"_module_fqn": call["module"], "_modlib_path": str(path)}
     try:
+        arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {**call["arguments"], **options}}).encode()
         basic = importlib.import_module("ansible.module_utils.basic")
-        basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": {**call["arguments"], **options}}).encode()
-        basic._ANSIBLE_PROFILE = "legacy"
+        vars(basic).update(_ANSIBLE_ARGS=arguments, _ANSIBLE_PROFILE="legacy")
         runpy.run_module(call["module"], init_globals=known, run_name="__main__", alter_sys=True)
     except Exception as error:
         told = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}

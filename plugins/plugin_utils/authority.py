@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls import certificates
 from ansible_collections.mlfleet.stack.plugins.module_utils.tls.certificates import Certificate, CertificateError, Pem
@@ -27,6 +27,7 @@ try:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ImportError:
     pass  # certificates.IMPORT_ERROR has it
@@ -45,7 +46,7 @@ def issue(authority_pem: Pem, key_pem: Pem, names: Iterable[str], days: float) -
     if certificates.public_key(key_pem) != issuer.public_key:
         raise CertificateError(f"{key_pem.origin}: is not the key of {authority_pem.origin}")
     parent = x509.load_pem_x509_certificate(issuer.pem.encode())
-    signer = serialization.load_pem_private_key(key_pem.text.encode(), password=None)
+    signer = cast("CertificateIssuerPrivateKeyTypes", serialization.load_pem_private_key(key_pem.text.encode(), None))
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives = [_general_name(name) for name in names]
     common_name = next((str(name.value) for name in alternatives), "host")[:COMMON_NAME_LENGTH]
@@ -65,7 +66,7 @@ def issue(authority_pem: Pem, key_pem: Pem, names: Iterable[str], days: float) -
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(parent.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())
     )
     pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8

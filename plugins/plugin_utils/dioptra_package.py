@@ -49,7 +49,7 @@ RESOURCES_OPTION: dict[str, Any] = {
 
 
 def _list_of(options: dict[str, Any], required: bool = False) -> dict[str, Any]:
-    presence = {"required": True} if required else {"default": []}
+    presence: dict[str, Any] = {"required": True} if required else {"default": []}
     return {"type": "list", "elements": "dict", "options": options, **presence}
 
 
@@ -268,9 +268,9 @@ def parsed(tree: Tree, path: str) -> dict[str, Any]:
     known = {key: value for key, value in config.items() if key in SCHEMA}
     result = ArgumentSpecValidator(SCHEMA).validate(known)
     if result.errors.errors:
-        error = result.errors.errors[0]
-        kind = "unknown key " if isinstance(error, UnsupportedError) else ""
-        raise PackageError(f"{path}: {kind}{' '.join(error.msg.split())}")
+        first = result.errors.errors[0]
+        kind = "unknown key " if isinstance(first, UnsupportedError) else ""
+        raise PackageError(f"{path}: {kind}{' '.join(first.msg.split())}")
     return result.validated_parameters
 
 

@@ -42,11 +42,13 @@ class Service:
         return bool(self.block) and not self.runtime
 
 
+def _read(row: dict[str, Any]) -> Service:
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Service(**fields)
+
+
 _table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-SERVICES = {
-    name: Service(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
-    for name, row in _table["__topology_services"].items()
-}
+SERVICES: dict[str, Service] = {name: _read(row) for name, row in _table["__topology_services"].items()}
 BLOCKS: dict[str, list[str]] = _table["__topology_blocks"]
 UNITS = {name: service.unit for name, service in SERVICES.items() if service.unit}
 

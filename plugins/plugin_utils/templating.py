@@ -107,6 +107,7 @@ class RememberingEngine(TemplateEngine):
 
     _of: dict[str, Any] | None = None
     _rendered: Mapping[str, Any]
+    _environment: AnsibleEnvironment | None
 
     def __init__(self, *words: Any, **options: Any) -> None:
         super().__init__(*words, **options)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -48,7 +48,10 @@ class Change:
     item: Item
 
 
-class Document(ABC):
+Changes = TypeVar("Changes", bound=Change)
+
+
+class Document(ABC, Generic[Changes]):
     """The declared objects of a service."""
 
     warnings: Iterable[str] = ()
@@ -62,11 +65,11 @@ class Document(ABC):
         """
 
     @abstractmethod
-    def compare(self, found: Mapping[str, State]) -> Iterable[Change]:
+    def compare(self, found: Mapping[str, State]) -> Iterable[Changes]:
         """All declared objects in the order in which one needs another; those that are as they are to be drop out."""
 
     @abstractmethod
-    def apply(self, changes: list[Change]) -> None:
+    def apply(self, changes: list[Changes]) -> None:
         """Makes the changes one after the other, so that a run that comes after one that was killed goes on."""
 
 
@@ -80,7 +83,7 @@ def ask(question: Callable[[], Answer], check_mode: bool) -> Answer | None:
         return None
 
 
-def plan(document: Document, found: Found | None) -> list[Change]:
+def plan(document: Document[Changes], found: Found | None) -> list[Changes]:
     """What differs: objects before what needs them, then removals the other way.
 
     Of a service that cannot be asked a check predicts all that is to be, and no removal: what it holds is not known.
@@ -90,7 +93,7 @@ def plan(document: Document, found: Found | None) -> list[Change]:
     return [change for change in differing if change.want is not None] + removals[::-1]
 
 
-def converge(document: Document, check_mode: bool) -> Result:
+def converge(document: Document[Any], check_mode: bool) -> Result:
     """Compares, and changes what differs unless in check mode: the result of the module."""
     found = ask(document.find, check_mode)
     changes = plan(document, found)

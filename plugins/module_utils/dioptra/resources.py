@@ -31,7 +31,7 @@ def converge_resources(options: dict, check_mode: bool) -> Result:
     group = api.group() if api else 0
     plans = [plan(package, find(api, group, package) if api else empty()) for package in packages]
     changes = [name for planned in plans for name in planned["changes"]]
-    if not check_mode:
+    if api and not check_mode:
         for package, planned in zip(packages, plans, strict=True):
             if planned["changes"]:
                 import_package(api, group, package)

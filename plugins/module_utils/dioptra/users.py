@@ -126,15 +126,17 @@ def find_accounts(options: dict, users: list[dict], someone: Dioptra | None = No
             if account := own_account(options, user, password):
                 found[user["name"]] = account
                 break
-    someone = someone or next((account.api for account in found.values()), None)
-    for user in users if someone else []:
-        if user["name"] not in found and (account := other_account(options, user, someone)):
-            found[user["name"]] = account
+    if someone := someone or next((account.api for account in found.values()), None):
+        for user in users:
+            if user["name"] not in found and (account := other_account(options, user, someone)):
+                found[user["name"]] = account
     return found
 
 
-def reopen(account: Account, someone: Dioptra) -> None:
+def reopen(account: Account, someone: Dioptra | None) -> None:
     """Has somebody else change an expired password, which its owner cannot; what is left to do, she can."""
+    if someone is None:
+        raise ServiceError(f"{account.object}: its password has expired, and no other account can change it")
     passing = passing_password(account.declared)
     old = account.password or account.declared["password"]
     new = account.declared["password"] if old == passing else passing
@@ -172,7 +174,7 @@ def remove_helpers(options: dict, user: dict, someone: Dioptra) -> None:
             api.call("DELETE", "/users/current", {"password": password})
 
 
-def remove(account: Account, someone: Dioptra) -> None:
+def remove(account: Account, someone: Dioptra | None) -> None:
     """Has the account delete itself, for the API lets nobody else; an expired password is changed first."""
     if account.days_left < 0:
         reopen(account, someone)

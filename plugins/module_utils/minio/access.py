@@ -487,10 +487,10 @@ def inspect(client: Client, subjects: Iterable[str]) -> dict[str, Any]:
 # --- A module's whole work
 
 
-class Access(engine.Document):
+class Access(engine.Document[Change]):
     """Only with C(kept), patterns of what may be there besides, is it one of all that the server should hold."""
 
-    client: Client | None = None
+    client: Client | None = None  # not asked yet, or not to be asked
 
     def __init__(
         self, connection: Item, document: Document, prune: bool = False, kept: Iterable[str] | None = None
@@ -547,8 +547,9 @@ class Access(engine.Document):
                     yield Change(name, have, KINDS[kind].wanted(item, have), item, kind)
 
     def apply(self, changes: list[Change]) -> None:
+        client = self.client or Client(self.connection)
         for change in changes:
-            apply(self.client, change)
+            apply(client, change)
 
 
 def run_module(kind: str) -> None:

@@ -89,7 +89,7 @@ def found_users(client: Client, items: list[Item]) -> dict[str, State]:
         if user is None:
             continue
         status = user.get("status", "enabled")
-        state = _secret_state(client, item, can_sign_in=status == "enabled") | {"status": status}
+        state: State = _secret_state(client, item, can_sign_in=status == "enabled") | {"status": status}
         if item["policies"] is not None:
             state["policies"] = sorted(filter(None, (user.get("policyName") or "").split(",")))
         if item["groups"] is not None:
@@ -247,7 +247,7 @@ def service_account_state(client: Client, info: dict[str, Any], item: Item) -> S
     policy = AS_PARENT if info["impliedPolicy"] else canonical(json.loads(info["policy"]))
     end = info.get("expiration") or NEVER
     has_ended = end != NEVER and datetime.fromisoformat(end) < datetime.now(UTC)
-    state = _secret_state(client, item, can_sign_in=status == "enabled" and not has_ended)
+    state: State = _secret_state(client, item, can_sign_in=status == "enabled" and not has_ended)
     state |= {"parent": info["parentUser"], "status": status, "policy": policy}
     if item["expires"] is not None:
         state["expires"] = end
@@ -267,7 +267,7 @@ def wanted_service_account(item: Item, have: State | None) -> State:
             f"service account {name}: it is one of {have['parent']} and cannot change to {item['parent']}; "
             "remove it first, or choose another name"
         )
-    state = _wanted_secret(item, have)
+    state: State = _wanted_secret(item, have)
     state |= {"parent": item["parent"] or (have or {})["parent"], "status": _status(item, have)}
     if item["policy"] is None:
         state["policy"] = have["policy"] if have else AS_PARENT
@@ -286,7 +286,7 @@ def wanted_service_account(item: Item, have: State | None) -> State:
 
 def put_service_account(client: Client, item: Item, have: State | None, want: State) -> None:
     policy = None if want["policy"] == AS_PARENT else want["policy"]
-    end = {NEVER: EPOCH}.get(want.get("expires"), want.get("expires"))
+    end = EPOCH if want.get("expires") == NEVER else want.get("expires")
     if have is None:
         client.add_service_account(
             accessKey=item["name"],

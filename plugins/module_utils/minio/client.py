@@ -81,7 +81,8 @@ class Client:
         }
         try:
             self.s3 = Minio(access_key=self.access_key, secret_key=self._secret_key, **self._where)
-            self.admin = MinioAdmin(credentials=StaticProvider(self.access_key, self._secret_key), **self._where)
+            # Its own types know neither these commands nor that a group's members are a list.
+            self.admin: Any = MinioAdmin(credentials=StaticProvider(self.access_key, self._secret_key), **self._where)
         except ValueError as error:
             raise ServiceError(f"endpoint {self.endpoint!r}, access_key and secret_key: {error}") from None
 
