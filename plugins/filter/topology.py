@@ -71,7 +71,7 @@ def units(groups: Iterable[str], kinds: Iterable[str] = (), containers: Iterable
 def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A service of this host that others would look for on themselves."""
     for service in services.SERVICES:
-        # Whom nginx' clients ask is told by topology_balancer.
+        # Whom nginx's clients ask is told by topology_balancer.
         if service == services.BALANCER or host not in groups.get(service, ()):
             continue
         address = addresses([host], hostvars)[0]

@@ -106,7 +106,7 @@ EXAMPLES = r"""
   register: __redis_files
   notify: Restart redis
 
-- name: Install nginx' configuration if nginx accepts it
+- name: Install nginx's configuration if nginx accepts it
   mlfleet.stack.config_files:
     files:
       - {path: /etc/nginx/nginx.conf, template: nginx.conf.j2, validate: nginx -t -c %s}

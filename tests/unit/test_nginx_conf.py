@@ -1,4 +1,4 @@
-"""nginx' configuration, as every inventory and scenario has it, under a static analyser."""
+"""nginx's configuration, as every inventory and scenario has it, under a static analyser."""
 
 from __future__ import annotations
 
