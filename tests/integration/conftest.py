@@ -54,6 +54,10 @@ def roles_on(labs: str) -> list[str]:
     return roles.split()
 
 
+# A worker's packages without TensorFlow: where it has nothing to compute, a lab need not install another gigabyte.
+PLAIN_WORKER = {"worker_tensorflow_cpu_requirements_file": "{{ topology_constraints_dir }}/worker.txt"}
+
+
 @dataclass
 class Run:
     """An ended ansible-playbook."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..conftest import Lab
+from ..conftest import PLAIN_WORKER, Lab
 
 STORES = ["store1", "store2", "store3", "store4"]
 APPLICATION = "store1"  # where people and workers are
@@ -26,6 +26,7 @@ def stores() -> Iterator[Lab]:
         "worker_tensorflow_cpu": [APPLICATION],
     }
     settings = {
+        **PLAIN_WORKER,
         "minio_volumes": ["/srv/drive1", "/srv/drive2"],
         "nginx_listen_address": "0.0.0.0",  # the test comes from outside
         "topology_tls_client_certificates": True,

@@ -93,7 +93,7 @@ def test_running_job_ends_before_its_worker_changes(
     stores: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     options = job_options(stores, stores.address(APPLICATION))
-    constraints = constraints_with("2026.1.4", tmp_path / "constraints", "worker_tensorflow_cpu")
+    constraints = constraints_with("2026.1.4", tmp_path / "constraints", "worker")
     changed = ("-e", json.dumps(constraints | {"worker_tensorflow_cpu_environment": {"OMP_NUM_THREADS": "2"}}))
     found: dict[str, dict] = {}
     with monkeypatch.context() as patch:
