@@ -163,10 +163,21 @@ def test_files_of_all_instances_and_mounts_go(host: Path) -> None:
 
 
 def test_image_that_is_not_ours_or_not_ours_alone_stays(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(removal, "docker", lambda *words: "abc\nabc\n" if "mlfleet/one" in " ".join(words) else "")
+    containers = ["0 one"]
+
+    def docker(*words: str) -> str:
+        if words[0] == "ps":
+            return "\n".join(containers)
+        return "abc\nabc\n" if "mlfleet/one" in " ".join(words) else ""
+
+    monkeypatch.setattr(removal, "docker", docker)
     (tmp_path / "one").write_text("mlfleet/one:0123\n")
-    assert removal.images_of(str(tmp_path / "one")) == ["abc"]
+    assert removal.images_of(str(tmp_path / "one"), ["one.service"]) == ["abc"]
+    for another in ("1 other", "2 "):
+        containers[1:] = [another]
+        assert removal.images_of(str(tmp_path / "one"), ["one"]) == []
+    containers[1:] = []
     (tmp_path / "two").write_text("registry.example.org/theirs@sha256:00\n")
-    assert removal.images_of(str(tmp_path / "two")) == []
+    assert removal.images_of(str(tmp_path / "two"), ["two"]) == []
     (tmp_path / "three").write_text("mlfleet/one:4567\n")
-    assert removal.images_of(str(tmp_path / "one")) == []
+    assert removal.images_of(str(tmp_path / "one"), ["one"]) == []

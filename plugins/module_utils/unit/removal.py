@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.mlfleet.stack.plugins.module_utils import environments, files
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import IMAGE_LABEL, DockerError, docker
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import (
+    UNIT_LABEL,
     UNITS,
     UnitError,
     command,
@@ -38,7 +39,7 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
     """
     run, names = options["run"], names_of(items, options["run"])
     gone = own(items, options)
-    images = images_of(options["image_file"])
+    images = images_of(options["image_file"], names)
     data = data_of([options["home"], *options["data"]]) if options["state"] == "purged" else []
     ending = [unit for unit in units(names) if unit.is_known and (unit.is_running or unit.is_enabled)]
     ended = [unit.id for unit in ending]
@@ -47,7 +48,7 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
             command("systemctl", "disable", "--now", "--", *ended, timeout=run["stop_timeout_seconds"])
         remove_containers(names, run["stop_timeout_seconds"])
         for image in images:
-            with suppress(DockerError):  # another container has it
+            with suppress(DockerError):  # an image of the user's own is built on it
                 docker("image", "rm", image)
     results = [files.install([files.Item(str(path), "absent") for path in data], check_mode, with_diff)]
     is_without_data = options["state"] == "purged" or not Path(options["home"] or "/nowhere").exists()
@@ -120,8 +121,8 @@ def mounts_of(items: Iterable[files.Item]) -> set[Path]:
     return {path for path in named if path.is_file() and files.OURS in path.read_bytes()}
 
 
-def images_of(reference: str | None) -> list[str]:
-    """Our images of the program that the unit ran by this file, unless another unit runs one; not the user's own."""
+def images_of(reference: str | None, names: Iterable[str]) -> list[str]:
+    """Our images of the program that the unit ran by this file, unless another unit or container uses one."""
     if not reference or not Path(reference).exists():
         return []
     program = Path(reference).read_text().strip().partition("@")[0].rpartition(":")[0]
@@ -130,9 +131,17 @@ def images_of(reference: str | None) -> list[str]:
         return []
     try:
         listed = docker("image", "ls", "--filter", f"label={IMAGE_LABEL}={program}", "--format", "{{.ID}}").split()
+        own = {name.removesuffix(".service") for name in names}
+        return [image for image in dict.fromkeys(listed) if users_of(image) <= own]
     except DockerError:  # without an engine there are none
         return []
-    return list(dict.fromkeys(listed))
+
+
+def users_of(image: str) -> set[str]:
+    """The units of its containers, or the ID of a container that no unit runs."""
+    shown = f'{{{{.ID}}}} {{{{.Label "{UNIT_LABEL}"}}}}'
+    listed = docker("ps", "--all", "--filter", f"ancestor={image}", "--format", shown).splitlines()
+    return {line.split()[-1] for line in listed}
 
 
 def goes(image: str) -> dict[str, str]:
