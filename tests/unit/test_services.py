@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.services import SERVICES
+
+from tests.declared import groups
 
 ROOT = Path(__file__).parents[2]
 TABLE, PLAYS, DEFAULTS = "roles/topology/vars/main.yml", "playbooks/site.yml", "roles/topology/defaults/main"
@@ -75,14 +76,8 @@ def test_each_group_is_in_each_inventory():
         f"{role}: lacks its group in {file.relative_to(ROOT)}"
         for file in ROOT.glob("inventories/*/hosts.yml")
         for role in SITE_ROLES
-        if role not in {"host", *groups(yaml.safe_load(file.read_text()))}
+        if role not in {"host", *groups(file.parent)}
     )
-
-
-def groups(children: dict[str, Any]) -> Iterator[str]:
-    for name, group in children.items():
-        yield name
-        yield from groups((group or {}).get("children", {}))
 
 
 def test_building_blocks_are_roles():
