@@ -102,6 +102,18 @@ def test_needs_and_calls_are_earlier_rows():
     )
 
 
+def test_each_service_reads_what_it_needs_and_calls():
+    """Save nginx, which is given the sites of all, and files that it serves."""
+    roles = ROOT / "roles"
+    texts = {name: "".join(file.read_text() for file in (roles / noun(name)).glob("*/*.yml")) for name in SERVICES}
+    assert_none(
+        f"{name}: roles/{noun(name)}/vars/main.yml reads no topology_{other}_*, though it calls {other} by {TABLE}"
+        for name, service in SERVICES.items()
+        for other in service.needs + service.calls
+        if services.BALANCER not in (name, other) and f"topology_{other}_" not in texts[name]
+    )
+
+
 def test_columns_are_explained():
     explained = set(re.findall(r"^#   (\w+)  ", services.TABLE.read_text(), re.MULTILINE))
     differing = explained ^ set(services.Service.__dataclass_fields__)
@@ -213,18 +225,43 @@ def test_tls_is_by_the_ways_that_there_are():
 # --- documents -------------------------------------------------------------------------------------------------------
 
 
-def test_architecture_names_each_service_in_its_order_and_each_unit():
-    text = (ROOT / "docs/architecture.md").read_text()
+def test_architecture_has_each_service_in_its_order_with_its_unit_and_ports():
+    page = "docs/architecture.md"
+    text = (ROOT / page).read_text()
     (sentence,) = re.findall(r"\*\*Run the service roles\*\*.*?\. ", text, re.DOTALL)
     named = re.findall(r"`(\w+)`", sentence)
+    units = text.partition("\n## Units")[2]
     wanted = [name for name in SERVICES if name != services.WORKERS]  # "the worker roles"
-    page = "docs/architecture.md"
+    rows = {
+        name: row.group() for name, unit in services.UNITS.items() if (row := re.search(rf"^\| `{unit}.*", units, re.M))
+    }
+    ports = [
+        (name, str(value))
+        for name in services.UNITS
+        for setting, value in SETTINGS.get(name, {}).items()
+        if setting.endswith("_port") and isinstance(value, int)
+    ]
     assert_none(
         [f"{name}: lacks in the order of roles in {page}" for name in wanted if name not in named]
         + [
             f"{name}: lacks {unit} in the table of units in {page}"
             for name, unit in services.UNITS.items()
-            if f"\n| `{unit}" not in text
+            if name not in rows
+        ]
+        + [
+            f"{name}: lacks port {port} in the table of units in {page}"
+            for name, port in ports
+            if port not in rows.get(name, "")
         ]
     )
     assert named == wanted, f"the order of roles in {page} is not that of {TABLE}"
+
+
+def test_roles_that_are_tested_on_labs_have_a_scenario():
+    text = (ROOT / "Makefile").read_text()
+    roles = " ".join(re.findall(r"^ROLES_ON_\w+ := (.+)$", text, re.MULTILINE)).split()
+    assert_none(
+        f"{role}: lacks molecule/{role}, which the Makefile names"
+        for role in roles
+        if not (ROOT / "molecule" / role).is_dir()
+    )
