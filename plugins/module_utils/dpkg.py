@@ -63,3 +63,10 @@ def unknown(names: list[str]) -> list[str]:
 def held(found: States) -> list[str]:
     """Those of the packages that somebody keeps from being upgraded."""
     return [name for name, (wanted, _status) in found.items() if wanted == "hold"]
+
+
+def removable(names: list[str]) -> list[str]:
+    """Those of the installed packages that dpkg removes alone: neither other packages nor the system need them."""
+    asked = ["dpkg", "--no-act", "--remove", "--", *names]
+    told = run(asked, env={**os.environ, "LC_ALL": "C"}).stdout
+    return [name for name in names if re.search(rf"^Would remove or purge {re.escape(name)}[ :]", told, re.MULTILINE)]

@@ -25,7 +25,9 @@ options:
     elements: str
     required: true
   state:
-    description: Whether they are to be installed. One that is to be V(absent) leaves its settings and data.
+    description:
+      - Whether they are to be installed. One that is to be V(absent) leaves its settings and data.
+      - A package that the system or other installed packages need is not removed, and a warning says so.
     type: str
     choices: [present, absent]
     default: present
@@ -82,6 +84,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import (
     held,
     lists_are_new,
     missing,
+    removable,
     states,
     unknown,
 )
@@ -123,8 +126,9 @@ def install(names: list[str], lock_timeout_seconds: int) -> None:
 
 def remove(names: list[str], lock_timeout_seconds: int) -> None:
     run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
-    lock = f"--option=DPkg::Lock::Timeout={lock_timeout_seconds}"
-    run(["apt-get", "remove", "--yes", lock, *names], lock_timeout_seconds)
+    run(
+        ["dpkg", "--remove", "--", *names], lock_timeout_seconds
+    )  # which takes no other package with them, as apt would
 
 
 def main() -> None:
@@ -139,7 +143,7 @@ def main() -> None:
     declared, is_wanted = module.params["name"], module.params["state"] == "present"
     found = states(declared)
     there = [name for name in declared if found.get(name, ("", ""))[1] == "installed"]
-    names = missing(declared, found) if is_wanted else there
+    names = missing(declared, found) if is_wanted else removable(there)
     if names and not module.check_mode:
         hold(module)
         try:
@@ -149,6 +153,8 @@ def main() -> None:
             module.fail_json(msg=f"Packages {', '.join(names)} could not be {done}: {error}")
     for name in unknown(names) if names and is_wanted and module.check_mode else []:
         module.warn(f"no package list of this host has {name}; the run fails unless a newer one does")
+    for name in [] if is_wanted else sorted(set(there) - set(names)):
+        module.warn(f"package {name} stays, because others need it; dpkg --no-act --remove {name} says which")
     texts = [{}, {f"package {name}": "installed" for name in names}]
     before, after = texts if is_wanted else reversed(texts)
     undeclared = (

@@ -145,7 +145,7 @@ options:
   plain_request:
     description:
       - For a service that without TLS leaves a greeting with TLS unanswered, a line to which it says C(+) or C(-).
-      - V(PING) is one for Redis.
+      - V(PING) is one for Redis. HTTP servers answer the greeting, and need none.
     type: str
   timeout_seconds:
     description: Timeout for the service to present the certificate after a restart.

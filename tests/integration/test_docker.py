@@ -11,23 +11,26 @@ from contextlib import suppress
 import docker
 import pytest
 import requests
+from ansible_collections.mlfleet.stack.plugins.filter.topology import units
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import smoke_job
+
+from tests import declared
 
 from .clients import job_options, wrong_with
 from .conftest import Lab, roles_on
 
 HOST = "testbed"
-CONTAINERS = {  # and the user of each
-    "mlfleet-postgresql-15-main": "postgres",
-    "mlfleet-redis-server": "redis",
-    "mlfleet-minio": "minio",
-    "mlfleet-mlflow": "mlflow",
-    "mlfleet-dioptra-restapi": "dioptra",
-    "mlfleet-pgadmin": "pgadmin",
-    "mlfleet-nginx": "www-data",
-    "mlfleet-dioptra-worker-tensorflow-cpu-1": "dioptra-worker-tensorflow-cpu",
-}
 WORKER, WORKER_UNIT = "mlfleet-dioptra-worker-tensorflow-cpu-1", "dioptra-worker-tensorflow-cpu@1"
+INSTANCES = {"postgresql@": "15-main", "dioptra-worker-tensorflow-cpu@": "1"}
+UNITS = [f"{unit}{INSTANCES.get(unit, '')}" for unit in units(declared.groups_of_single())]
+USERS = {  # of units that are not named after theirs
+    "postgresql@15-main": "postgres",
+    "redis-server": "redis",
+    "dioptra-restapi": "dioptra",
+    "nginx": "www-data",
+    WORKER_UNIT: "dioptra-worker-tensorflow-cpu",
+}
+CONTAINERS = {f"mlfleet-{unit.replace('@', '-')}": USERS.get(unit, unit) for unit in UNITS}
 WORKER_MEMORY_MB = 1500
 SETTINGS = {
     "topology_runtime": "docker",
@@ -92,10 +95,9 @@ def runs_job(options: dict, preface: str, **changes: object) -> list[str]:
 
 def wait_until_healthy(lab: Lab, options: dict, seconds: float = 120) -> None:
     """Until all units run, and the API answers behind nginx."""
-    units = "postgresql@15-main redis-server minio mlflow dioptra-restapi pgadmin nginx " + WORKER_UNIT
     deadline = time.monotonic() + seconds
     while True:
-        states = lab.ssh(f"systemctl is-active {units}; true").split()
+        states = lab.ssh(f"systemctl is-active {' '.join(UNITS)}; true").split()
         with suppress(requests.RequestException):
             answer = requests.get(f"{options['url']}/health", verify=options["ca_file"], timeout=5)
             if set(states) == {"active"} and answer.status_code == 200:
@@ -123,6 +125,7 @@ def test_second_run_changes_nothing(docked: Lab) -> None:
 
 def test_each_container_is_confined(docked: Lab) -> None:
     users = docked.ssh("getent passwd")
+    assert sorted(docked.ssh("sudo docker ps --format '{{.Names}}'").split()) == sorted(CONTAINERS)
     for found in inspect(docked, *CONTAINERS):
         name, rules = found["Name"].strip("/"), found["HostConfig"]
         uid = found["Config"]["User"].partition(":")[0]

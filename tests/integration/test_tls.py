@@ -20,12 +20,12 @@ from pathlib import Path
 import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import smoke_job
 
+from tests import declared
 from tests.certificates import NOW, make
 
-from .clients import DIOPTRA, MLFLOW, Caller, job_options, shown
+from .clients import DIOPTRA, Caller, job_options, shown
 from .conftest import Lab
 
-PAGES = (DIOPTRA, MLFLOW, 35050, 39000, 39001)
 OFF = ("-e", "topology_tls_mode=off")
 
 
@@ -50,7 +50,7 @@ def test_no_other_port_is_open_to_the_network(lab: Lab) -> None:
     sockets = [line.split()[3].rpartition(":")[::2] for line in lines]
     reachable = {int(port) for host, port in sockets if not host.startswith(("127.", "[::1]"))}
     # The port for SSH, and the one that leads to HTTPS.
-    assert reachable <= {*PAGES, 22, 30080}, reachable
+    assert reachable <= {*declared.pages().values(), 22, 30080}, reachable
 
 
 def test_plain_http_leads_to_https(address: str) -> None:
@@ -58,7 +58,7 @@ def test_plain_http_leads_to_https(address: str) -> None:
         def redirect_request(self, *_arguments: object) -> None:
             return None
 
-    for port in (30080, *PAGES):
+    for port in (30080, *declared.pages().values()):
         with pytest.raises(urllib.error.HTTPError) as answer:
             urllib.request.build_opener(Stay).open(f"http://{address}:{port}/some/page?x=1")
         assert answer.value.code == 308

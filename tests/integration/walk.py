@@ -10,11 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from itertools import product
 
 import psycopg2
 
+from tests import declared
+
 REGISTRATION = "/api/v1/users/"
-SIGN_INS = {"dioptra": "/api/v1/auth/login", "pgadmin": "/authenticate/login", "minio-console": "/api/v1/login"}
+SIGN_IN = "/api/v1/auth/login"
 # Without a password, so that an API that is reached says 400 and makes nothing.
 BODY = json.dumps({"username": "walker", "email": "walker@example.org"})
 REFUSED = {None, 301, 302, 308, 403, 404, 405, 429}  # None: no answer at all
@@ -68,7 +71,8 @@ class Stranger:
 def walk(configuration: str, address: str, ports: dict[str, int]) -> int:
     """Number of the requests that were tried at nginx; none of them may get through."""
     tried, found = 0, locations(configuration)
-    assert found.keys() >= ports.keys()
+    differing = found.keys() ^ ports.keys()
+    assert not differing, f"only one of nginx's configuration and this test has the sites {differing}"
     for site, port in ports.items():
         stranger = Stranger(address, port)
         assert stranger.ask("GET", "/", Host="elsewhere.example.org") is None
@@ -77,10 +81,10 @@ def walk(configuration: str, address: str, ports: dict[str, int]) -> int:
                 for path in spellings(beginning.rstrip("/") + REGISTRATION):
                     status = stranger.ask("POST", path, BODY)
                     assert status in REFUSED, f"{path}: {status}"
-        if site in SIGN_INS:
+        if sign_ins := declared.sign_ins(site):
             begin, let_in = time.monotonic(), 0
-            for beginning in found[site]:
-                plain = beginning.rstrip("/") + SIGN_INS[site]
+            for beginning, sign_in in product(found[site], sign_ins):
+                plain = beginning.rstrip("/") + sign_in
                 for path in (*spellings(plain), *[plain] * AT_ONCE):
                     let_in += stranger.ask("POST", path, BODY) not in REFUSED
             bound = BURST + 1 + RATE * (time.monotonic() - begin)
@@ -100,6 +104,8 @@ def is_closed(address: str, port: int) -> bool:
 
 def ask_services(addresses: dict[int, str]) -> int:
     """Number of the requests that were tried at these ports; none of them may be let in."""
+    unknown = addresses.keys() - SERVICES.keys()
+    assert not unknown, f"nobody knocks on the ports {unknown}: add them to SERVICES of tests/integration/walk.py"
     return sum(SERVICES[port](address, port) for port, address in addresses.items())
 
 
@@ -120,8 +126,8 @@ def ask_restapi(address: str, port: int) -> int:
     # Each of the processes counts for itself; who claims to be nginx is counted all the same.
     wrong = json.dumps({"username": "walker", "password": "a wrong password"})
     for number in range(150):
-        stranger.ask("POST", SIGN_INS["dioptra"], wrong, **{"X-Real-IP": f"192.0.2.{number}"})
-    assert stranger.ask("POST", SIGN_INS["dioptra"], wrong) == 429
+        stranger.ask("POST", SIGN_IN, wrong, **{"X-Real-IP": f"192.0.2.{number}"})
+    assert stranger.ask("POST", SIGN_IN, wrong) == 429
     assert stranger.ask("GET", "/api/v1/queues/") == 401
     print(f"port {port}: {stranger.answers.total()} requests, {dict(stranger.answers)}")
     return stranger.answers.total()

@@ -63,3 +63,32 @@ def test_package_lists_are_new(tmp_path, monkeypatch, lists, age_seconds, are_ne
             (dpkg.LISTS / name).touch()
         os.utime(dpkg.LISTS, (time.time() - age_seconds,) * 2)
     assert dpkg.lists_are_new(600) is are_new
+
+
+PACKAGE = """\
+Package: {name}
+Status: install ok installed
+Essential: {is_essential}
+Maintainer: nobody
+Architecture: {architecture}
+Version: 1
+Depends: {needed}
+Description: one
+
+"""
+
+
+def test_package_that_others_need_is_not_removed(tmp_path, monkeypatch):
+    """By dpkg itself: python3 has a user besides, and the two of the server need each other only."""
+    needs = {"python3": "", "tool": "python3", "server": "server-common", "server-common": "", "base": ""}
+    rows = {
+        name: {"needed": needed, "is_essential": "yes" if name == "base" else "no"} for name, needed in needs.items()
+    }
+    texts = [PACKAGE.format(name=name, architecture="all", **row) for name, row in rows.items()]
+    (tmp_path / "status").write_text("".join(texts).replace("Depends: \n", ""))
+    for name in ("info", "updates", "triggers"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("DPKG_ADMINDIR", str(tmp_path))
+    assert dpkg.removable(["python3", "server-common", "server", "base"]) == ["server-common", "server"]
+    assert dpkg.removable(["python3", "tool"]) == ["python3", "tool"]
+    assert dpkg.removable(["server-common"]) == []

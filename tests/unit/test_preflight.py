@@ -354,6 +354,9 @@ def test_entries_are_known_by_something_of_their_own():
         "restapi_users_extra: email a@x.org is declared twice; give each entry its own"
     ]
     assert list(checks.identities({"topology_dioptra_users": users})) == []
+    assert list(checks.identities({"topology_redis_users": wiring, "redis_users_extra": [{"name": "a"}]})) == [
+        "redis_users_extra: name a is declared twice; give each entry its own"
+    ]
 
 
 @pytest.mark.parametrize(

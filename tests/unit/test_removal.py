@@ -78,8 +78,8 @@ def test_declared_units_are_no_leftovers() -> None:
     assert services.to_remove(there, declared, "worker_vision", "a", []) == []
     assert services.to_remove(there, [], "a", "a", ["nginx"]) == [
         "container-mine",
-        "frontend",
         "worker_vision",
+        "frontend",
         "pgadmin",
         "mlflow",
     ]

@@ -12,8 +12,10 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.services import SERVICES, WORKERS
 
 ROOT = Path(__file__).parent.parent.parent
+SPECS = {"topology": "meta/shared_settings"}  # where they are not in the usual file
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 
@@ -37,17 +39,31 @@ def specs(role: str) -> dict:
 @pytest.mark.parametrize("role", ROLES)
 def test_specs_match_defaults(role: str) -> None:
     described = {name for name, option in specs(role).items() if not option.get("required")}
-    assert described == set(load_all(f"roles/{role}/defaults/main"))
+    assert_same(role, described, set(load_all(f"roles/{role}/defaults/main")))
+
+
+def assert_same(of: str, described: set[str], defaults: set[str]) -> None:
+    only = {"defaults": described - defaults, "the specs": defaults - described}
+    lines = [f"{of}: {where} lack {', '.join(sorted(names))}" for where, names in only.items() if names]
+    assert not lines, "\n".join(lines)
 
 
 def test_settings_of_topology_are_described_in_the_file_of_their_name() -> None:
-    files = sorted((ROOT / "roles/topology/meta/shared_settings").glob("*.yml"))
-    assert [file.name for file in files] == sorted(
-        path.name for path in (ROOT / "roles/topology/defaults/main").iterdir()
-    )
-    for file in files:
-        described = {name for name, option in load(str(file.relative_to(ROOT))).items() if not option.get("required")}
-        assert described == set(load(f"roles/topology/defaults/main/{file.name}")), file.name
+    directories = ("meta/shared_settings", "defaults/main")
+    files = {file.name for directory in directories for file in (ROOT / "roles/topology" / directory).iterdir()}
+    for file in sorted(files):
+        described = load(f"roles/topology/meta/shared_settings/{file}")
+        required = {name for name, option in described.items() if option.get("required")}
+        assert_same(f"topology, {file}", described.keys() - required, {*load(f"roles/topology/defaults/main/{file}")})
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_is_described(role: str) -> None:
+    files = [
+        f"roles/{role}/{name}" for name in ("README.md", "meta/main.yml", SPECS.get(role, "meta/argument_specs.yml"))
+    ]
+    lacking = [file for file in files if not (ROOT / file).exists()]
+    assert not lacking, f"{role}: lacks {', '.join(lacking)}"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -58,16 +74,19 @@ def test_names_carry_their_role(role: str) -> None:
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "topology"])
 def test_every_role_depends_on_topology(role: str) -> None:
-    assert load(f"roles/{role}/meta/main.yml")["dependencies"] == [{"role": "mlfleet.stack.topology"}]
+    file = f"roles/{role}/meta/main.yml"
+    assert load(file)["dependencies"] == [{"role": "mlfleet.stack.topology"}], (
+        f"{role}: {file} names other dependencies"
+    )
 
 
 def test_no_role_names_variables_of_another_service() -> None:
-    services = {"postgres", "redis", "minio", "mlflow", "restapi", "pgadmin", "frontend", "nginx", "worker"}
+    services = {"worker" if name == WORKERS else name for name in SERVICES}
     for role in services:
         names = {name for other in services - {role} for name in load(f"roles/{other}/defaults/main.yml")}
         for file in (ROOT / "roles" / role).rglob("*"):
             if file.suffix in {".yml", ".j2"}:
-                words = set(file.read_text().replace("{", " ").replace("}", " ").split())
+                words = set(re.findall(r"\w+", file.read_text()))
                 assert not words & names, f"{file} names {words & names}"
 
 

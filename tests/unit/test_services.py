@@ -1,8 +1,9 @@
-"""The table of services is whole: what is derived from it is there."""
+"""The table of services is whole: what is derived from it is there, and what lacks is named with its file."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,57 +11,257 @@ import yaml
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.services import SERVICES
 
+from tests.declared import groups
+
 ROOT = Path(__file__).parents[2]
-ROLES = {path.name for path in (ROOT / "roles").iterdir()}
-SETTINGS = {
-    name for file in (ROOT / "roles/topology/defaults/main").glob("*.yml") for name in yaml.safe_load(file.read_text())
-}
-SITE = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
+TABLE, PLAYS, DEFAULTS = "roles/topology/vars/main.yml", "playbooks/site.yml", "roles/topology/defaults/main"
+SITE = yaml.safe_load((ROOT / PLAYS).read_text())
+SITE_ROLES = SITE[0]["vars"]["site_roles"]
+SETTINGS = {file.stem: yaml.safe_load(file.read_text()) for file in (ROOT / DEFAULTS).glob("*.yml")}
+SITES = {name: value for settings in SETTINGS.values() for name, value in settings.items() if name.endswith("_sites")}
+TESTED_ELSEWHERE = {"containers"}  # which are the user's own: tests/integration/test_docker.py
 
 
-def test_rows_and_roles_of_the_site_are_the_same():
-    listed = SITE[0]["vars"]["site_roles"]
-    assert {services.service_of(role) for role in listed} == {*SERVICES, "host"}
+def assert_none(lines: Iterable[str]) -> None:
+    found = list(lines)
+    assert not found, "\n".join(["", *found])
+
+
+def noun(name: str) -> str:
+    """How settings and building blocks name a service; that of all kinds of workers is the worker."""
+    return "worker" if name == services.WORKERS else name
+
+
+# --- roles and plays -------------------------------------------------------------------------------------------------
+
+
+def test_each_row_is_in_the_site_and_each_role_of_the_site_has_a_row():
+    rows = {*map(services.service_of, SITE_ROLES)}
+    assert_none(
+        [f"{name}: lacks in site_roles of {PLAYS}" for name in SERVICES if name not in rows]
+        + [f"{name}: lacks a row in {TABLE}" for name in rows if name not in {*SERVICES, "host"}]
+    )
+
+
+def test_rows_roles_and_plays_are_in_one_order():
+    rows = list(dict.fromkeys(map(services.service_of, SITE_ROLES)))
+    of_the_table = [name for name in SERVICES if name in rows]
+    assert [name for name in rows if name in SERVICES] == of_the_table, f"{PLAYS}: site_roles is not in {TABLE}'s order"
+    plays = [play["name"].removeprefix("Role ") for play in SITE]
+    assert [role for role in plays if role in SITE_ROLES] == SITE_ROLES, f"{PLAYS}: plays and site_roles differ"
 
 
 def test_each_service_has_a_play_that_bears_its_name():
     plays = {play["name"]: play.get("hosts") for play in SITE}
-    for role in SITE[0]["vars"]["site_roles"]:
-        assert plays[f"Role {role}"] == ("all" if role == "host" else role)
+    wanted = {role: "all" if role == "host" else role for role in SITE_ROLES}
+    assert_none(
+        f"{role}: lacks a play named Role {role} with hosts: {hosts} in {PLAYS}"
+        for role, hosts in wanted.items()
+        if plays.get(f"Role {role}") != hosts
+    )
 
 
-def test_building_blocks_and_needs_are_there():
+def test_each_service_has_a_role_and_a_scenario():
+    roles = dict.fromkeys([*SITE_ROLES, *map(noun, SERVICES)])
+    files = {role: [f"roles/{role}/tasks/main.yml"] for role in roles}
     for name, service in SERVICES.items():
-        assert {*service.block} <= ROLES, name
-        assert {*service.needs, *service.calls} <= set(SERVICES), name
-    assert {*services.BLOCKS, *(block for blocks in services.BLOCKS.values() for block in blocks)} <= ROLES
+        files[noun(name)] += [f"molecule/{noun(name)}"] if name not in TESTED_ELSEWHERE else []
+        files[noun(name)] += [f"molecule/{noun(name)}_docker"] if service.may_be_contained else []
+    assert_none(f"{role}: lacks {file}" for role in roles for file in files[role] if not (ROOT / file).exists())
+
+
+def test_each_group_is_in_each_inventory():
+    """Ansible warns of a play whose group is not."""
+    assert_none(
+        f"{role}: lacks its group in {file.relative_to(ROOT)}"
+        for file in ROOT.glob("inventories/*/hosts.yml")
+        for role in SITE_ROLES
+        if role not in {"host", *groups(file.parent)}
+    )
+
+
+def test_building_blocks_are_roles():
+    blocks = {name: service.block for name, service in SERVICES.items()}
+    blocks |= {name: (name, *used) for name, used in services.BLOCKS.items()}
+    assert_none(
+        f"{name}: there is no role {block}, which it is built from by {TABLE}"
+        for name, used in blocks.items()
+        for block in used
+        if not (ROOT / "roles" / block).is_dir()
+    )
+
+
+def test_needs_and_calls_are_earlier_rows():
+    """Save nginx, which comes after all that it serves; the REST API calls itself, too."""
+    order = list(SERVICES)
+    assert_none(
+        f"{name}: {other}, of its needs and calls, is no earlier row of {TABLE}"
+        for name, service in SERVICES.items()
+        for other in service.needs + service.calls
+        if other not in {*order[: order.index(name) + 1], services.BALANCER}
+    )
+
+
+def test_each_service_reads_what_it_needs_and_calls():
+    """Save nginx, which is given the sites of all, and files that it serves."""
+    roles = ROOT / "roles"
+    texts = {name: "".join(file.read_text() for file in (roles / noun(name)).glob("*/*.yml")) for name in SERVICES}
+    assert_none(
+        f"{name}: roles/{noun(name)}/vars/main.yml reads no topology_{other}_*, though it calls {other} by {TABLE}"
+        for name, service in SERVICES.items()
+        for other in service.needs + service.calls
+        if services.BALANCER not in (name, other) and f"topology_{other}_" not in texts[name]
+    )
+
+
+def test_columns_are_explained():
+    explained = set(re.findall(r"^#   (\w+)  ", services.TABLE.read_text(), re.MULTILINE))
+    differing = explained ^ set(services.Service.__dataclass_fields__)
+    assert not differing, f"{TABLE} and plugins/plugin_utils/services.py: only one has the columns {differing}"
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_settings_that_follow_from_a_row_are_there(name):
-    service, noun = SERVICES[name], name.removesuffix("s") if name == services.WORKERS else name
-    assert (f"topology_{noun}_runtime" in SETTINGS) == service.may_be_contained
-    assert (f"topology_{name}_tls_mode" in SETTINGS) == bool(service.tls)
-    assert (f"topology_{name}_clients" in SETTINGS) == bool(services.clients_of(name) and name != services.BALANCER)
-    assert not service.own or service.own in SETTINGS
-    if service.hosts == services.BALANCED:
-        assert {f"topology_{name}_{noun}" for noun in ("host", "port", "address", "servers")} <= SETTINGS
+    service, file = SERVICES[name], f"{DEFAULTS}/{name}.yml"
+    is_asked = bool(services.clients_of(name)) and name != services.BALANCER
+    is_served = name in SERVICES[services.BALANCER].calls
+    follows = {
+        f"topology_{noun(name)}_runtime": service.may_be_contained,
+        f"topology_{name}_tls_mode": bool(service.tls),
+        f"topology_{name}_clients": is_asked,
+    }
+    needed = {setting for setting, is_there in follows.items() if is_there} | ({service.own} - {""})
+    nouns = {"hosts", "host", "port"} if is_asked else set()
+    nouns |= {"tls_name"} if is_served and service.tls else set()
+    nouns |= {"host", "port", "address", "servers"} if service.hosts == services.BALANCED else set()
+    needed |= {f"topology_{name}_{noun}" for noun in nouns}
+    there = set(SETTINGS.get(name, ()))
+    lacking, idle = sorted(needed - there), sorted(follows.keys() & there - needed)
+    assert not lacking, f"{name}: lacks {', '.join(lacking)} in {file}"
+    assert not idle, f"{name}: {', '.join(idle)} in {file} follows from nothing in {TABLE}"
+
+
+def test_sites_are_named_after_their_service():
+    """nginx looks for no others."""
+    known = {f"topology_{name}_sites" for name in SERVICES} | {"topology_sites"}  # which is all of them
+    assert_none(
+        f"{file}: nothing serves {name} of {DEFAULTS}/{file}.yml; its name is to be topology_<service>_sites"
+        for file, settings in SETTINGS.items()
+        for name, value in settings.items()
+        if (name.endswith("_sites") or "'backends': " in str(value)) and name not in known
+    )
+
+
+def test_nginx_calls_each_service_whose_site_has_servers():
+    called = SERVICES[services.BALANCER].calls
+    served = {name for name in SERVICES for site in SITES.get(f"topology_{name}_sites", ()) if "servers" in site}
+    assert_none(
+        [
+            f"{name}: lacks in calls of nginx in {TABLE}; topology_{name}_sites has servers"
+            for name in served - {*called}
+        ]
+        + [
+            f"{name}: has no site with servers in {DEFAULTS}/{name}.yml, but nginx calls it"
+            for name in {*called} - served
+        ]
+    )
+
+
+def test_secrets_in_use_are_described():
+    described = {
+        name: option.get("required") and option.get("no_log")
+        for file in (ROOT / "roles/topology/meta/shared_settings").glob("*.yml")
+        for name, option in yaml.safe_load(file.read_text()).items()
+    }
+    used = {
+        (secret, str(file.relative_to(ROOT)))
+        for file in (ROOT / "roles").rglob("*")
+        if file.suffix in {".yml", ".j2"}
+        for secret in re.findall(r"\btopology_secret_\w+\b(?!\*)", file.read_text())
+    }
+    used |= {
+        (f"topology_secret_{secret}", DEFAULTS)
+        for sites in SITES.values()
+        if isinstance(sites, list)
+        for site in sites
+        for page in site.get("pages", ())
+        for secret in re.findall(r"'(\w+)'", page["secret"]) or [page["secret"]]
+    }
+    assert_none(
+        f"{secret}, which {file} uses, lacks in roles/topology/meta/shared_settings, with required and no_log"
+        for secret, file in sorted(used)
+        if not described.get(secret)
+    )
 
 
 def test_services_with_tls_of_their_own_say_how_they_are_had_to_use_it():
     told = {}
-    for name in ROLES:
-        file = ROOT / "roles" / name / "tasks/main.yml"
-        tasks = yaml.safe_load(file.read_text()) if file.exists() else []
-        told.update((name, task["vars"]["unit_tls"]["service"]) for task in tasks if "unit_tls" in task.get("vars", {}))
-    assert told == {name: name for name in services.with_tls(services.OWN_TLS)}
+    for file in (ROOT / "roles").glob("*/tasks/main.yml"):
+        uses = [
+            task["vars"]["unit_tls"] for task in yaml.safe_load(file.read_text()) if "unit_tls" in task.get("vars", {})
+        ]
+        told.update((file.parts[-3], use["service"]) for use in uses)
+    own = services.with_tls(services.OWN_TLS)
+    assert_none(
+        [
+            f"{name}: lacks unit_tls with service: {name} in roles/{name}/tasks/main.yml, for tls: own in {TABLE}"
+            for name in own
+            if told.get(name) != name
+        ]
+        + [f"{name}: has unit_tls, and no tls: own in {TABLE}" for name in told.keys() - {*own}]
+    )
 
 
 def test_tls_is_by_the_ways_that_there_are():
-    assert {service.tls for service in SERVICES.values()} <= {"", services.OWN_TLS, services.TLS_OF_HOST}
+    ways = {"", services.OWN_TLS, services.TLS_OF_HOST}
+    assert_none(
+        f"{name}: tls: {row.tls} in {TABLE} is none of {ways}" for name, row in SERVICES.items() if row.tls not in ways
+    )
 
 
-def test_columns_are_explained():
-    text = services.TABLE.read_text()
-    explained = set(re.findall(r"^#   (\w+)  ", text, re.MULTILINE))
-    assert explained == set(services.Service.__dataclass_fields__)
+# --- documents -------------------------------------------------------------------------------------------------------
+
+
+def test_architecture_has_each_service_in_its_order_with_its_unit_and_ports():
+    page = "docs/architecture.md"
+    text = (ROOT / page).read_text()
+    (sentence,) = re.findall(r"\*\*Run the service roles\*\*.*?\. ", text, re.DOTALL)
+    named = re.findall(r"`(\w+)`", sentence)
+    units = text.partition("\n## Units")[2]
+    wanted = [name for name in SERVICES if name != services.WORKERS]  # "the worker roles"
+    rows = {
+        name: row.group() for name, unit in services.UNITS.items() if (row := re.search(rf"^\| `{unit}.*", units, re.M))
+    }
+    ports = [
+        (name, str(value))
+        for name in services.UNITS
+        for setting, value in SETTINGS.get(name, {}).items()
+        if setting.endswith("_port") and isinstance(value, int)
+    ]
+    assert_none(
+        [f"{name}: lacks in the order of roles in {page}" for name in wanted if name not in named]
+        + [
+            f"{name}: lacks {unit} in the table of units in {page}"
+            for name, unit in services.UNITS.items()
+            if name not in rows
+        ]
+        + [
+            f"{name}: lacks port {port} in the table of units in {page}"
+            for name, port in ports
+            if port not in rows.get(name, "")
+        ]
+    )
+    assert named == wanted, f"the order of roles in {page} is not that of {TABLE}"
+
+
+def test_roles_that_are_tested_on_labs_have_a_scenario():
+    text = (ROOT / "Makefile").read_text()
+    roles = " ".join(re.findall(r"^ROLES_ON_\w+ := (.+)$", text, re.MULTILINE)).split()
+    assert_none(
+        f"{role}: lacks molecule/{role}, which the Makefile names"
+        for role in roles
+        if not (ROOT / "molecule" / role).is_dir()
+    )

@@ -67,9 +67,9 @@ DECIDED = {
         "MINIO_OPTS|MINIO_CONFIG_ENV_FILE": "",
     },
 }
-# Lists of the wiring and of the user that make one, and what its entries are known by.
+# Lists of the wiring and of the user that make one, and what its entries are known by; of all other services,
+# topology_<service>_users and <service>_users_extra, by their names.
 IDENTITIES = (
-    ("topology_mlflow_users", "mlflow_users_extra", "name"),
     ("topology_dioptra_users", "restapi_users_extra", "name"),
     ("topology_dioptra_users", "restapi_users_extra", "email"),
     ("topology_postgres_databases", "pgadmin_servers_extra", "name"),
@@ -196,13 +196,15 @@ def _queues_of_groups(values: Values) -> Mapping[str, list[str]]:
 
 def identities(values: Values) -> Iterator[str]:
     """Of two entries that are known by the same the later one would win in silence, or be refused by the service."""
-    for wiring, extra, key in IDENTITIES:
-        if extra in values:
-            entries = [*(values.get(wiring) or []), *(values[extra] or [])]
-            known = [entry[key] for entry in entries if entry.get("clients") != []]
-            for value in dict.fromkeys(known):
-                if known.count(value) > 1:
-                    yield f"{extra}: {key} {value} is declared twice; give each entry its own"
+    services = [name.removesuffix("_users_extra") for name in values if name.endswith("_users_extra")]
+    named = {extra for _wiring, extra, _key in IDENTITIES}
+    usual = [(f"topology_{service}_users", f"{service}_users_extra", "name") for service in services]
+    for wiring, extra, key in (*IDENTITIES, *(lists for lists in usual if lists[1] not in named)):
+        entries = [*(values.get(wiring) or []), *(values[extra] or [])] if extra in values else []
+        known = [entry[key] for entry in entries if entry.get("clients") != []]
+        for value in dict.fromkeys(known):
+            if known.count(value) > 1:
+                yield f"{extra}: {key} {value} is declared twice; give each entry its own"
 
 
 def pgadmin_account(values: Values) -> Iterator[str]:
