@@ -17,7 +17,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra import smoke
 from tests import declared
 
 from .clients import job_options, wrong_with
-from .conftest import Lab, roles_on
+from .conftest import PLAIN_WORKER, Lab, roles_on
 
 HOST = "testbed"
 WORKER, WORKER_UNIT = "mlfleet-dioptra-worker-tensorflow-cpu-1", "dioptra-worker-tensorflow-cpu@1"
@@ -33,6 +33,7 @@ USERS = {  # of units that are not named after theirs
 CONTAINERS = {f"mlfleet-{unit.replace('@', '-')}": USERS.get(unit, unit) for unit in UNITS}
 WORKER_MEMORY_MB = 1500
 SETTINGS = {
+    **PLAIN_WORKER,
     "topology_runtime": "docker",
     "nginx_listen_address": "0.0.0.0",  # the test comes from outside
     "restapi_gunicorn_workers": 2,
@@ -159,7 +160,7 @@ def test_docker_knows_no_secret(docked: Lab) -> None:
 
 def test_tests_of_the_roles_pass(docked: Lab) -> None:
     # Resources are asked for by the API alone, wherever it runs.
-    docked.run_role_tests(*roles_on("LABS"), "shared", without="resources")
+    docked.run_role_tests(*roles_on("LABS"), "shared", without="resources tensorflow_computes")
 
 
 def test_container_of_the_users_own_runs_beside_the_others(docked: Lab) -> None:
