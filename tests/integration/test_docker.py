@@ -18,6 +18,7 @@ from tests import declared
 
 from .clients import job_options, wrong_with
 from .conftest import PLAIN_WORKER, Lab, roles_on
+from .removal import assert_removed, leave, traces
 
 HOST = "testbed"
 WORKER, WORKER_UNIT = "mlfleet-dioptra-worker-tensorflow-cpu-1", "dioptra-worker-tensorflow-cpu@1"
@@ -282,3 +283,14 @@ def test_data_stays_when_all_services_change_their_runtime(docked: Lab, options:
         assert len(docked.ssh("sudo docker ps --quiet").split()) == containers
         assert wrong_with(options, first) == ""
         assert smoke_job.run_jobs(options)["wrong"] == []
+
+
+@pytest.mark.fleet
+@pytest.mark.parametrize(("group", "name"), [("pgadmin", "pgadmin"), ("worker_tensorflow_cpu", "tensorflow-cpu")])
+def test_removed_service_leaves_nothing(docked: Lab, converged: None, group: str, name: str) -> None:
+    leave(docked, group)
+    assert_removed(docked, group, "-e", f"remove_data={group}")
+    assert traces(docked, name) == []
+    assert sorted(docked.ssh("sudo docker ps --format '{{.Names}}'").split()) == sorted(
+        container for container in CONTAINERS if name not in container
+    )
