@@ -38,7 +38,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Leave an engine alone that others use
+- name: Refuse to change an engine that others use
   mlfleet.stack.docker_tenants:
     packages: [docker.io]
     settings: "{}\n"

@@ -32,11 +32,11 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: See the GPUs
+- name: Gather the GPUs
   mlfleet.stack.gpu_facts:
   register: gpu
 
-- name: Stop where GPUs cannot be used
+- name: Fail if the GPUs cannot be used
   ansible.builtin.fail:
     msg: "{{ gpu.problem }}"
   when: gpu.problem != ''

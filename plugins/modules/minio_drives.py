@@ -53,7 +53,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Compare the drives with what they hold
+- name: Compare the pools with the formatted drives
   mlfleet.stack.minio_drives:
     host: "{{ inventory_hostname }}"
     pools:

@@ -37,7 +37,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Have the data sets there
+- name: Make sure that the data sets exist
   mlfleet.stack.mount_sources:
     directories: [/srv/datasets]
     user: dioptra-worker

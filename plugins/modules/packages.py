@@ -25,7 +25,7 @@ options:
     elements: str
     required: true
   state:
-    description: Whether they are to be installed. One that is to be V(absent) leaves its settings and data.
+    description: Whether they are installed. With V(absent), their settings and data stay.
     type: str
     choices: [present, absent]
     default: present
@@ -56,7 +56,7 @@ installed:
   elements: str
   sample: [redis-server]
 removed:
-  description: The packages that were there, and should not be.
+  description: The packages that were removed.
   returned: always
   type: list
   elements: str

@@ -49,7 +49,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Look for what nobody declared
+- name: Report undeclared units, containers and ports
   mlfleet.stack.undeclared:
     units: [redis-server, dioptra-worker-tensorflow-cpu@]
     ports: [22, 9100]
