@@ -42,7 +42,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils import outcomes
 
 
 class LookupModule(LookupBase):
-    """Of names that no task was about, nothing has changed."""
+    """Look up the outcomes; a name that no task has reported counts as unchanged."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[outcomes.Outcome]:
         told = outcomes.told((variables or {})["inventory_hostname"])
