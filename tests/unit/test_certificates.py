@@ -343,7 +343,7 @@ def test_nginx_shows_clients_of_minio_its_certificate_where_it_balances(root: Ma
         ({"tls_mode": "provided"}, "topology_nginx_tls_mode: internal does not go with topology_tls_mode provided"),
         ({"restapi_tls_mode": "provided"}, "topology_restapi_tls_mode: provided needs topology_tls_mode provided"),
         ({"tls_mode": "off", "tls_client_certificates": True}, "needs topology_tls_mode internal"),
-        ({"tls_valid_days": 30}, "has to be more than topology_tls_renew_days"),
+        ({"tls_valid_days": 30}, "must be more than topology_tls_renew_days"),
     ],
 )
 def test_what_does_not_go_together_is_named(root: Made, tmp_path: Path, settings: dict, line: str) -> None:
