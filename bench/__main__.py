@@ -1,6 +1,6 @@
-"""Times runs that change nothing on a host, by turns with a pyinfra deploy of the same state (deploy.py).
+"""Time runs that change nothing on a host, alternating with a pyinfra deploy of the same state (deploy.py).
 
-They are real runs: while they are timed, nobody else may change the host, for they would undo it.
+They are real runs: while they are timed, no one else may change the host, because they would undo it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ console = Console(highlight=False)
 
 
 class FailedError(Exception):
-    """A run that did not end well, or that changed something."""
+    """A run that failed, or that changed something."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Sample:
 
 
 def of_ansible(output: str) -> tuple[int, int]:
-    """Tasks and changes, by the recap of the one host."""
+    """Return the numbers of tasks and changes, from the recap of the only host."""
     [(ok, changed, skipped)] = RECAP.findall(output)
     return int(ok) + int(skipped), int(changed)
 
@@ -66,7 +66,7 @@ class Run:
     tasks: int = 0
 
     def once(self, target: Target, changes: bool = False) -> None:
-        # Each run opens its own connections, as pyinfra's do.
+        # Each run opens its own connections, like pyinfra's.
         with tempfile.TemporaryDirectory(dir=target.private) as sockets:
             environment = os.environ | {"ANSIBLE_SSH_CONTROL_PATH_DIR": sockets}
             host = target.cpu_seconds()
@@ -74,7 +74,7 @@ class Run:
             done = subprocess.run(self.words, capture_output=True, text=True, check=False, env=environment)
             seconds, controller = time.monotonic() - start, children() - before
             host = target.cpu_seconds() - host
-            # Else the host waits for the end of that run before it lets another connection's begin.
+            # Otherwise the host would wait for the end of that run before it accepts a run from another connection.
             for socket in Path(sockets).iterdir():
                 subprocess.run(["ssh", "-O", "exit", "-S", str(socket), "host"], capture_output=True, check=True)
         try:
@@ -101,11 +101,11 @@ def checked(run: Run, target: Target) -> None:
     try:
         run.once(target)
     except FailedError as error:
-        raise SystemExit(f"{error}\nA host can be timed that is as declared, while nobody else changes it.") from error
+        raise SystemExit(f"{error}\nThe host must be as declared, and no one else may change it meanwhile.") from error
 
 
 def install() -> None:
-    """The rival's pinned packages, apart from the project's."""
+    """Install pyinfra's pinned packages, separate from the project's."""
     for words in (
         ["uv", "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(TOOLS / "venv")],
         ["uv", "pip", "install", "--quiet", "--python", str(TOOLS / "venv"), "--requirement", str(CONSTRAINTS)],
@@ -115,7 +115,7 @@ def install() -> None:
 
 @contextmanager
 def reached(inventory: str) -> Iterator[Target]:
-    with tempfile.TemporaryDirectory(prefix="mlfleet-bench-") as private:  # for its owner alone, as secrets are in it
+    with tempfile.TemporaryDirectory(prefix="mlfleet-bench-") as private:  # private, with secrets
         target = Target(inventory, Path(private))
         try:
             yield target
@@ -124,7 +124,7 @@ def reached(inventory: str) -> Iterator[Target]:
 
 
 def fresh() -> Run:
-    """A converge of a lab made for it, which is removed afterwards."""
+    """Converge a new lab, which is removed afterwards."""
     lab = [*AS_ROOT, "mlfleet", "lab"]
     run = Run("Fresh converge, once", ["ansible-playbook", "site.yml", "-i", FRESH])
     subprocess.run([*lab, "down", FRESH], check=True)
@@ -141,16 +141,16 @@ def fresh() -> Run:
 def main(
     inventory: Annotated[str, typer.Argument(help="Inventory of one converged host.")] = "inventories/lab",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; each times every run once.")] = 5,
-    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Renew the table in FILE as well.")] = None,
-    with_fresh: Annotated[bool, typer.Option("--fresh", help="Converge a lab made for it as well.")] = False,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Also update the table in FILE.")] = None,
+    with_fresh: Annotated[bool, typer.Option("--fresh", help="Also converge a new lab.")] = False,
 ) -> None:
-    """Time a converge and a drift check that change nothing, by turns with a pyinfra deploy of the same state."""
+    """Time a converge and a drift check that change nothing, alternating with a pyinfra deploy of the same state."""
     install()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that the copied files go
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that the copied files are removed
     site = ["ansible-playbook", "site.yml", "-i", inventory]
     with reached(inventory) as target:
         console.print("Check that the host is as declared")
-        # Else the first run would change it, and the deploy would be of a state that nobody declared.
+        # Otherwise the first run would change it, and the deploy would have an undeclared state.
         checked(Run("Check", [*site, "--check"]), target)
         state = target.private / "state.json"
         state.write_text(json.dumps(target.state()))

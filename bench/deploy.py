@@ -1,13 +1,13 @@
-"""What mlfleet's site.yml keeps on a host, as a pyinfra deploy; `make bench` reads its data from the converged host.
+"""The state that mlfleet's site.yml keeps on a host, as a pyinfra deploy; `make bench` reads it from that host.
 
 It checks packages, users, directories, files, services, PostgreSQL's roles and databases, and the packages of
 virtual environments, each by pyinfra's own operation. It leaves out what pyinfra has no operation for, and what mlfleet
 checks in each run:
 - MinIO's users, policies and buckets; accounts in MLflow and Dioptra; Dioptra's queues;
 - users and settings that Redis has in memory; passwords of PostgreSQL's roles (pyinfra would set them in each run);
-- TLS handshakes that verify each service's certificate, and when certificates end;
+- TLS handshakes that verify each service's certificate, and when certificates expire;
 - that services answer, and have started since their files changed;
-- what nobody declared: files in directories of mlfleet, roles' attributes, packages in virtual environments;
+- undeclared objects: files in mlfleet's directories, roles' attributes, packages in virtual environments;
 - the inventory, the system and the Python of the host.
 """
 
@@ -29,7 +29,7 @@ for directory in state["directories"]:
 for file in state["files"]:
     files.put(**file, create_remote_dir=False)
 for path, packages in state["venvs"].items():
-    # These environments have no pip. uv, which mlfleet asks too, is the faster one; it knows no `freeze --all`.
+    # These environments have no pip. uv, which mlfleet uses too, is faster; it has no `freeze --all`.
     uv = '[ "$1" != freeze ] || set -- freeze; exec /opt/mlfleet/uv/bin/uv pip "$@" --python'
     pip.packages(packages=packages, pip=f"sh -c '{uv} {path}/bin/python' pip")
 for service in state["services"]:

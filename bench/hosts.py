@@ -1,4 +1,4 @@
-"""Times a converge that changes nothing of one inventory after another, and what it costs a host."""
+"""Time a converge that changes nothing for one inventory after another, and what it costs a host."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NOTHING_CHANGED = "changed=0 "
 
 
 def sample(inventory: str, targets: list[Target]) -> tuple[float, float, float]:
-    """Seconds, and CPU seconds of controller and hosts."""
+    """Return seconds, and CPU seconds of controller and hosts."""
     hosts, before, start = sum(each.cpu_seconds() for each in targets), children(), time.monotonic()
     words = ["ansible-playbook", "site.yml", "-i", inventory]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     seconds, controller = time.monotonic() - start, children() - before
     if done.returncode or done.stdout.count(NOTHING_CHANGED) != len(targets):
-        raise SystemExit(f"{inventory}: it has to be as declared\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{inventory}: it must be as declared\n{done.stdout}{done.stderr}")
     return seconds, controller, sum(each.cpu_seconds() for each in targets) - hosts
 
 
@@ -37,7 +37,7 @@ def row(inventory: str, repeats: int) -> list[str]:
     names = list(json.loads(listed.stdout)["_meta"]["hostvars"])
     with tempfile.TemporaryDirectory(prefix="mlfleet-bench-") as private, ExitStack() as stack:
         targets = [stack.enter_context(closing(Target(inventory, Path(private), name))) for name in names]
-        sample(inventory, targets)  # with what a first run makes on the controller
+        sample(inventory, targets)  # not counted, because a first run fills the controller's caches
         samples = [sample(inventory, targets) for _round in range(repeats)]
     seconds, controller, hosts = (statistics.median(column) for column in zip(*samples, strict=True))
     count = len(names)
@@ -47,9 +47,9 @@ def row(inventory: str, repeats: int) -> list[str]:
 def main(
     inventories: Annotated[list[str], typer.Argument(help="Converged inventories.")],
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each.")] = 3,
-    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Renew the table in FILE as well.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Also update the table in FILE.")] = None,
 ) -> None:
-    """Time a converge that changes nothing of one inventory after another."""
+    """Time a converge that changes nothing for one inventory after another."""
     rows = [row(inventory, repeats) for inventory in inventories]
     notes = [f"Medians of {repeats} runs. {machine(['ansible-core'])}."]
     publish("Runs that change nothing, by hosts", "bench/hosts.py", COLUMNS, rows, notes, markdown)

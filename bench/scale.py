@@ -1,6 +1,6 @@
-"""Times what the controller does for each of many hosts, before it asks any: the example inventory with more workers.
+"""Time the controller's work for many hosts, before it contacts any: the example inventory with more workers.
 
-No host is asked, so none has to be there.
+No host is contacted, so none needs to exist.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NOTHING: dict[str, Any] = {
 
 
 def grow(directory: Path, hosts: int) -> None:
-    """The example inventory, with hosts of workers until it has this many."""
+    """Write the example inventory with worker hosts added up to this number."""
     shutil.copytree(LIKE, directory)
     inventory = yaml.safe_load((directory / "hosts.yml").read_text())["all"]
     for number in range(hosts - len(inventory["hosts"])):
@@ -49,7 +49,7 @@ def grow(directory: Path, hosts: int) -> None:
 
 
 def run(inventory: Path, plays: list[dict[str, Any]]) -> tuple[float, float]:
-    """Seconds and CPU seconds of a run of these plays."""
+    """Return seconds and CPU seconds of a run of these plays."""
     playbook = inventory.with_suffix(".yml")
     playbook.write_text(yaml.safe_dump(plays, sort_keys=False))
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
@@ -82,7 +82,7 @@ def row(hosts: int) -> list[str]:
 
 def main(
     sizes: Annotated[list[int], typer.Option("--hosts", help="Sizes of the inventory.")] = [11, 100, 500],  # noqa: B006
-    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Renew the table in FILE as well.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Also update the table in FILE.")] = None,
 ) -> None:
     """Time the validation of inventories of many hosts, and a task that does nothing on each of them."""
     rows = [row(hosts) for hosts in sorted(sizes)]

@@ -1,4 +1,4 @@
-"""Tables of what was measured, in the terminal and in a file."""
+"""Tables of measurements, in the terminal and in a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints/bench.txt"
 
 
 def machine(packages: list[str]) -> str:
-    """What it was measured with, in words."""
+    """Describe the machine and the versions used."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     pins = dict(line.split("==") for line in CONSTRAINTS.read_text().splitlines() if " " not in line)
     versions = [f"{package} {pins.get(package) or version(package)}" for package in packages]
@@ -28,7 +28,7 @@ def machine(packages: list[str]) -> str:
 def publish(
     title: str, maker: str, columns: list[str], rows: list[list[str]], notes: list[str], markdown: Path | None
 ) -> None:
-    """The table in the terminal and, where it is given, in a file."""
+    """Print the table in the terminal and, if given, write it to a file."""
     show(title, columns, rows, notes)
     if markdown:
         write(markdown, maker, columns, rows, notes)
@@ -44,7 +44,7 @@ def show(title: str, columns: list[str], rows: list[list[str]], notes: list[str]
 
 
 def write(path: Path, maker: str, columns: list[str], rows: list[list[str]], notes: list[str]) -> None:
-    """The table as Markdown, between the marks of the file that name its maker."""
+    """Write the table as Markdown, between the file's marks that name its maker."""
     rule = ["---"] + ["---:"] * (len(columns) - 1)
     lines = [f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows)]
     mark = f"<!-- made by {maker} -->"

@@ -1,4 +1,4 @@
-"""The host that runs are timed on: how to reach it, what it spends, and the state that it is in."""
+"""The host on which runs are timed: how to reach it, its CPU time, and its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 MADE_HERE = "grep --files-with-matches 'Made by mlfleet' /etc/systemd/system/*.service"
-# What site.yml makes. Names with a dot are what services make for themselves.
+# Files that site.yml creates. Names with a dot are created by services themselves.
 PATHS = f"""
 find /etc/mlfleet /etc/redis/redis.conf /etc/redis/users.acl /etc/redis/tls /usr/local/share/ca-certificates/mlfleet \
     /etc/postgresql/*/main/postgresql.conf /etc/postgresql/*/main/pg_hba.conf /etc/postgresql/*/main/conf.d \
@@ -31,7 +31,7 @@ systemctl list-units --plain --no-legend --type service --state running \
 USERS = f"{MADE_HERE} | xargs sed --quiet 's/^User=//p' | sort --unique | xargs getent passwd"
 ROLES = "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|postgres$)'"
 DATABASES = "SELECT datname, pg_get_userbyid(datdba) FROM pg_database WHERE datname !~ '^(template|postgres$)'"
-# A lab host's own share of its machine, in either version of cgroups, or all that a real host spends.
+# The CPU time of a lab host on its machine, in either version of cgroups, or of a whole real host.
 CPU = r"""
 group=$(sed -n 's/^[0-9]*:\([^:]*,\)*cpuacct\(,[^:]*\)*://p' /proc/1/cgroup)
 if [ "$group" ]; then
@@ -44,13 +44,13 @@ fi
 
 
 def children() -> float:
-    """CPU seconds of the processes that this one has started, and waited for."""
+    """Return CPU seconds of the processes that this one has started and waited for."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 class Target:
-    """A host of an inventory, by default the only one, over one SSH connection of its own."""
+    """A host of an inventory, by default the only one, over its own SSH connection."""
 
     def __init__(self, inventory: str, private: Path, name: str | None = None) -> None:
         listed = subprocess.run(
@@ -82,14 +82,14 @@ class Target:
         return int(self.ask(CPU)) / 1e9
 
     def pyinfra_options(self) -> list[str]:
-        """How pyinfra signs in as Ansible does, in words of its command line."""
+        """Return pyinfra's command-line options to sign in like Ansible."""
         shown = subprocess.run([*self.ssh[:1], "-G", *self.ssh[1:]], capture_output=True, text=True, check=True).stdout
         ssh = dict(line.split(" ", 1) for line in reversed(shown.splitlines()))
         words = [f"--ssh-user={ssh['user']}", f"--ssh-port={ssh['port']}", f"--ssh-key={ssh['identityfile']}"]
         return [*words, "--data", f"ssh_known_hosts_file={ssh['userknownhostsfile'].split()[0]}"]
 
     def state(self) -> dict[str, Any]:
-        """What the deploy for pyinfra has to find, its files in the private directory."""
+        """Return the state for the pyinfra deploy, with its files in the private directory."""
         users = [line.split(":") for line in self.ask(USERS).splitlines()]
         return {
             **self._paths(),
@@ -105,7 +105,7 @@ class Target:
         return self.ask(f'cd /; psql --tuples-only --no-align --command "{statement}"', become="postgres").split()
 
     def _pinned(self, venv: str) -> list[str]:
-        """Packages with their pins, in the spelling that pyinfra compares."""
+        """Return packages with their pins, in the spelling that pyinfra compares."""
         constraints = Path("constraints", Path(venv).name.replace("-", "_") + ".txt").read_text()
         pins = {line.partition(" ")[0] for line in constraints.splitlines()}
         installed = self.ask(f"/opt/mlfleet/uv/bin/uv pip freeze --python {venv}/bin/python").splitlines()

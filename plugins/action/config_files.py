@@ -25,7 +25,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
             "path": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["file", "directory", "absent"], "default": "file"},
             "template": {"type": "str"},
-            # Raw, since a text made from a dictionary or from an unquoted mode is never the one that was meant.
+            # Raw, because converting a dictionary or an unquoted mode to text never gives the intended value.
             "content": {"type": "raw"},
             "mode": {"type": "raw"},
             "owner": {"type": "str", "default": "root"},
@@ -57,7 +57,7 @@ class ActionModule(LibraryActionBase):
             raise AnsibleActionFail(str(error)) from None
 
     def _rendered(self, files: list[dict[str, Any]], task_vars: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """The entries with their templates turned into content."""
+        """Return the entries with their templates rendered to content."""
         engine = RememberingEngine(self._loader, variables=task_vars or {})
         return [self._with_content(entry, engine) for entry in files]
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of container_image: what an image is built from travels only when it is built."""
+"""The controller's half of container_image: the inputs of a build are sent only when the image is built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import Libra
 
 
 class ActionModule(LibraryActionBase):
-    """Ask what is missing, and a second time, with the files that a build needs, only when something is."""
+    """Ask what is missing; only if something is, call the host again with the files that a build needs."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -27,7 +27,7 @@ class ActionModule(LibraryActionBase):
         found = self._call({**options, "state": "found"}, task_vars)
         if found.get("changed") and not found.get("failed") and not self._task.check_mode:
             if options["missing"] == "build":
-                # Who has an archive for a base does not pull it, whether or not it is needed now.
+                # A base with an archive is never pulled, whether or not the archive is needed now.
                 is_needed = archive and not found["base_is_there"]
                 options["base_archive"] = self._sent(archive, "base") if is_needed else archive
                 options["programs"] = {name: self._sent(path, name) for name, path in programs.items()}
@@ -37,7 +37,7 @@ class ActionModule(LibraryActionBase):
         return result | found
 
     def _sent(self, path: str, name: str) -> str:
-        """Where a file of the controller's lies on the host while this runs."""
+        """Send a file of the controller, and return its path on the host while this runs."""
         directory = self._connection._shell.tmpdir or self._make_tmp_path()
         return self._transfer_file(path, self._connection._shell.join_path(directory, f"sent-{name}"))
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read resource packages into one file of the controller's, without asking a host."""
+"""Read resource packages into one file on the controller, without contacting a host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ARGUMENT_SPEC = {
 
 
 class ActionModule(PackagesActionBase):
-    """Runs on the controller alone."""
+    """Run on the controller alone."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)

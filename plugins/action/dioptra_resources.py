@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of dioptra_resources: what counts of the packages is sent in one round trip."""
+"""The controller's half of dioptra_resources: send the relevant parts of the packages in one round trip."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of file_tree: the archive travels only when the host's files differ from it."""
+"""The controller's half of file_tree: the archive is sent only if the host's files differ from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARGUMENT_SPEC = {
 
 
 class ActionModule(LibraryActionBase):
-    """Compare, and send what it takes to be the same."""
+    """Compare, and send the archive if the files differ."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -39,7 +39,7 @@ class ActionModule(LibraryActionBase):
     def _sent_if_other(
         self, module: str, options: dict[str, Any], sent: str, task_vars: dict[str, Any] | None
     ) -> dict[str, Any]:
-        """Ask whether the host differs, and if so send it the file that this option names, and ask again."""
+        """Ask whether the host differs; if so, send it the file that this option names and call it again."""
 
         def call(**more: Any) -> dict[str, Any]:
             return self._execute_module(module, options | more, task_vars=task_vars)

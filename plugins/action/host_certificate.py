@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of host_certificate: decide, issue, and have it installed."""
+"""The controller's half of host_certificate: decide, issue and install."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REQUIRED_IF = [("mode", "internal", ("authority",)), ("mode", "provided", ("cert
 
 
 class ActionModule(LibraryActionBase):
-    """Ask the host once, and a second time only when there is something to install."""
+    """Ask the host once, and contact it again only if there is something to install."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)

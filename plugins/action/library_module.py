@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What runs the modules of this collection that need nothing of the controller; each of them has a link to it."""
+"""The action of all modules that need nothing from the controller; each of them has a link to this file."""
 
 from __future__ import annotations
 

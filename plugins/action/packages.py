@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of packages: a host that has told in this run that they are installed is not asked again."""
+"""The controller's half of packages: a host that has reported them as installed in this run is not asked again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import Libra
 
 
 class ActionModule(LibraryActionBase, normal.ActionModule):
-    """Compare with what host_facts has told in this run; facts themselves may be of a former one.
+    """Compare with the result of host_facts in this run; the facts themselves may come from an earlier one.
 
-    What is removed while the run goes on is found by the next.
+    A package that is removed during the run is noticed by the next one.
     """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

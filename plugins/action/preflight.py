@@ -34,7 +34,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 
 
 class ActionModule(LibraryActionBase):
-    """Collect all that is wrong, then fail once. A task that runs once speaks for all hosts of its play."""
+    """Collect all problems, then fail once. A task with run_once covers all hosts of its play."""
 
     _requires_connection = False
 
@@ -63,11 +63,11 @@ class ActionModule(LibraryActionBase):
         return result
 
     def _first_lines(self, site: list[str], hosts: list[str], play: Hosts, task_vars: dict[str, Any]) -> list[str]:
-        """Nothing is said of the inventory while another run is under way; the first host speaks for all."""
+        """Claim the run, then validate; while another run is under way, report only that, once for all hosts."""
         first = task_vars["ansible_play_hosts"][0]
         inventory = Path(task_vars["hostvars"][task_vars["groups"]["all"][0]].get("inventory_dir") or Path.cwd())
         try:
-            # This is a process of the task, and its parent the run.
+            # This process belongs to the task, and its parent is the run.
             run_lock.claim(run_lock.path_of(inventory), os.getppid(), self._task.check_mode or first not in hosts)
         except (run_lock.RunningError, OSError) as error:
             return [f"{inventory.name}: {error}"] if first in hosts else []
@@ -81,7 +81,7 @@ class ActionModule(LibraryActionBase):
         inventory = self._inventory_of(host, task_vars)
 
         def is_news(name: str) -> bool:
-            """The first host speaks for all that have the same value, or lack it too."""
+            """Return whether the first host does not report this already, with the same or no value."""
             return host.name == first or task_vars["hostvars"][first].get(name) != task_vars["hostvars"][host.name].get(
                 name
             )
@@ -90,7 +90,7 @@ class ActionModule(LibraryActionBase):
         missing = [name for name in found.missing_secrets if is_news(name)]
         malformed = {name: problem for name, problem in found.malformed_secrets.items() if is_news(name)}
         groups, mine = task_vars["groups"], host.variables["group_names"]
-        # The first host of a group that this run covers speaks for its group.
+        # The first host of a group that this run covers reports for its group.
         speaks_for = {name for name in mine if play.speakers[name] == host.name}
         scattered = [
             *inventory_checks.scattered(host.name, groups, play.raw),
@@ -104,7 +104,7 @@ class ActionModule(LibraryActionBase):
         topology = next((role for role in roles if "topology_tls_mode" in role.options), None)
 
         def setting(name: str) -> Any:
-            """A value of topology's; of one that is not to be had its option's line tells."""
+            """Return a setting of topology, or None for an unusable one, which the line of its option reports."""
             try:
                 return host.resolve(topology, name) if topology else None
             except (role_files.UnsetError, role_files.UnresolvableError):
@@ -130,18 +130,18 @@ class ActionModule(LibraryActionBase):
         ]
 
     def _inventory_of(self, host: Host, task_vars: dict[str, Any]) -> str:
-        """The inventory as the user would name it."""
+        """Return the inventory's path as the user would write it."""
         sources = task_vars.get("ansible_inventory_sources") or []
         return inventory_checks.inventory_directory(sources, host.variables.get("inventory_dir"), Path.cwd())
 
     def _about_facts(self, host: Host, task_vars: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
-        """What is wrong with the host, and the marks of the stores that it uses."""
+        """Return the host's problems, and the marks of the stores that it uses."""
         facts = host.variables.get("ansible_facts", {})
         problems = list(host_checks.host_problems(host.name, facts, self._environments(host)))
         mine = {role.name for role in host.roles}
         units = {service: unit for service, unit in services.UNITS.items() if service in mine}
         units |= host.declared("unit_name")
-        # Most runs find none, and need not render what says where they listen.
+        # Most runs find none, and need not render the settings of where they listen.
         if host_checks.idle_services(units, facts):
             values = {
                 name: host.option(role, name)
@@ -155,7 +155,7 @@ class ActionModule(LibraryActionBase):
         return [*(f"{host.name}: {line}" for line in problems), *lines], marks
 
     def _warn_of_leftovers(self, host: Host, own_units: Iterable[str], task_vars: dict[str, Any]) -> None:
-        """Services that run on where the inventory no longer wants them."""
+        """Warn of services that still run although the inventory no longer declares them."""
         mine = host.variables["group_names"]
         if not any(group not in mine for group in services.leftovers(own_units, ())):
             return
@@ -169,12 +169,12 @@ class ActionModule(LibraryActionBase):
 
     @staticmethod
     def _names(host: Host, setting: str) -> list[str]:
-        """Names of what a list of the host's roles declares."""
+        """Return the names in a list that the host's roles declare."""
         roles = [role for role in host.roles if setting in role.options]
         return [declared["name"] for role in roles for declared in host.option(role, setting) or ()]
 
     def _environments(self, host: Host) -> Iterator[host_checks.Environment]:
-        """Those of the host's workers, save what an image of yours brings."""
+        """Yield the environments of the host's workers, except those in the user's own images."""
         roles = {role.name: role for role in host.roles}
         if not (worker := roles.get("worker")):
             return
@@ -185,7 +185,7 @@ class ActionModule(LibraryActionBase):
             kind = role.removeprefix("worker_").replace("_", "-")
             if not in_containers:
                 yield host_checks.Environment(role, usual, "name another with worker_python", tuple(versions))
-            elif kind not in images:  # one that is built has the host's release
+            elif kind not in images:  # a built image has the host's release
                 remedy = "name an image of yours in worker_images"
                 yield host_checks.Environment(role, of_debian, remedy, tuple(versions))
         if not in_containers and "worker_custom" in roles:
@@ -194,7 +194,7 @@ class ActionModule(LibraryActionBase):
                 yield host_checks.Environment(f"worker_custom {kind['name']}", named, "name another as its python")
 
     def _stores(self, host: Host, task_vars: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
-        """The marks of the stores that this host uses, and why it must not use what is there."""
+        """Return the marks of the stores that this host uses, and why it must not use the data found."""
         groups, asked = task_vars["groups"], task_vars["ansible_play_hosts"]
         mine = [
             store for store, users in stores.USERS.items() if not set(users).isdisjoint(host.variables["group_names"])
@@ -214,11 +214,11 @@ class ActionModule(LibraryActionBase):
         return marks, lines
 
     def _placed(self, host: Host, found: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """The fact that says which instance of which worker gets which of the GPUs found."""
+        """Return the fact that assigns the GPUs found to the instances of the workers."""
         wishes = inventory_checks.flattened(host.declared("gpu_wishes"))
         try:
             held = inventory_checks.gpu_holders(found["held"])
-            # A run with tags may leave out the kind whose GPU would go to another.
+            # A run with tags may skip the kind of workers whose GPU would be given to another.
             placed = gpu_placement.assign(
                 wishes, found["gpus"], found["problem"], held, "all" in task_vars["ansible_run_tags"]
             )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of program: the program travels only when the host's differs from it."""
+"""The controller's half of program: the program is sent only if the host's differs from it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ARGUMENT_SPEC = {"path": {"type": "path", "required": True}, "source": {"type": 
 
 
 class ActionModule(file_tree.ActionModule):
-    """Compare, and send the program if it is another."""
+    """Compare, and send the program if it differs."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        # Past file_tree, whose run takes its own arguments.
+        # Skip the run of file_tree, which takes its own arguments.
         result = super(file_tree.ActionModule, self).run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
         source = self._find_needle("files", arguments["source"])

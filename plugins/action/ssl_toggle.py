@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of ssl_toggle: render what the service is told."""
+"""The controller's half of ssl_toggle: render the service's settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ActionModule(config_files.ActionModule):
     """Render the settings, and switch TLS on the host."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        # Past config_files, whose run takes its own arguments.
+        # Skip the run of config_files, which takes its own arguments.
         result = super(config_files.ActionModule, self).run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC, **CONDITIONS)
         rendered = self._rendered(arguments["files"], task_vars)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the stores of a host have their data, as its roles say; then ask the host."""
+"""The controller's half of store_facts: take the data directories from the roles, then ask the host."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import Hos
 
 
 class ActionModule(action.ActionModule):
-    """Render what the roles of the host's stores say of them."""
+    """Render the directories that the roles of the host's stores declare."""
 
     _requires_connection = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        # Past preflight, whose run takes its own arguments.
+        # Skip the run of preflight, which takes its own arguments.
         result = super(action.ActionModule, self).run(tmp, task_vars)
         task_vars = task_vars or {}
         _result, arguments = self.validate_argument_spec(

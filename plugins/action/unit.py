@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of unit: render its files, then send all that it is in one round trip."""
+"""The controller's half of unit: render its files, then send everything in one round trip."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 
 
 class ActionModule(config_files.ActionModule):
-    """Install what the mounts need, if there are such, then the unit."""
+    """Install what the mounts need, if there are any, then the unit."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        # Past config_files, whose run takes its own arguments.
+        # Skip the run of config_files, which takes its own arguments.
         result = super(config_files.ActionModule, self).run(tmp, task_vars)
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
         is_wanted = arguments["state"] == "present"
@@ -49,7 +49,7 @@ class ActionModule(config_files.ActionModule):
         run["changed_paths"] += changed.intersection(run["files"] + run["reload_files"])
         if tls:
             tls["sources_changed"] |= tls["certificate"] in changed
-        # Together, so that what both refer to is rendered once.
+        # Together, so that values that both refer to are rendered once.
         declared = [*files, *tls.get("files", [])]
         rendered = self._rendered(declared, task_vars) if is_wanted else list(map(self._by_path, declared))
         if tls and is_wanted:
@@ -63,6 +63,6 @@ class ActionModule(config_files.ActionModule):
 
     @staticmethod
     def _by_path(entry: dict[str, Any]) -> dict[str, Any]:
-        """What is to go, which nothing is rendered for."""
+        """Return the entry of a file to remove, for which nothing is rendered."""
         state = "directory" if entry.get("state") == "directory" else "absent"
         return {**entry, "state": state, "template": None, "content": None, "validate": None}

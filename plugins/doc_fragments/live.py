@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options:
   live:
     description:
-      - How to query the program itself, whether its memory agrees with its files, and to announce a new certificate.
+      - How to ask the program itself whether its memory agrees with its files, and to announce a new certificate to it.
       - It is reached at the address that the module checks.
     type: dict
     suboptions:

@@ -28,7 +28,7 @@ options:
         elements: str
         default: []
       environment:
-        description: Its environment. Never shown, for it may hold a password.
+        description: Its environment. Never shown, because it may contain a password.
         type: dict
         default: {}
       python:
@@ -36,7 +36,9 @@ options:
         type: path
         default: /usr/bin/python3
       paths:
-        description: In an image, what the program reads of the host, where that is there. As root, and nothing else.
+        description:
+          - In an image, the paths of the host that the program may read, if they exist. It runs as root and sees no
+            others.
         type: list
         elements: path
         default: []

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a host needs that checks the others: a key, whom it knows, and the project."""
+"""Data for a host that checks the others: its key, the hosts that it knows, and the project."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ HOST_KEYS = ("ssh_host_key_ed25519", "ssh_host_key_ecdsa", "ssh_host_key_rsa")  
 
 
 def _key(secret: str) -> Any:
-    """The same key for the same secret, so that nothing besides has to be kept and each run writes the same file."""
+    """Return the same key for the same secret, so that nothing else is stored and each run writes the same file."""
     number = int.from_bytes(hashlib.sha512(f"mlfleet ssh {secret}".encode()).digest(), "big")
     return ec.derive_private_key(number % (2**255) + 1, ec.SECP256R1())
 
 
 def ssh_private_key(secret: str) -> str:
-    """The private key that follows from a secret, as OpenSSH reads it."""
+    """Return the private key that is derived from a secret, in OpenSSH's format."""
     form = serialization.PrivateFormat.TraditionalOpenSSL
     return _key(secret).private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
 def ssh_public_key(secret: str) -> str:
-    """Its public half, as a line of authorized_keys has it."""
+    """Return its public half, as in a line of authorized_keys."""
     public = _key(secret).public_key()
     return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
 def known_hosts(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
-    """Lines of known_hosts from the facts of all hosts; nothing where one has none, for a part would forget others."""
+    """Return known_hosts from the facts of all hosts; nothing if one has none, because a part would drop others."""
     lines = []
     for host in hosts:
         variables = hostvars[host]
@@ -56,7 +56,7 @@ def known_hosts(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]])
 
 
 def project_files(project: str, inventory: str, directory: str, group: str) -> list[dict[str, Any]]:
-    """The project and one of its inventories as config_files installs them, in directories that hold nothing else."""
+    """Return the project and one of its inventories for config_files, in directories that contain nothing else."""
     root = Path(project)
     parts = {Path(directory, name): root / name for name in FILES + DIRECTORIES}
     parts[Path(directory, "inventories", Path(inventory).name)] = Path(inventory)
@@ -67,7 +67,7 @@ def project_files(project: str, inventory: str, directory: str, group: str) -> l
 
 
 def _tree(source: Path, target: Path, group: str, sensitive: bool) -> Iterator[dict[str, Any]]:
-    """What is hidden or made, such as bytecode, stays; so do archives and pictures, which the controller has read."""
+    """Leave out hidden and generated files, such as bytecode, and binary ones, which the controller has read."""
     if source.is_file():
         mode = "0750" if source.stat().st_mode & 0o100 else "0640"
         with contextlib.suppress(UnicodeDecodeError):
@@ -81,7 +81,7 @@ def _tree(source: Path, target: Path, group: str, sensitive: bool) -> Iterator[d
 
 
 def builds(directory: str) -> list[str]:
-    """What the controller has built and read, each in a directory of its own, without what a killed run left."""
+    """Return what the controller has built and read, each in its own directory, without remains of a killed run."""
     files = (path for path in Path(directory).glob("*/*") if path.is_file() and not path.name.startswith("."))
     return sorted(str(path.relative_to(directory)) for path in files)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""MinIO's policies and drives, from what the inventory says of folders and hosts."""
+"""MinIO's policies and drives, from the folders and hosts in the inventory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACTIONS = {
 
 
 def as_policy(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A named policy that allows C(rights), of list, get, put and delete, in C(folders) such as V(bucket/prefix/)."""
+    """Return a named policy that allows C(rights) (list, get, put, delete) in C(folders) such as V(bucket/prefix/)."""
     wanted, paths = list(item["rights"]), list(item["folders"])
     statements: list[dict[str, Any]] = []
     if actions := [action for right in wanted if right != "list" for action in ACTIONS[right]]:
@@ -40,7 +40,7 @@ def as_policy(item: Mapping[str, Any]) -> dict[str, Any]:
 def pool_endpoints(
     pools: list[Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]], scheme: str, port: int
 ) -> list[dict[str, list[str]]]:
-    """The pools as MinIO's configuration file has them: each drive at the address by which its host's peers know it."""
+    """Return the pools for MinIO's configuration file: each drive at the address by which its host's peers know it."""
     if len({host for pool in pools for host in pool["hosts"]}) == 1:
         return [{"args": list(pool["volumes"])} for pool in pools]
     return [
@@ -56,7 +56,7 @@ def pool_endpoints(
 
 
 def directory_of(path: str, user: str) -> dict[str, str]:
-    """A directory of a service's user alone, as config_files takes it."""
+    """Return a directory that only a service's user can access, as config_files takes it."""
     return {"path": path, "state": "directory", "owner": user, "group": user, "mode": "0750"}
 
 

@@ -15,7 +15,7 @@ Site = Mapping[str, Any]
 
 
 def merged_sites(declared: Iterable[Iterable[Site]]) -> list[dict[str, Any]]:
-    """Each site once, by port, with the lists of all services that declare a part of it; of other values, the first."""
+    """Merge the sites by port: the lists of all services that declare a part of one, and the first of other values."""
     merged: dict[str, dict[str, Any]] = {}
     for part in chain.from_iterable(declared):
         if not part["backends"]:
@@ -28,7 +28,7 @@ def merged_sites(declared: Iterable[Iterable[Site]]) -> list[dict[str, Any]]:
 
 
 def pages(sites: Iterable[Site]) -> list[dict[str, Any]]:
-    """What people open, and after that what only programs do."""
+    """Return the pages that people open, followed by those that only programs do."""
     found = [{**page, "site": site["name"], "port": site["port"]} for site in sites for page in site["pages"]]
     return sorted(found, key=lambda page: not page.get("is_page", True))
 
@@ -36,7 +36,7 @@ def pages(sites: Iterable[Site]) -> list[dict[str, Any]]:
 def served(
     sites: Iterable[Site], address: str, address_for_hosts: str, body_sizes: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """The sites as nginx takes them, each with the address that it listens on and its largest request in MB."""
+    """Return the sites for nginx, each with the address that it listens on and its largest request in MB."""
     return [
         {
             "body_size_mb": body_sizes[site["name"]],
@@ -48,12 +48,12 @@ def served(
 
 
 def listener(site: Site, default_address: str, port: int | None = None) -> str:
-    """Where a site listens."""
+    """Return the address and port that a site listens on."""
     return f"{site.get('listen_address', default_address)}:{port or site['port']}"
 
 
 def listener_files(listen: Mapping[str, str], directory: str) -> list[dict[str, Any]]:
-    """The file that each site includes, by where it listens."""
+    """Return the file that each site includes for the address it listens on."""
     return [
         {"path": f"{directory}/{name}.conf", "template": "listener.conf.j2", "vars": {"listen_address": address}}
         for name, address in listen.items()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What follows from a service's TLS mode."""
+"""Values that follow from a service's TLS mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils import authority
 
 
 def uses_tls(mode: Any) -> bool:
-    """Whether this mode is one with TLS; an unquoted C(off) is a boolean in YAML."""
+    """Return whether this mode uses TLS; an unquoted C(off) is a boolean in YAML."""
     return mode in ("internal", "provided")
 
 
@@ -26,7 +26,7 @@ def scheme(mode: Any) -> str:
 
 
 def tls_pair(mode: Any, service: str, pairs: Mapping[str, Mapping[str, str]], directory: str) -> dict[str, str]:
-    """Certificate and key of a service as ssl_toggle takes them: texts that were given, or the host's files."""
+    """Return a service's certificate and key for ssl_toggle: the given texts, or the host's files."""
     if not uses_tls(mode):
         return {}
     if mode == "provided":
@@ -36,7 +36,7 @@ def tls_pair(mode: Any, service: str, pairs: Mapping[str, Mapping[str, str]], di
 
 
 def authority_texts(sources: Iterable[str], directory: str) -> list[str]:
-    """The authorities' certificates that ca_bundle would install, each as a text."""
+    """Return the authorities' certificates that ca_bundle would install, each as text."""
     try:
         found = authority.collect(sources, Path(directory), lambda path: Path(path).read_bytes())
     except CertificateError as error:

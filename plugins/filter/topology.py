@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who reaches whom, from inventory values alone."""
+"""Endpoints and clients of the services, from inventory values alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hosts_of(groups: Groups, service: str) -> list[str]:
 
 
 def clients(groups: Groups, service: str) -> list[str]:
-    """The hosts that connect to a service; to nginx, those that reach by it what several hosts offer."""
+    """Return the hosts that connect to a service; for nginx, those that reach through it what several hosts offer."""
     if service == "nginx":
         shared = [name for name in services.balanced() if len(hosts_of(groups, name)) > 1 and hosts_of(groups, "nginx")]
         names = [client for name in shared for client in services.clients_of(name)]
@@ -38,19 +38,19 @@ def clients(groups: Groups, service: str) -> list[str]:
 
 def addresses(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The address of each host as its peers know it: topology_address, else ansible_host, else its name."""
-    known = ((host, hostvars[host]) for host in hosts)  # of which each look makes anew what it gives
+    known = ((host, hostvars[host]) for host in hosts)  # each lookup in hostvars builds its result anew
     return [str(own.get("topology_address") or own.get("ansible_host") or host) for host, own in known]
 
 
 def endpoint(hosts: list[str], clients: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where clients reach a service: loopback when they all share its only host, else its first host's address."""
+    """Return where clients reach a service: loopback if they all share its only host, else its first host's address."""
     if len(hosts) == 1 and all(client in hosts for client in clients):
         return LOOPBACK
     return next(iter(addresses(hosts, hostvars)), "")
 
 
 def nearest(hosts: list[str], host: str, clients: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where a host reaches a service that each of several offers: on itself, else at the one that its name picks."""
+    """Return where a host reaches a service of several hosts: on itself, else on the one that its name selects."""
     if len(hosts) < 2:
         return endpoint(hosts, clients, hostvars)
     return addresses([host if host in hosts else hosts[crc32(host.encode()) % len(hosts)]], hostvars)[0]
@@ -69,9 +69,9 @@ def units(groups: Iterable[str], kinds: Iterable[str] = (), containers: Iterable
 
 
 def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A service of this host that others would look for on themselves."""
+    """Report a service of this host that others would look for on themselves."""
     for service in services.SERVICES:
-        # Whom nginx's clients ask is told by topology_balancer.
+        # The clients of nginx take its address from topology_balancer.
         if service == services.BALANCER or host not in groups.get(service, ()):
             continue
         address = addresses([host], hostvars)[0]
@@ -86,17 +86,17 @@ def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[st
 
 
 def listen(host: str) -> str:
-    """The address a service binds to, given its endpoint: loopback stays loopback, anything else is all interfaces."""
+    """Return the address that a service with this endpoint binds to: loopback as it is, otherwise all interfaces."""
     return LOOPBACK if host == LOOPBACK else "0.0.0.0"
 
 
 def ask_at(address: str) -> str:
-    """Where a service that listens on this address is asked on its own host."""
+    """Return where a service that listens on this address is reached from its own host."""
     return LOOPBACK if address == "0.0.0.0" else address
 
 
 def cidr(address: str) -> str:
-    """An address as pg_hba.conf wants it: with its full prefix length; a name stays a name."""
+    """Return an address as pg_hba.conf requires it, with its full prefix length; a name stays a name."""
     try:
         return str(ipaddress.ip_network(address))
     except ValueError:
@@ -104,23 +104,23 @@ def cidr(address: str) -> str:
 
 
 def pick(item: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """The item with these of its keys only, such as what a module takes of a declaration."""
+    """Return the item with only these of its keys, such as those that a module accepts."""
     return {key: item[key] for key in keys if key in item}
 
 
 def runtime_settings(groups: Iterable[str]) -> list[str]:
-    """The settings that say how the services of a host in these groups run."""
+    """Return the runtime settings of the services of a host in these groups."""
     mine = (name for name in services.of_groups(groups) if services.SERVICES[name].may_be_contained)
     return [f"topology_{'worker' if name == services.WORKERS else name}_runtime" for name in mine]
 
 
 def tls_settings(_groups: Iterable[str]) -> list[str]:
-    """The settings that say how each service uses TLS."""
+    """Return the TLS settings of all services."""
     return [f"topology_{name}_tls_mode" for name in services.with_tls()]
 
 
 def site_settings(_groups: Iterable[str]) -> list[str]:
-    """The settings in which services declare their sites of nginx."""
+    """Return the settings in which services declare their nginx sites."""
     return [f"topology_{name}_sites" for name in sorted(services.SERVICES)]
 
 
@@ -131,24 +131,24 @@ def behind_balancer(groups: Iterable[str]) -> list[str]:
 
 
 def accounts(declared: Iterable[Mapping[str, Any]], unused: str, *keys: str) -> list[dict[str, Any]]:
-    """Accounts with these keys. Those that no host uses are left out, or absent where I(unused) says so."""
+    """Return accounts with these keys. Those that no host uses are left out, or absent if I(unused) says so."""
     listed = list(declared)
     gone = [{**pick(item, *keys), "state": "absent"} for item in listed if not item["clients"]]
     return [pick(item, *keys) for item in listed if item["clients"]] + (gone if unused == "absent" else [])
 
 
 def removals(own_units: Iterable[str], command: str) -> dict[str, str]:
-    """The command that removes the service of each unit that has one."""
+    """Return the removal command of each unit that belongs to a service."""
     return {unit: f"{command} -e remove={group}" for unit in own_units if (group := services.group_of(unit))}
 
 
 def named(name: str) -> dict[str, str]:
-    """A name as a declaration of its own."""
+    """Return a declaration that consists of a name only."""
     return {"name": name}
 
 
 def userinfo(user: str, password: str) -> str:
-    """Who signs in, as a URL has it before its @; a slash, too, would end that part."""
+    """Return user and password as they precede the @ of a URL; a slash, too, would end that part."""
     return f"{quote(user, safe='')}:{quote(password, safe='')}"
 
 

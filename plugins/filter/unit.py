@@ -32,7 +32,7 @@ def instance_files(instances: list[str], directory: str, environment: Mapping[st
 
 
 def device_files(instances: list[str], unit: str, devices: Mapping[str, Iterable[str]]) -> list[dict]:
-    """What lets each instance of a template unit use its devices, and only these; healthy_unit knows the path too."""
+    """Return the drop-in that limits each instance of a template unit to its devices; healthy_unit knows it too."""
     return [
         {"path": f"{UNITS}/{unit}@{instance}.service.d/devices.conf", **_devices(devices.get(instance) or ())}
         for instance in instances
@@ -49,12 +49,12 @@ def _devices(nodes: Iterable[str]) -> dict[str, str]:
 
 
 def account(unit: str) -> str:
-    """The name of a unit's user: its own, which useradd takes up to 32 signs of."""
+    """Return the name of a unit's user: the unit's name, limited to the 32 characters that useradd accepts."""
     return unit if len(unit) <= 32 else f"{unit[:23]}-{hashlib.sha256(unit.encode()).hexdigest()[:8]}"
 
 
 def systemd_word(text: object) -> str:
-    """A word of a command as a unit file has it; systemd replaces C(%) and C($) also within quotes."""
+    """Quote a word of a command for a unit file; systemd replaces C(%) and C($) even within quotes."""
     escaped = str(text)
     for character, instead in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("%", "%%"), ("$", "$$")):
         escaped = escaped.replace(character, instead)
@@ -62,7 +62,7 @@ def systemd_word(text: object) -> str:
 
 
 def absent(path: str) -> dict[str, Any]:
-    """A file of ours that is to go; one that somebody else has put there stays."""
+    """Return the removal of one of our files; a file of the same path that is not ours stays."""
     return {"path": path, "state": "absent", "only_ours": True}
 
 
@@ -83,7 +83,7 @@ def mount_units(mounts: Iterable[Mapping[str, Any]]) -> list[str]:
 def bind_mounts(
     readable: Iterable[str], writable: Iterable[str], mounts: Iterable[Mapping[str, Any]] = ()
 ) -> list[str]:
-    """The paths as a container gets them from its host, under the same names; data also when it is mounted later."""
+    """Return the bind mounts of a container, under the same paths; they include data that is mounted later."""
     found = dict.fromkeys(readable, ",readonly") | dict.fromkeys(writable, "")
     for mount in map(Mount.of, mounts):
         found[mount.path] = f",bind-propagation=rslave{',readonly' if mount.read_only else ''}"
@@ -91,7 +91,7 @@ def bind_mounts(
 
 
 def container_name(unit: str) -> str:
-    """A name that nobody else's container has."""
+    """Return a name that no other container has."""
     return f"mlfleet-{unit.replace('@', '-')}"
 
 
@@ -100,15 +100,15 @@ def writable_paths(mounts: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def in_docker(path: str, runtime: str, **file: Any) -> dict[str, Any]:
-    """A file that is there only where the service runs in a container."""
+    """Return a file that exists only if the service runs in a container."""
     return {"path": path, **file} if runtime == "docker" else absent(path)
 
 
 def checker(script: str, runtime: str, image_file: str) -> str:
-    """A validator of config_files: a shell script with the file as $1, which runs in the image of a container."""
+    """Return a validator for config_files: a shell script with the file as $1, run in the image of a container."""
     if runtime != "docker":
         return f"{shlex.join(['sh', '-c', script, 'check'])} %s"
-    # An image that a check finds missing is built in the run, before this.
+    # An image that is missing in check mode is built by a run before this.
     docker = "docker run --rm --network none --user 0 --cap-drop ALL --cap-add DAC_OVERRIDE"
     mounts = '--mount type=bind,source=/etc,target=/etc,readonly --mount "type=bind,source=$1,target=$1,readonly"'
     image = shlex.quote(image_file)
@@ -118,14 +118,14 @@ def checker(script: str, runtime: str, image_file: str) -> str:
 
 
 def overridden(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a service that does not tell upper case from lower case in their names, each once."""
+    """Merge the settings of a service whose names are not case-sensitive, each once."""
     return {**ours, **{name.lower(): value for name, value in theirs.items()}}
 
 
 def mark_files(
     marks: Mapping[str, str], stores: Iterable[str], paths: Iterable[str], owner: str
 ) -> list[dict[str, Any]]:
-    """The marks of these stores on a host that uses them, and in the data of the one that is there."""
+    """Return the marks of these stores: on a host that uses them, and in the data of the host's own store."""
     known = [store for store in stores if store in marks]
     return [
         *({"path": str(USED / store), "content": f"{marks[store]}\n"} for store in known),

@@ -14,20 +14,20 @@ NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def pins(requirements: str, packages: Iterable[str]) -> str:
-    """A requirements file's text with further pins, each in place of the file's own of that name."""
+    """Return a requirements file's text with additional pins, each replacing the file's own of that name."""
     replaced = {_name(package) for package in packages}
     kept = [line for line in requirements.splitlines() if _name(line) not in replaced]
     return "\n".join([*kept, *packages])
 
 
 def _name(requirement: str) -> str:
-    """A package's name as indexes compare it."""
+    """Return a package's name, normalized as indexes compare it."""
     found = NAME.match(requirement)
     return re.sub(r"[-_.]+", "-", found.group()).lower() if found else ""
 
 
 def gpu_wishes(kinds: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The GPUs that kinds of workers want, for those that want some."""
+    """Return the GPU requests of the kinds of workers that have any."""
     return [
         {"worker": kind["name"], "count": int(kind.get("count", 1)), "gpus": kind["gpus"]}
         for kind in kinds
@@ -45,7 +45,7 @@ def interpreters(settings: Mapping[str, Any]) -> list[str]:
 def job_queues(
     queues: Mapping[str, Iterable[str]], groups: Mapping[str, Iterable[str]], hostvars: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """The queues on which an instance of Dioptra's own worker waits for jobs; C(queues) has those of each group."""
+    """Return the queues that an instance of Dioptra's own worker serves; C(queues) has those of each group."""
     kinds = [
         {"queues": names, "count": hostvars[host].get(f"{group}_count", 1)}
         for group, names in queues.items()

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: outcome
-short_description: What this run has told of a file or unit of the host
+short_description: Return what this run has done to a file or unit of the host
 description:
-  - What the last task of this run told of a unit, or of a file that was installed beside units, such as the stamp of a
-    virtual environment. In check mode it is what that task would do.
-  - Roles ask by names of their own, so that they never learn of another service's, whichever tags are run.
+  - Returns the outcome of the last task of this run for a unit, or for a file that was installed beside units, such as
+    the stamp of a virtual environment. In check mode it is what that task would do.
+    - Roles use their own names for this, so they never see the outcome of another service, whichever tags are run.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
@@ -20,7 +20,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say whether MLflow changes
+- name: Show whether MLflow changes
   ansible.builtin.debug:
     msg: "{{ query('mlfleet.stack.outcome', '/opt/mlfleet/mlflow/.installed', 'mlflow') | selectattr('changed') }}"
 """
@@ -28,7 +28,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _list:
   description:
-    - For each name whether it was C(changed), or would be.
+    - For each name, whether it was C(changed), or would be.
     - For a virtual environment's stamp also whether the environment is C(usable), and for a unit with TLS whether it
       C(speaks_tls) now.
   type: list
@@ -42,7 +42,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils import outcomes
 
 
 class LookupModule(LookupBase):
-    """Of names that no task was about, nothing has changed."""
+    """Look up the outcomes; a name that no task has reported counts as unchanged."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[outcomes.Outcome]:
         told = outcomes.told((variables or {})["inventory_hostname"])

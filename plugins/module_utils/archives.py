@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files of an archive, read without ever writing one where its name leads."""
+"""Files of an archive, read into memory without ever writing to the paths that it names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import IO
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem
 
-MAX_BYTES = 512 * 1024 * 1024  # unpacked, for all is held in memory
+MAX_BYTES = 512 * 1024 * 1024  # unpacked, because everything is held in memory
 MAX_FILES = 50_000
 MAGIC: dict[bytes, Callable[..., IO[bytes]]] = {
     b"\x1f\x8b": gzip.open,  # type: ignore[dict-item]
@@ -36,11 +36,11 @@ class ArchiveError(Exception):
 
 
 class _TooLargeError(Exception):
-    """What is unpacked passes the bound."""
+    """The unpacked contents exceed the limit."""
 
 
 def read(path: Path, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Files:
-    """The files of a tar, compressed or not, or of a zip. Past the bounds nothing is unpacked."""
+    """Return the files of a tar, compressed or not, or of a zip. Unpacking stops at the limits."""
     try:
         unpack = _read_zip if zipfile.is_zipfile(path) else _read_tar
         return unpack(path, max_bytes, max_files)
@@ -52,18 +52,18 @@ def read(path: Path, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> 
         raise ArchiveError(f"there is no {path}") from None
     except (tarfile.TarError, zipfile.BadZipFile, *COMPRESSION_ERRORS, OSError, RuntimeError, ValueError) as error:
         why = str(error).partition("\n")[0].rstrip(":")
-        raise ArchiveError(f"{path} is no archive that can be read (tar, tar.gz, tar.xz, zip): {why}") from None
+        raise ArchiveError(f"{path} is not a readable archive (tar, tar.gz, tar.xz, zip): {why}") from None
 
 
 def without_top(files: Files) -> Files:
-    """The files without the single directory around all of them, if there is one."""
+    """Return the files without the single directory around all of them, if there is one."""
     tops = {name.partition("/")[0] for name in files}
     has_one = len(tops) == 1 and all("/" in name for name in files)
     return {name.partition("/")[2]: content for name, content in files.items()} if has_one else files
 
 
 def write(path: Path, files: Files) -> None:
-    """A tar.gz that is the same whenever its files are; there whole or not at all."""
+    """Write a tar.gz that is reproducible from its files, completely or not at all."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
         for name, content in sorted(files.items()):
@@ -74,13 +74,13 @@ def write(path: Path, files: Files) -> None:
 
 
 def save(path: Path, content: bytes) -> None:
-    """A file of its owner's own that is there whole or not at all."""
+    """Write a file that only its owner can access, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     filesystem.save(path, content)
 
 
 class _Bounded:
-    """A stream that ends in an error where it has given too much, whatever its headers say."""
+    """A stream that raises an error after too many bytes, whatever its headers say."""
 
     def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
         self.stream, self.left = stream, max_bytes
@@ -95,7 +95,7 @@ class _Bounded:
 
 def _read_tar(path: Path, max_bytes: int, max_files: int) -> Files:
     files: Files = {}
-    # As a stream, in which tarfile reads each block once.
+    # As a stream, so that tarfile reads each block once.
     with _opened(path) as stream, tarfile.open(fileobj=_Bounded(stream, max_bytes), mode="r|") as archive:  # type: ignore[call-overload]
         for member in archive:
             _require_inside(member.name, path)
@@ -119,7 +119,7 @@ def _opened(path: Path) -> IO[bytes]:
 def _read_zip(path: Path, max_bytes: int, max_files: int) -> Files:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
-        # zipfile reads no more of a file than its entry says.
+        # zipfile reads no more of a file than its entry declares.
         if len(members) > max_files or sum(member.file_size for member in members) > max_bytes:
             raise _TooLargeError
         for member in members:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Docker by its command line, which units use too, so that hosts need no library for it."""
+"""Docker through its command line, which units use too, so that hosts need no library for it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 from ansible_collections.mlfleet.stack.plugins.module_utils import trials
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import QUESTION_SECONDS, WORK_SECONDS, run
 
-IMAGE_LABEL = "mlfleet.image"  # of an image that was built here; its value is the program's name
+IMAGE_LABEL = "mlfleet.image"  # label of an image built here; its value is the program's name
 LOG_LINES = 25
-# What a registry says of an image that it does not have.
+# A registry's messages about an image that it does not have.
 UNKNOWN = ("manifest unknown", "not found", "name unknown", "does not exist")
 
 IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -42,15 +42,15 @@ WORK = ("build", "import", "pull", "push")
 
 
 class DockerError(Exception):
-    """A command that Docker refused; the message holds its last words."""
+    """A command that Docker refused; the message contains the end of its output."""
 
 
 class NoDockerError(DockerError):
-    """There is no Docker on this host, as in a check of a fresh one."""
+    """There is no Docker on this host, such as in a check of a fresh one."""
 
 
 def docker(*words: str, environment: dict[str, str] | None = None, seconds: float | None = None) -> str:
-    """What a command of Docker's prints."""
+    """Run a Docker command and return its output."""
     variables = {**os.environ, "DOCKER_BUILDKIT": "1", **(environment or {})}
     bound = seconds or (WORK_SECONDS if words[0] in WORK else QUESTION_SECONDS)
     try:
@@ -66,10 +66,10 @@ def docker(*words: str, environment: dict[str, str] | None = None, seconds: floa
 
 
 def find_image(name: str) -> dict[str, Any] | None:
-    """What the engine knows of an image; nothing when it does not have it, or when there is no Docker yet.
+    """Return what the engine knows about an image; nothing if it does not have it, or if there is no Docker yet.
 
     Raises:
-        DockerError: the engine is there and does not say.
+        DockerError: the engine exists but does not answer.
     """
     try:
         found: list[dict[str, Any]] = json.loads(docker("image", "inspect", name))
@@ -83,9 +83,9 @@ def find_image(name: str) -> dict[str, Any] | None:
 
 
 def digest(image: dict[str, Any], name: str) -> str:
-    """The name by which a registry knows this very image; empty when it came from none."""
+    """Return the name by which a registry identifies exactly this image; empty if it came from none."""
     repository = name.partition("@")[0]
-    # A port of the registry has a colon too.
+    # A registry's port also contains a colon.
     if ":" in repository.rpartition("/")[2]:
         repository = repository.rpartition(":")[0]
     known = [each for each in image.get("RepoDigests") or [] if each.partition("@")[0] == repository]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What dpkg says of Debian packages."""
+"""States of Debian packages, from dpkg."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ States = dict[str, tuple[str, str]]
 
 
 def states(names: list[str]) -> States:
-    """What dpkg is to do with each of the packages that it knows, and what it has done."""
+    """Return the desired and actual state of each of the packages that dpkg knows."""
     shown = "--showformat=${Package} ${db:Status-Want} ${db:Status-Status}\n"
     listed = run(["dpkg-query", "--show", shown, *names]).stdout
     return {name: (wanted, status) for name, wanted, status in map(str.split, listed.splitlines())}
 
 
 def in_order() -> list[str]:
-    """All packages that are installed and that dpkg is to keep so."""
+    """Return all installed packages that are not held or marked for removal."""
     shown = "--showformat=${Package} ${db:Status-Want} ${db:Status-Status}\n"
     listed = run(["dpkg-query", "--show", shown]).stdout
     return [line.split()[0] for line in listed.splitlines() if line.endswith(" install installed")]
 
 
 def missing(names: list[str], found: States) -> list[str]:
-    """Those of the packages that dpkg does not list as installed, and that none that is stands for, as mawk for awk."""
+    """Return the packages that are not installed, nor provided by an installed one, such as awk by mawk."""
     absent = [name for name in names if found.get(name, ("", ""))[1] != "installed"]
     stood_for = provided() if absent else set()
     return [name for name in absent if name not in stood_for]
 
 
 def provided() -> set[str]:
-    """Names that installed packages stand for."""
+    """Return the names that installed packages provide."""
     shown = "--showformat=${db:Status-Status} ${Provides}\n"
     listed = run(["dpkg-query", "--show", shown]).stdout
     lines = [line.removeprefix("installed ") for line in listed.splitlines() if line.startswith("installed ")]
@@ -52,7 +52,7 @@ def lists_are_new(seconds: float) -> bool:
 
 
 def unknown(names: list[str]) -> list[str]:
-    """Those that are in none of the host's package lists; none where it has no lists yet."""
+    """Return the names that are in none of the host's package lists; none if it has no lists yet."""
     if not any(LISTS.glob("*_Packages*")):
         return []
     asked = ["apt-cache", "policy", "--", *names]
@@ -61,7 +61,7 @@ def unknown(names: list[str]) -> list[str]:
 
 
 def held(found: States) -> list[str]:
-    """Those of the packages that somebody keeps from being upgraded."""
+    """Return the packages that are held back from upgrades."""
     return [name for name, (wanted, _status) in found.items() if wanted == "hold"]
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Virtual environments that are exchanged whole: each in a tree of its own, and a link to the one in use."""
+"""Virtual environments that are exchanged as a whole: each in a separate tree, with a link to the one in use."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pathlib import Path
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem
 
-STAMP = ".installed"  # in a tree that is whole
+STAMP = ".installed"  # in a complete tree
 PROCESSES = Path("/proc")
 
 
 def new_tree(path: Path) -> Path:
-    """Where the next environment is made."""
+    """Return the path for the next environment."""
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}")
 
 
 def exchange(path: Path, tree: Path) -> None:
-    """Have the path lead to the tree, at once. One that is a directory itself, as they once were, becomes a tree."""
+    """Point the path to the tree atomically. A path that is still a directory, as in the past, becomes a tree."""
     link = tree.with_name(f"{tree.name}.link")
     link.symlink_to(tree.name)
     if path.is_dir() and not path.is_symlink():
@@ -34,7 +34,7 @@ def exchange(path: Path, tree: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove what is beside the tree in use and no process uses, such as what a killed run has left."""
+    """Remove other trees that no process uses, such as those that a killed run has left."""
     former = [entry for entry in trees(path) if entry != path.resolve()]
     used = _used(former) if former else set()
     for entry in former:
@@ -45,13 +45,13 @@ def clear(path: Path) -> None:
 
 
 def trees(path: Path) -> list[Path]:
-    """The environments beside the path, and links to them that are not in use yet."""
+    """Return the environments beside the path, and links to them that are not in use yet."""
     pattern = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}(\.link)?")
     return [entry for entry in path.parent.glob(f"{path.name}.*") if pattern.fullmatch(entry.name)]
 
 
 def _used(trees: list[Path]) -> set[Path]:
-    """Those that a process was started from, or has a library of."""
+    """Return the trees from which a process was started or has loaded a library."""
     return {tree for text in _traces() for tree in trees if f"{tree}/".encode() in text}
 
 

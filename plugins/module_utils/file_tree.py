@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A directory that holds exactly the files of an archive, exchanged all at once."""
+"""A directory with exactly the files of an archive, exchanged all at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def manifest(files: archives.Files) -> dict[str, str]:
 
 
 def observe(directory: Path) -> dict[str, str]:
-    """What is there in the form of a manifest; what is not a plain file of root's, readable by all, says so instead."""
+    """Return the contents as a manifest; anything but root's plain files, readable by all, is marked as such."""
     return {
         path.relative_to(directory).as_posix(): state
         for path in (directory, *sorted(directory.rglob("*")))
@@ -36,7 +36,7 @@ def observe(directory: Path) -> dict[str, str]:
 
 
 def _state(path: Path) -> str | None:
-    """Nothing for a directory as it should be."""
+    """Return the state of a path, or nothing for a correct directory."""
     status = path.lstat()
     mode, owner = status.st_mode & 0o7777, f"{status.st_uid}:{status.st_gid}"
     if path.is_symlink() or not (path.is_file() or path.is_dir()):
@@ -48,7 +48,7 @@ def _state(path: Path) -> str | None:
 
 
 def converge(path: Path, wanted: Manifest, archive: Path | None, check_mode: bool) -> dict[str, Any]:
-    """Has C(path/current) lead to the wanted files. Without the archive it only tells whether they differ."""
+    """Point C(path/current) to the desired files. Without the archive, only report whether they differ."""
     current = path / CURRENT
     found = observe(current.resolve()) if current.is_symlink() and current.is_dir() else {}
     if path.is_dir() and (state := _state(path)):
@@ -68,7 +68,7 @@ def converge(path: Path, wanted: Manifest, archive: Path | None, check_mode: boo
 
 
 def _leftovers(path: Path) -> list[str]:
-    """What the link does not lead to, such as what a killed run has left."""
+    """Return entries that the link does not point to, such as those left by a killed run."""
     used = {CURRENT, (path / CURRENT).resolve().name}
     return sorted(entry.name for entry in path.iterdir() if entry.name not in used) if path.is_dir() else []
 
@@ -88,7 +88,7 @@ def _exchange(path: Path, files: archives.Files, is_new: bool) -> None:
         for directory in [made, *filter(Path.is_dir, made.rglob("*"))]:
             directory.chmod(DIRECTORY_MODE)
         filesystem.sync_below(made)
-        # At once, so that who asks meanwhile finds the one or the other.
+        # Atomically, so that readers find either the old or the new files.
         link = path / f"{made.name}.link"
         link.symlink_to(made.name)
         if not (path / CURRENT).is_symlink():

@@ -5,10 +5,10 @@
 """Install directories and files together, all or nothing; both halves of config_files use it.
 
 The controller parses and packs the items; the host plans (reads), validates and applies (writes) them.
-Check mode is the same plan without the writing, so it cannot tell another story than the run.
+Check mode is the same plan without the writing, so its prediction cannot differ from the run.
 """
 
-# Who follows a link and who does not matters here: system calls by their own names.
+# Whether a link is followed matters here, so system calls are used by their own names.
 # ruff: noqa: PTH102, PTH114, PTH115, PTH118, PTH119, PTH120, PTH123
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class FilesError(Exception):
 
 
 OURS = b"Made by mlfleet"
-MASK = "link to /dev/null"  # which keeps systemd from starting a unit of a package's
+MASK = "link to /dev/null"  # it keeps systemd from starting a package's unit
 
 
 @dataclass(frozen=True)
 class Item:
-    """What is wanted at a path."""
+    """The desired state of a path."""
 
     path: str
     state: str = "file"
@@ -62,13 +62,13 @@ class Item:
     validate: str | None = None
     sensitive: bool = False
     purge: bool = False
-    tell: bool = False  # of a directory: what else is in it, is told
-    only_ours: bool = False  # of a file that is to be absent: one without OURS stays, unless it is a mask
+    tell: bool = False  # for a directory: report other files in it
+    only_ours: bool = False  # for a file to remove: one without OURS stays, unless it is a mask
 
 
 @dataclass(frozen=True)
 class State:
-    """What stands at a path. Owner and group are ids, or a name that the host does not know (yet)."""
+    """The state of a path. Owner and group are ids, or a name that the host does not know (yet)."""
 
     kind: str = "absent"
     owner: int | str = 0
@@ -86,7 +86,7 @@ class State:
 
 @dataclass(frozen=True)
 class Change:
-    """An item with the state found and the state wanted, which may be equal."""
+    """An item with its present and desired state, which may be equal."""
 
     item: Item
     before: State
@@ -102,17 +102,17 @@ class Change:
 
     @property
     def rewrites(self) -> bool:
-        """Whether a file is written, rather than only given another owner or mode."""
+        """Return whether a file is written, rather than only given another owner or mode."""
         return self.after.kind == "file" and (self.before.kind, self.before.content) != ("file", self.after.content)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Items: parsed on the controller, packed for the way
+# Items: parsed on the controller, packed for transfer
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def parse(entries: list[dict[str, Any]]) -> list[Item]:
-    """The user's entries, already rendered and of the right types, as items that make sense together."""
+    """Turn the user's entries, already rendered and of the right types, into items, checked for consistency."""
     items = [_parse_entry(entry) for entry in entries]
     seen: set[str] = set()
     for item in items:
@@ -122,7 +122,7 @@ def parse(entries: list[dict[str, Any]]) -> list[Item]:
     absent = {item.path for item in items if item.state == "absent"}
     for item in items:
         if gone := absent.intersection(_ancestors(item.path)):
-            raise FilesError(f"{item.path} lies in {gone.pop()}, which is to be absent")
+            raise FilesError(f"{item.path} is in {gone.pop()}, which is declared absent")
     return items
 
 
@@ -140,13 +140,13 @@ def _parse_entry(entry: dict[str, Any]) -> Item:
     mode = entry.get("mode")
     if mode is None:
         mode = "0755" if state == "directory" else "0644"
-    # A number here is YAML's reading of an unquoted 0640: too late to know what was meant.
+    # A number here is an unquoted 0640, already read by YAML: too late to know what was meant.
     if not isinstance(mode, str) or not re.fullmatch("0?[0-7]{3,4}", mode):
         raise FilesError(f"{path}: the mode must be a quoted octal string such as '0640'")
     if entry.get("purge") and state != "directory":
         raise FilesError(f"{path}: only a directory can be purged")
     if entry.get("tell") and state != "directory":
-        raise FilesError(f"{path}: only a directory can tell what else is in it")
+        raise FilesError(f"{path}: tell is only for a directory")
     validate = entry.get("validate")
     if validate and (state != "file" or not any("%s" in word for word in _words(validate, path))):
         raise FilesError(f"{path}: validate belongs to a file and names it as %s")
@@ -173,7 +173,7 @@ def _words(command: str, path: str) -> list[str]:
 
 
 def pack(items: list[Item], **options: Any) -> str:
-    """Items and options as one opaque word: hidden as a whole, it hides nothing else that the result shows."""
+    """Pack items and options into one opaque word, so that hiding it hides nothing else in the result."""
     fields = [dataclasses.asdict(item) for item in items]
     return base64.b64encode(json.dumps({"files": fields, **options}).encode()).decode()
 
@@ -194,9 +194,9 @@ def install(
     with_diff: bool = True,
     confirm: Callable[[dict[str, Any]], None] = lambda result: None,
 ) -> dict[str, Any]:
-    """Bring the host to the items' state, or in check mode tell what that would change.
+    """Bring the host to the items' state, or in check mode report what would change.
 
-    C(confirm) comes last and is told the result so far: what it raises has all as it was.
+    C(confirm) is called last, with the result so far; if it raises an error, everything is restored.
     """
     try:
         changes = plan(items)
@@ -218,14 +218,14 @@ def install(
 
 
 def plan(items: list[Item]) -> list[Change]:
-    """Every item, missing parent and stray file with its two states: directories, files, then removals."""
+    """Return every item, missing parent and stray file with its two states: directories, files, then removals."""
     wanted = _missing_parents(items) + items + _strays(items)
     changes = [Change(item, _observe(item), _wanted(item)) for item in wanted]
     return sorted(changes, key=lambda c: (_ORDER[c.item.state], c.path.count("/") * (c.item.state == "directory")))
 
 
 def validate(changes: list[Change], check_mode: bool) -> None:
-    """Run each new file's validator on a copy that only we can reach."""
+    """Run each new file's validator on a copy that only we can access."""
     to_validate = [change for change in changes if change.item.validate and change.rewrites]
     if not to_validate:
         return
@@ -239,9 +239,9 @@ def validate(changes: list[Change], check_mode: bool) -> None:
 
 
 def apply(changes: list[Change], confirm: Callable[[], None] = lambda: None) -> None:
-    """Make the changes; each step leaves behind how to undo it, until the last one has succeeded.
+    """Make the changes; each step registers how to undo it, until the last one has succeeded.
 
-    C(confirm) is the last step: what it raises undoes all.
+    C(confirm) is the last step; if it raises an error, everything is undone.
     """
     former: list[str] = []
     with ExitStack() as undo:
@@ -270,7 +270,7 @@ def apply(changes: list[Change], confirm: Callable[[], None] = lambda: None) -> 
 
 
 def diff(changes: list[Change]) -> list[dict[str, str]]:
-    """What Ansible shows with --diff: a line for kind, owner and mode, then the content unless it is sensitive."""
+    """Return what Ansible shows with --diff: a line for kind, owner and mode, then the content unless sensitive."""
     entries = []
     for change in changes:
         texts = [(f"{change.before}\n", f"{change.after}\n")]
@@ -302,7 +302,7 @@ def _text(content: bytes) -> str:
 
 
 def _ancestors(path: str) -> list[str]:
-    """From / down to the parent."""
+    """Return the directories from / down to the parent."""
     parts = path.split("/")
     return ["/".join(parts[:length]) or "/" for length in range(1, len(parts))]
 
@@ -320,9 +320,9 @@ def _missing_parents(items: list[Item]) -> list[Item]:
 
 
 def _strays(items: list[Item]) -> list[Item]:
-    """What nobody lists: files in a purged directory, and what a killed run left beside its targets.
+    """Return unlisted files: those in a purged directory, and temporary ones that a killed run left beside its targets.
 
-    What a run has beside them that is going on is none of these.
+    Temporary files of a run in progress are not among them.
     """
     with host_lock.others_are_idle() as are_idle:
         found = _found_beside_and_inside(items)
@@ -341,7 +341,7 @@ def _found_beside_and_inside(items: list[Item]) -> list[Item]:
 
 
 def _undeclared(items: list[Item]) -> list[dict[str, str]]:
-    """Files of others in the directories that tell."""
+    """Return files of others in the directories with C(tell)."""
     listed = {item.path for item in items}
     paths = [path for item in items if item.tell for path in _entries(item.path) if Path(path).is_file()]
     strays = [path for path in paths if path not in listed and OURS not in _content(path)]
@@ -354,7 +354,7 @@ def _content(path: str) -> bytes:
 
 
 def _entries(directory: str) -> list[str]:
-    """Paths of what is in it and no directory."""
+    """Return the paths of everything in it except directories."""
     try:
         with filesystem.directory(directory) as descriptor, os.scandir(descriptor) as entries:
             names = sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
@@ -368,7 +368,7 @@ def _observe(item: Item) -> State:
         found = _status(item)
     except FileNotFoundError:
         if os.path.islink(item.path):
-            raise FilesError(f"{item.path} is a link that leads nowhere") from None
+            raise FilesError(f"{item.path} is a broken link") from None
         return State()
     content = b""
     if stat.S_ISREG(found.st_mode):
@@ -385,12 +385,12 @@ def _observe(item: Item) -> State:
         return State()
     replaceable = kind == item.state or (kind.startswith("link") and item.state == "file")
     if item.state != "absent" and not replaceable:
-        raise FilesError(f"{item.path} is a {kind}, where a {item.state} is wanted")
+        raise FilesError(f"{item.path} is a {kind}, but must be a {item.state}")
     return State(kind, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), content)
 
 
 def _status(item: Item) -> os.stat_result:
-    """A directory may live elsewhere, behind a link that nobody but root (or we) can have made."""
+    """Return the status; a directory may be behind a link that only root (or we) can have made."""
     with filesystem.parent(item.path) as (around, name):
         found = os.lstat(name, dir_fd=around)
     if item.state == "directory" and stat.S_ISLNK(found.st_mode) and found.st_uid in (0, os.geteuid()):
@@ -432,7 +432,7 @@ def _require_accounts(changes: list[Change]) -> None:
 def _run_validator(change: Change, copy: str, check_mode: bool) -> None:
     command = [word.replace("%s", copy) for word in _words(change.item.validate or "", change.path)]
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-    # A host that is still without the program gets it in the run, before this.
+    # If the host does not have the program yet, a run installs it before this.
     if not shutil.which(command[0], path=path):
         if check_mode:
             return
@@ -454,7 +454,7 @@ def _run_validator(change: Change, copy: str, check_mode: bool) -> None:
     if result.returncode:
         output = result.stdout.decode(errors="replace").replace(copy, change.path).strip()
         if change.item.sensitive:
-            output = "its output is not shown, since the file is sensitive"
+            output = "its output is not shown, because the file is sensitive"
         raise FilesError(f"{change.path} is not valid; nothing was changed. Its checker says: {output}")
 
 
@@ -462,13 +462,13 @@ def _run_validator(change: Change, copy: str, check_mode: bool) -> None:
 
 
 def _beside(path: str) -> str:
-    """An unpredictable hidden name in the same directory, which no *.conf pattern matches."""
+    """Return an unpredictable hidden name in the same directory, which no *.conf pattern matches."""
     directory, name = os.path.split(path)
     return os.path.join(directory, f".{name}.{secrets.token_hex(8)}.mlfleet")
 
 
 def _write(path: str, state: State, strict: bool = True) -> None:
-    """A new file on the disk, closed to everybody else until it has its owner and mode."""
+    """Write a new file to disk, inaccessible to others until it has its owner and mode."""
     descriptor = filesystem.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with open(descriptor, "wb") as file:
         file.write(state.content)
@@ -483,7 +483,7 @@ def _write(path: str, state: State, strict: bool = True) -> None:
 
 def _attributes(descriptor: int, state: State) -> None:
     os.fchown(descriptor, state.owner, state.group)  # type: ignore[arg-type]
-    # After the owner: a change of owner clears the set-id bits.
+    # After the owner, because a change of owner clears the set-id bits.
     os.fchmod(descriptor, state.mode)
 
 
@@ -510,7 +510,7 @@ def _apply_directory(change: Change, undo: ExitStack) -> None:
 
 
 def _remove_directory(path: str) -> None:
-    """One that we made, unless a program has put something into it meanwhile."""
+    """Remove a directory that we made, unless a program has put something into it meanwhile."""
     with filesystem.parent(path) as (around, name), suppress(OSError):
         os.rmdir(name, dir_fd=around)
 
@@ -523,7 +523,7 @@ def _write_beside(change: Change, undo: ExitStack) -> str:
 
 
 def _keep(path: str, undo: ExitStack) -> str:
-    """A second name for what is about to be replaced."""
+    """Give a second name to a file that is about to be replaced."""
     kept = _beside(path)
     with filesystem.parent(path) as (around, name):
         os.link(name, os.path.basename(kept), src_dir_fd=around, dst_dir_fd=around, follow_symlinks=False)
@@ -533,7 +533,7 @@ def _keep(path: str, undo: ExitStack) -> str:
 
 def _put_back(kept: str, path: str) -> None:
     filesystem.rename(kept, path)
-    # Renaming to another name of the same file does nothing.
+    # Renaming a file to another of its own names does nothing.
     _unlink(kept)
 
 
@@ -557,4 +557,4 @@ def _remove(path: str) -> None:
             else:
                 os.unlink(name, dir_fd=around)
     except OSError as error:
-        raise FilesError(f"all is installed, but {path} remains: {error.strerror}") from error
+        raise FilesError(f"everything is installed, but {path} remains: {error.strerror}") from error

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How files are reached and put into place: past no link of a stranger's, and on the disk before they have their name.
+"""Access and replace files safely: follow no link of other users, and sync files before they get their name.
 
-A service may own a directory in which we work as root, and exchange what is in it for a link at any moment. So a path
-is opened part by part, and what is done is done in the directory that was opened.
+A service may own a directory in which we work as root, and replace its entries with links at any moment. So a path is
+opened part by part, and each operation is relative to the opened directory.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK_SECONDS, run
 
-MAXIMUM_LINKS = 40  # as the kernel has it
+MAXIMUM_LINKS = 40  # the kernel's limit
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 @contextmanager
 def directory(path: str) -> Iterator[int]:
-    """A descriptor of the directory. Links on the way there are root's or our own, or else refused."""
+    """Open the directory. Links in its path must belong to root or us, and are refused otherwise."""
     descriptor = _open_directory(path)
     try:
         yield descriptor
@@ -35,7 +35,7 @@ def directory(path: str) -> Iterator[int]:
 
 @contextmanager
 def parent(path: str) -> Iterator[tuple[int, str]]:
-    """The directory around the path as a descriptor, and the name in it."""
+    """Open the parent directory of the path; yield its descriptor and the name in it."""
     above, name = os.path.split(path)
     with directory(above) as descriptor:
         yield descriptor, name
@@ -47,33 +47,33 @@ def open_file(path: str, flags: int, mode: int = 0o600) -> int:
 
 
 def read(path: str) -> bytes:
-    """What a plain file holds; nothing else is opened in earnest, for a pipe would never end."""
+    """Return the contents of a plain file, without blocking on anything else, such as a pipe."""
     with open(open_file(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         return file.read()
 
 
 def rename(source: str, target: str) -> None:
-    """In one directory, replacing what is there; for good once C(sync_directories) has been."""
+    """Rename within one directory, replacing the target; durable only after C(sync_directories)."""
     with parent(target) as (around, name):
         os.replace(Path(source).name, name, src_dir_fd=around, dst_dir_fd=around)
 
 
 def sync_directories(paths: Iterable[str]) -> None:
-    """Have the names of these paths outlast a power cut."""
+    """Make the names of these paths survive a power failure."""
     for above in dict.fromkeys(str(Path(path).parent) for path in paths):
         with directory(above) as descriptor:
             os.fsync(descriptor)
 
 
 def sync_below(path: Path) -> None:
-    """Have all that is in the directory on the disk, in one call, however many files that is."""
+    """Sync everything in the directory to disk, in one call, however many files there are."""
     done = run(["sync", "--file-system", str(path)], WORK_SECONDS)
     if done.returncode != 0:
         raise OSError(errno.EIO, done.stderr.strip(), str(path))
 
 
 def save(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """A file of our own that is there whole or not at all, also after a power cut; the same hidden name each time."""
+    """Write a file completely or not at all, even after a power failure, through the same hidden name each time."""
     unfinished = path.absolute().with_name(f".{path.name}.new")
     unfinished.unlink(missing_ok=True)
     with open(open_file(str(unfinished), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -85,7 +85,7 @@ def save(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def put_in_place(source: str, target: str) -> None:
-    """What has been synced, or a link, gets its name for good."""
+    """Durably give a synced file, or a link, its final name."""
     rename(source, target)
     sync_directories([target])
 
@@ -99,7 +99,7 @@ def _open_directory(path: str) -> int:
             try:
                 following = os.open(name, _DIRECTORY, dir_fd=current)
             except OSError as error:
-                # Of a link some kernels say the one, some the other.
+                # For a link, kernels differ in which of these they return.
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise OSError(error.errno, error.strerror, path) from None
                 target = _target_of_ours(name, current, path)
@@ -117,7 +117,7 @@ def _open_directory(path: str) -> int:
 
 
 def _target_of_ours(name: str, around: int, path: str) -> str:
-    """Where the link leads, if nobody but root (or we) can have made it. One and the same is looked at and read."""
+    """Return the link's target, if only root (or we) can have made it; the link checked is the one that is read."""
     link = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=around)
     try:
         found = os.fstat(link)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A web application as files: found or built on the controller, and kept there."""
+"""A web application as files: found or built on the controller, and cached there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.archives import Arch
 
 ARCHIVE, INPUTS = "frontend.tar.gz", "inputs"
 INDEX, PACKAGE, LOCK = "index.html", "package.json", "package-lock.json"
-# What a build is given of the environment.
+# The environment variables that a build gets.
 GIVEN = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|XDG_\w+|(https?|all|no)_proxy|npm_config_\w+"
     r"|NODE_OPTIONS|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR)",
@@ -32,7 +32,7 @@ GIVEN = re.compile(
 )
 MINIMUM_NODE = 20
 GIT_PREFIX = "git+"
-UNVERSIONED = "0.0.0"  # of a package that is never published
+UNVERSIONED = "0.0.0"  # version of a package that is never published
 PROJECT, PROJECT_NAME = "pyproject.toml", "dioptra-platform"
 NOT_SOURCE = {".git", "node_modules"}
 COMPRESSED_SUFFIXES = {".css", ".html", ".js", ".json", ".map", ".mjs", ".svg", ".txt", ".wasm", ".xml"}
@@ -42,7 +42,7 @@ BUILD_SECONDS = 1800
 
 
 class BuildError(Exception):
-    """One line for the user, with what a program said if it was one that failed."""
+    """One line for the user, with the program's output if a program failed."""
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """What the user declares, as the options of C(frontend_build) name it."""
+    """The user's declaration, with the options of C(frontend_build)."""
 
     source: str
     checksum: str
@@ -77,7 +77,7 @@ class Source:
         git.require_no_account(self.git_url)
         if not (self.is_git or self.is_archive_url) and not self.source.startswith("/"):
             raise BuildError(
-                f"frontend_source {self.source!r}: name a whole path, such as {{{{ inventory_dir }}}}/files/dist.zip"
+                f"frontend_source {self.source!r}: give an absolute path, e.g. {{{{ inventory_dir }}}}/files/dist.zip"
             )
         if self.is_git and not self.ref:
             raise BuildError(f"{self.source} needs frontend_ref: a tag, a branch or a commit")
@@ -87,14 +87,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """A source that was looked at: what identifies it, what makes its files, and the release it says it is."""
+    """An inspected source: what identifies it, and a function that returns its files and release."""
 
     inputs: str
     files: Callable[[], tuple[Files, str]]
 
 
 def provide(source: Source, cache: Path, download: Callable[[str, Path], None], may_build: bool) -> dict[str, object]:
-    """Has the built application in the cache; C(download) writes what is at a URL to a file."""
+    """Bring the built application into the cache; C(download) writes the contents of a URL to a file."""
     archive, inputs = cache / ARCHIVE, cache / INPUTS
     if not may_build:
         if not archive.is_file():
@@ -110,14 +110,14 @@ def provide(source: Source, cache: Path, download: Callable[[str, Path], None], 
             files, version = found.files()
             served = with_compressed(complete(files, source))
             kept = {"inputs": found.inputs, "version": version}
-            inputs.unlink(missing_ok=True)  # so that it never speaks of another archive
+            inputs.unlink(missing_ok=True)  # so that it never describes another archive
             archives.write(archive, served)
             archives.save(inputs, json.dumps(kept).encode())
     return {"changed": not is_kept, "archive": str(archive), "version": kept["version"]}
 
 
 def read_record(path: Path) -> dict[str, str]:
-    """What is kept; nothing after a run that was killed."""
+    """Return the record of the cached archive; nothing after a killed run."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
@@ -125,7 +125,7 @@ def read_record(path: Path) -> dict[str, str]:
 
 
 def look(source: Source, scratch: Path, download: Callable[[str, Path], None]) -> Found:
-    """What the source is, without building it."""
+    """Inspect the source, without building it."""
     if source.is_git:
         commit = git.commit_of(source.git_url, source.ref)
         inputs = digest([source.source, commit, source.directory, source.build_command, source.output_directory])
@@ -151,7 +151,7 @@ def look(source: Source, scratch: Path, download: Callable[[str, Path], None]) -
 
 
 def complete(files: Files, source: Source) -> Files:
-    """What is to be served: all but what is hidden, such as C(.git) and C(.env)."""
+    """Return the files to serve, without hidden ones such as C(.git) and C(.env)."""
     if INDEX not in files:
         raise BuildError(
             f"{source.source} has no {INDEX} at its top: name the directory or archive of a finished build"
@@ -164,7 +164,7 @@ def is_hidden(name: str) -> bool:
 
 
 def with_compressed(files: Files) -> Files:
-    """The files, and beside each one that is worth it the same compressed, for servers that send that."""
+    """Return the files, with a compressed copy of each for which it pays, for servers that can send it."""
     made = {
         f"{name}.gz": gzip.compress(content, mtime=0)
         for name, content in files.items()
@@ -174,19 +174,19 @@ def with_compressed(files: Files) -> Files:
 
 
 def read_directory(path: Path, without: Iterable[str] = ()) -> Files:
-    """The files below a directory, but for what has one of the given names at its top."""
+    """Return the files below a directory, except the given names at its top."""
     tops = (top for top in path.iterdir() if top.name not in set(without))
     found = sorted(item for top in tops for item in (top, *top.rglob("*")))
     for link in filter(Path.is_symlink, found):
         if link.is_dir():
             raise BuildError(f"{link} is a link to a directory: put the directory itself there")
         if not link.resolve().is_relative_to(path.resolve()):
-            raise BuildError(f"{link} is a link that leads out of {path}: put the file itself there")
+            raise BuildError(f"{link} is a link to outside of {path}: put the file itself there")
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in found if file.is_file()}
 
 
 def release(tree: Path) -> str:
-    """The release of a source tree: its package's own, or that of the Dioptra around it; empty if neither says."""
+    """Return the release of a source tree: its package's, or that of the surrounding Dioptra; empty if unknown."""
     own = json.loads((tree / PACKAGE).read_text()).get("version", UNVERSIONED)
     if own != UNVERSIONED:
         return own
@@ -218,7 +218,7 @@ def _require_checksum(source: Source, found: str) -> None:
     wanted = source.checksum.removeprefix("sha256:").lower()
     if wanted and found != wanted:
         raise BuildError(
-            f"{source.source} has the SHA-256 {found}, not {wanted}: correct frontend_checksum, or fetch it anew"
+            f"{source.source} has the SHA-256 {found}, not {wanted}: correct frontend_checksum, or download it again"
         )
 
 
@@ -229,7 +229,7 @@ def _build_git(source: Source, clone: Path) -> tuple[Files, str]:
     git.check_out(source.git_url, source.ref, clone)
     tree = (clone / source.directory).resolve()
     if not tree.is_relative_to(clone.resolve()):
-        raise BuildError(f"frontend_directory {source.directory} leads out of the repository")
+        raise BuildError(f"frontend_directory {source.directory} is outside of the repository")
     if not (tree / PACKAGE).is_file():
         raise BuildError(
             f"{source.git_url} has no {source.directory}/{PACKAGE} at {source.ref}: correct frontend_directory"
@@ -238,7 +238,7 @@ def _build_git(source: Source, clone: Path) -> tuple[Files, str]:
 
 
 def _copy(path: Path, copy: Path, source: Source) -> Path:
-    """Where the tree can be built while the user's own stays as it is."""
+    """Copy the tree, so that the build does not change the user's own."""
     left_out = NOT_SOURCE | {source.output_directory}
 
     def ignored(directory: str, names: list[str]) -> set[str]:
@@ -250,18 +250,18 @@ def _copy(path: Path, copy: Path, source: Source) -> Path:
 def _build(source: Source, tree: Path, shown: str) -> Files:
     if not (tree / LOCK).is_file():
         raise BuildError(f"{shown} has no {LOCK}: run npm install there and keep the file that it writes")
-    # npm itself starts whichever node comes first.
+    # npm itself starts the first node in the PATH.
     environment = {"PATH": f"{_node(source.node).parent}:{os.environ['PATH']}"}
     _run(["npm", "ci", "--no-audit", "--no-fund"], f"npm ci failed in {shown}", tree, environment)
     _run(["sh", "-c", source.build_command], f"{source.build_command} failed in {shown}", tree, environment)
     built = tree / source.output_directory
     if not built.is_dir():
-        raise BuildError(f"{source.build_command} made no directory {source.output_directory} in {shown}")
+        raise BuildError(f"{source.build_command} created no directory {source.output_directory} in {shown}")
     return read_directory(built)
 
 
 def _node(node: str) -> Path:
-    """The program, which is new enough."""
+    """Return the path of the program, if it is new enough."""
     program = shutil.which(node)
     if program is None:
         raise BuildError(
@@ -276,8 +276,8 @@ def _node(node: str) -> Path:
 def _run(
     words: list[str], failure: str, directory: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> str:
-    """What the program prints."""
-    # Its packages' programs are others' and run beside the deployment's passwords.
+    """Run a program and return its output."""
+    # Third-party packages run in it, so the operator's environment, with its passwords, is not passed on.
     variables = {name: value for name, value in os.environ.items() if GIVEN.fullmatch(name)} | {**(environment or {})}
     try:
         done = subprocess.run(

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 SECONDS = 300
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# With one of these, as a hook has them, git would take the caller's repository for the one that it is to work in.
+# With one of these, which hooks set, git would work in the caller's repository instead of the given one.
 OF_THE_CALLER = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX"),
     *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_QUARANTINE_PATH"),
@@ -23,16 +23,16 @@ ASK_NOBODY = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=y
 
 
 class GitError(Exception):
-    """One line for the user, without an account that the URL may name."""
+    """One line for the user, without the account that the URL may contain."""
 
 
 def commit_of(url: str, reference: str) -> str:
-    """What the reference names there now; a whole commit is itself."""
+    """Return the commit that the reference names now; a full commit id is returned unchanged."""
     return _look_up(url, reference)[0]
 
 
 def check_out(url: str, reference: str, directory: Path) -> Path:
-    """The files, in a new directory."""
+    """Check out the files, in a new directory."""
     _commit, name = _look_up(url, reference)
     _git(["init", "--quiet", str(directory)], url)
     _git(["fetch", "--quiet", "--depth=1", "--no-tags", "--", url, name], url, directory)
@@ -41,7 +41,7 @@ def check_out(url: str, reference: str, directory: Path) -> Path:
 
 
 def _look_up(url: str, reference: str) -> tuple[str, str]:
-    """The commit, or a tag's object, and the whole name of what names it; a tag comes before a branch."""
+    """Return the commit or tag object, and the full name of the reference; a tag takes precedence over a branch."""
     if COMMIT.fullmatch(reference):
         return reference, reference
     names = [f"refs/tags/{reference}", f"refs/heads/{reference}", reference]
@@ -49,17 +49,13 @@ def _look_up(url: str, reference: str) -> tuple[str, str]:
     found = {name: commit for commit, name in (line.split("\t") for line in lines)}
     for name in filter(found.__contains__, names):
         return found[name], name
-    raise GitError(
-        f"{without_account(url)} has no tag or branch {reference!r}; a commit is named by all of its 40 digits"
-    )
+    raise GitError(f"{without_account(url)} has no tag or branch {reference!r}; give a commit with all its 40 digits")
 
 
 def require_no_account(url: str) -> None:
-    """A password or token in a URL would be in lists of processes and in logs."""
+    """Refuse a password or token in a URL, which would be in process lists and logs."""
     if url.startswith(("http://", "https://")) and urlsplit(url).username is not None:
-        raise GitError(
-            f"{without_account(url)} has an account in it: leave that to git's credential helper, or use SSH"
-        )
+        raise GitError(f"{without_account(url)} contains an account: use git's credential helper instead, or SSH")
 
 
 def without_account(url: str) -> str:

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which GPUs a host has: plain data in and out.
+"""The GPUs of a host: plain data in and out.
 
-What is said of a host's GPUs is read from C(nvidia-smi -q -x), whose XML every generation of the driver writes: a field
-that a driver does not know is only left out, while C(--query-gpu) refuses the whole question then. It has the minor
-numbers that device nodes are named by, too. It lacks profiles and UUIDs of MIG slices, which C(nvidia-smi -L) has.
+They are read from C(nvidia-smi -q -x), whose XML every generation of the driver writes: a field that a driver does not
+know is only missing, while C(--query-gpu) would refuse the whole query. It also has the minor numbers of the device
+nodes. It lacks profiles and UUIDs of MIG slices, which C(nvidia-smi -L) has.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class Slice(TypedDict):
     index: int  # within its GPU
     uuid: str
     profile: str  # such as 1g.5gb
-    devices: list[str]  # that it needs besides its GPU's
+    devices: list[str]  # those that it needs in addition to its GPU's
 
 
 class Gpu(TypedDict):
-    index: int  # as nvidia-smi counts, by place on the PCI bus
-    uuid: str  # empty when the driver has not started the GPU yet
+    index: int  # number in nvidia-smi, in the order of the PCI bus
+    uuid: str  # empty if the driver has not initialized the GPU yet
     model: str
     vendor: str
-    memory_mb: int | None  # MiB; None when not told
+    memory_mb: int | None  # MiB; None if unknown
     minor: int | None  # N in /dev/nvidiaN
     mig_enabled: bool
     mig_slices: list[Slice]
@@ -65,7 +65,7 @@ class Facts(TypedDict):
     gpus: list[Gpu]
     driver_version: str
     cuda_version: str  # the newest that the driver supports
-    problem: str  # why GPUs are missing or known in part, with the mend; else empty
+    problem: str  # why GPUs are missing or only partly known, with the remedy; otherwise empty
 
 
 def no_facts(problem: str = "") -> Facts:
@@ -73,7 +73,7 @@ def no_facts(problem: str = "") -> Facts:
 
 
 def from_smi(report: str, listing: str, mig_minors: str = "") -> Facts:
-    """Facts from all that C(nvidia-smi -q -x) and C(nvidia-smi -L) wrote, errors too.
+    """Return facts from the output of C(nvidia-smi -q -x) and C(nvidia-smi -L), including errors.
 
     C(mig_minors) is the driver's list of the devices that MIG slices need, /proc/driver/nvidia-caps/mig-minors.
     """
@@ -82,7 +82,7 @@ def from_smi(report: str, listing: str, mig_minors: str = "") -> Facts:
         log = ElementTree.fromstring(found[0] if found else "")
     except ElementTree.ParseError:
         return no_facts(_problem(report) or f"nvidia-smi fails, run it on the host: {_first_line(report)}")
-    # Around the XML, which has the other GPUs, nvidia-smi speaks of one that is lost.
+    # A lost GPU is reported by nvidia-smi outside the XML, which has the other GPUs.
     problem = _problem(REPORT.sub("", report))
     listed, minors = _listed(listing), _minors(mig_minors)
     gpus = [_gpu(element, position, listed, minors) for position, element in enumerate(log.iter("gpu"))]
@@ -101,7 +101,7 @@ def from_smi(report: str, listing: str, mig_minors: str = "") -> Facts:
 
 
 def from_proc(informations: Iterable[str], version: str) -> Facts:
-    """Facts from what a loaded driver tells in /proc/driver/nvidia: each GPU's information, by its place on the bus."""
+    """Return facts from /proc/driver/nvidia of a loaded driver: each GPU's information, in the order of the bus."""
     gpus = [_gpu_of_information(index, information) for index, information in enumerate(informations)]
     return {
         "gpus": gpus,
@@ -112,7 +112,7 @@ def from_proc(informations: Iterable[str], version: str) -> Facts:
 
 
 def loaded_driver(version: str) -> str:
-    """The driver's version in /proc/driver/nvidia/version."""
+    """Return the driver's version in /proc/driver/nvidia/version."""
     found = DRIVER_VERSION.search(version)
     return found[1] if found else ""
 
@@ -144,7 +144,7 @@ def _listed(listing: str) -> dict[str, _Listed]:
 
 
 def _minors(mig_minors: str) -> dict[str, str]:
-    """Minor numbers of MIG's capabilities, by names such as gpu0/gi1/ci0/access."""
+    """Return minor numbers of MIG's capabilities, by names such as gpu0/gi1/ci0/access."""
     return dict(line.split() for line in mig_minors.splitlines() if len(line.split()) == 2)
 
 
@@ -178,7 +178,7 @@ def _gpu_of_information(index: int, information: str) -> Gpu:
     uuid = values.get("GPU UUID", "")
     return {
         "index": index,
-        "uuid": "" if "?" in uuid else uuid,  # the driver learns it when a program opens the GPU
+        "uuid": "" if "?" in uuid else uuid,  # the driver reads it when a program opens the GPU
         "model": values.get("Model", ""),
         "vendor": VENDOR,
         "memory_mb": None,
@@ -193,6 +193,6 @@ def _text(element: ElementTree.Element, path: str) -> str:
 
 
 def _number(text: str) -> int | None:
-    """The number that a value such as 11441 MiB begins with; others, such as N/A, have none."""
+    """Return the number at the start of a value such as 11441 MiB; None for others, such as N/A."""
     found = re.match(r"\d+", text)
     return int(found[0]) if found else None

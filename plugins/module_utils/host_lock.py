@@ -4,9 +4,9 @@
 
 """One run at a time for a host.
 
-A module that changes a host holds a lock meanwhile, which the kernel takes from whoever is killed. Between two modules
-a mark says whose run it is. A run is known by the SSH connection that its modules come by: Ansible shares one among all
-of them, another controller has another one, and it ends soon after its run. So nothing has to be told or cleared.
+A module that changes a host holds a lock meanwhile, which the kernel releases if it is killed. Between two modules, a
+mark states whose run it is. A run is identified by its SSH connection: Ansible shares one among all its modules,
+another controller has another one, and it ends soon after the run. So nothing needs to be passed on or cleaned up.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-LOCK = Path("/run/mlfleet.lock")  # root's alone: who may open it could hold it
+LOCK = Path("/run/mlfleet.lock")  # accessible to root only, because whoever can open it could hold it
 MARK = Path("/run/mlfleet.json")
 PROCESSES = Path("/proc")
-FRESH_SECONDS = 60  # how long a run may leave a host alone and still have it
-WAIT_FOR_OTHERS_SECONDS = 90  # a run that has just ended is over by then
-WAIT_FOR_MODULE_SECONDS = WORK_SECONDS  # such as an installation that goes on after its run was killed
+FRESH_SECONDS = 60  # how long a run keeps a host between two modules
+WAIT_FOR_OTHERS_SECONDS = 90  # enough for the connection of a run that has just ended to close
+WAIT_FOR_MODULE_SECONDS = WORK_SECONDS  # such as an installation that continues after its run was killed
 PAUSE_SECONDS = 0.2
 _held: IO[str] | None = None
 
 
 class BusyError(Exception):
-    """One line about who is changing this host."""
+    """One line that states who is changing this host."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Whose run it is, and what it does."""
+    """The owner of a run, and what it does."""
 
-    connection: str  # process of the SSH connection, with its time of start; empty without one
-    module: str  # the process that changes the host, likewise
+    connection: str  # process of the SSH connection, with its start time; empty without one
+    module: str  # the process that changes the host, in the same form
     who: str
     since: float
     doing: str
@@ -58,14 +58,14 @@ class Mark:
 
 
 def hold(module: AnsibleModule, doing: str = "", others_seconds: float = WAIT_FOR_OTHERS_SECONDS) -> None:
-    """Nobody else changes this host until the module has ended; one that cannot have that ends in one line.
+    """Keep other runs from changing this host until the module ends; fail with one line if that is not possible.
 
-    In check mode, which changes nothing, it is not asked for.
+    Check mode needs no lock, because it changes nothing.
     """
     if module.check_mode or os.geteuid() != 0:
         return
     global _held
-    # Until the process ends, in whatever way.
+    # Until the process ends, for whatever reason.
     _held = os.fdopen(os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
     try:
         _wait(_held, others_seconds)
@@ -77,7 +77,7 @@ def hold(module: AnsibleModule, doing: str = "", others_seconds: float = WAIT_FO
 
 @contextmanager
 def others_are_idle() -> Iterator[bool]:
-    """Whether no other process changes this host now, or will before this ends; so for the one with the lock, too."""
+    """Yield whether no other process changes this host before the context ends; always true for the lock's holder."""
     if _held or not os.access(LOCK, os.R_OK):
         yield True
         return
@@ -86,10 +86,10 @@ def others_are_idle() -> Iterator[bool]:
 
 
 def require_idle() -> None:
-    """Wait for the run of another controller; needs no rights.
+    """Wait for the run of another controller; needs no privileges.
 
     Raises:
-        BusyError: it goes on.
+        BusyError: it is still in progress.
     """
     deadline = time.monotonic() + WAIT_FOR_OTHERS_SECONDS
     while other := _other_run():
@@ -144,7 +144,7 @@ def _is_fresh() -> bool:
 
 
 def _other_run() -> Mark | None:
-    """The run of another connection that is changing this host, or did lately and is still connected."""
+    """Return the run of another connection that is changing this host, or did recently and is still connected."""
     found = read_mark()
     if not found or not found.connection or found.connection == _connection()[0]:
         return None
@@ -156,7 +156,7 @@ def _is_alive(identity: str) -> bool:
 
 
 def _connection() -> tuple[str, str]:
-    """The SSH connection that this process came by, and who that is."""
+    """Return this process's SSH connection, and its user and controller."""
     process, below = str(os.getpid()), ""
     with suppress(OSError):  # processes of others may be hidden
         while process not in ("0", "1"):
@@ -168,13 +168,13 @@ def _connection() -> tuple[str, str]:
 
 
 def _status(process: str) -> tuple[str, list[str]]:
-    """The program's name, and the fields that follow it in C(/proc/PID/stat)."""
+    """Return the program's name, and the fields that follow it in C(/proc/PID/stat)."""
     text = (PROCESSES / process / "stat").read_text()
     return text.partition("(")[2].rpartition(")")[0], text.rpartition(")")[2].split()
 
 
 def _identity(process: str) -> str:
-    """The process and when it began, so that another one of its number is not taken for it; empty when it has ended."""
+    """Return the process with its start time, to distinguish it from a later one with its number; empty if ended."""
     try:
         return f"{process}:{_status(process)[1][19]}"
     except OSError:
@@ -182,7 +182,7 @@ def _identity(process: str) -> str:
 
 
 def _who(shell: str) -> str:
-    """User and controller by what sshd told the program that it started."""
+    """Return user and controller from the environment that sshd set for the program."""
     try:
         variables = (PROCESSES / shell / "environ").read_bytes().decode(errors="replace").split("\0")
     except OSError:

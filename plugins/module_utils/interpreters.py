@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Interpreters of Python that a host has."""
+"""Python interpreters of a host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUESTION = "import os, platform, sys; print(platform.python_version(), os.path.r
 
 @dataclass(frozen=True)
 class Interpreter:
-    """C(program) is what links and virtual environments lead to."""
+    """C(program) is the target of links and virtual environments."""
 
     version: str
     program: str
@@ -29,7 +29,7 @@ class Interpreter:
 
 @functools.cache
 def ask(python: str) -> Interpreter | None:
-    """What an interpreter says of itself; nothing where it is not there or does not run."""
+    """Query an interpreter; return nothing if it does not exist or does not run."""
     if Path(python).resolve() == Path(sys.executable).resolve():  # this one
         return Interpreter(platform.python_version(), os.path.realpath(sys._base_executable))  # type: ignore[attr-defined]
     try:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Running programs that can be asked what they have in memory, and told of another pair, each in its own words."""
+"""Running programs that can report what they have in memory, and load a new pair, each by its own protocol."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import redis_live
 
 
 class Program(Protocol):
-    """What a program's module does over a connection to its port; C(options) are those of C(OPTION)."""
+    """The functions of a program's module, over a connection to its port; C(options) are those of C(OPTION)."""
 
     def difference(self, connection: socket.socket, options: dict) -> str:
-        """In what it is not what its files say, or an empty text, also where it cannot be told."""
+        """Return how it differs from its files, or an empty text if it does not or that is unknown."""
 
     def take_pair(self, connection: socket.socket, options: dict, certificate: str, key: str) -> bool:
-        """Whether it has read the files of its certificate and key anew."""
+        """Return whether it has loaded the files of its certificate and key again."""
 
 
 PROGRAMS: dict[str, Program] = {"redis": redis_live}

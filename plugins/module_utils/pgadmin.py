@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The account and the servers in pgAdmin's own database, which its commands can add to but not compare or change.
+"""The account and the servers in pgAdmin's own database; its commands can add them, but not compare or change them.
 
-The tables are those of ``pgadmin/model/__init__.py`` of pgAdmin 9, and the hashes those of Flask-Security, by which it
-knows who signs in.
+The tables are those of ``pgadmin/model/__init__.py`` of pgAdmin 9, and the hashes those of Flask-Security, with which
+it checks passwords.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.document impo
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 ROUNDS = 25000
-GROUP = "Servers"  # which pgAdmin makes for each account
+GROUP = "Servers"  # pgAdmin creates it for each account
 SIGNS_IN = {"role": "Administrator", "active": True, "locked": False}
 CONNECTION_KEYS = {
     "host": "host",
     "port": "port",
     "database": "maintenance_db",
     "username": "username",
-    "databases": "db_res",  # that are shown; all where it is empty
+    "databases": "db_res",  # those that are shown; all if it is empty
 }
 TIMEOUT_SECONDS = 30
 
 
 def password_hash(password: str, pepper: str, salt: bytes) -> str:
-    """The hash as passlib's C(pbkdf2_sha512) writes it, of the password that Flask-Security has mixed with its salt."""
+    """Return the hash in passlib's C(pbkdf2_sha512) format, of the password after Flask-Security's own salting."""
     mixed = base64.b64encode(hmac.new(pepper.encode(), password.encode(), hashlib.sha512).digest())
     key = hashlib.pbkdf2_hmac("sha512", mixed, salt, ROUNDS)
     return f"$pbkdf2-sha512${ROUNDS}${_adapted(salt)}${_adapted(key)}"
@@ -72,7 +72,7 @@ def wanted_server(server: dict) -> dict:
 
 
 class Database(document.Document):
-    """pgAdmin's configuration in SQLite, with the account of one person."""
+    """pgAdmin's configuration in SQLite, with one account."""
 
     def __init__(self, options: dict) -> None:
         self.path, self.email, self.password = (options[name] for name in ("database", "email", "password"))
@@ -82,7 +82,7 @@ class Database(document.Document):
     @cached_property
     def connection(self) -> sqlite3.Connection:
         if not Path(self.path).is_file() or Path(f"{self.path}.begun").exists():
-            raise NotRunningError(f"{self.path} is not there, or not whole: start pgAdmin once, which makes it")
+            raise NotRunningError(f"{self.path} does not exist or is incomplete: start pgAdmin once, which creates it")
         connection = sqlite3.connect(f"file:{self.path}?mode=rw", uri=True, timeout=TIMEOUT_SECONDS)
         connection.row_factory = sqlite3.Row
         return connection
@@ -95,7 +95,7 @@ class Database(document.Document):
     def pepper(self) -> str:
         found = self.rows("SELECT value FROM keys WHERE name = 'SECURITY_PASSWORD_SALT'")
         if not found:
-            raise ServiceError(f"{self.path} holds no SECURITY_PASSWORD_SALT: start pgAdmin once, which makes it")
+            raise ServiceError(f"{self.path} has no SECURITY_PASSWORD_SALT: start pgAdmin once, which creates it")
         return str(found[0]["value"])
 
     def _has_password(self, account: sqlite3.Row) -> bool:
@@ -108,9 +108,9 @@ class Database(document.Document):
         )
 
     def find(self) -> document.Found:
-        """The account and those of its servers that are declared, and accounts besides.
+        """Return the account with its declared servers, and other accounts.
 
-        No command removes these but their administrator in pgAdmin's pages. Servers that somebody has added are theirs.
+        No command removes these; an administrator can do so in pgAdmin's pages. Servers that users have added stay.
         """
         others = [row["username"] for row in self.accounts() if row["username"] != self.email]
         undeclared = [stray("pgAdmin account", name) for name in others]
@@ -123,7 +123,7 @@ class Database(document.Document):
                 "password": document.AS_DECLARED if self._has_password(account) else document.ANOTHER,
                 "role": account["role"],
                 "active": bool(account["active"]),
-                # pgAdmin says so only at the attempt after the last one that it allows.
+                # pgAdmin marks the account as locked only at the attempt after the last allowed one.
                 "locked": account["locked"] in (1, "true", "1")
                 or (account["login_attempts"] or 0) >= self.sign_in_attempts > 0,
             }
@@ -143,7 +143,7 @@ class Database(document.Document):
             yield document.Change(f"server {name}", found.get(f"server {name}"), wanted_server(server), server)
 
     def apply(self, changes: list[document.Change]) -> None:
-        """All of it or nothing."""
+        """Make all changes or none."""
         with self.connection:
             for change in changes:
                 if change.name == f"account {self.email}":
@@ -163,7 +163,7 @@ class Database(document.Document):
         if account and self._has_password(account):
             stored, sessions = account["password"], account["fs_uniquifier"]
         else:
-            # Sessions are of the second one, so that who is signed in is so no more.
+            # Sessions refer to the second one, so changing it ends them.
             stored, sessions = password_hash(self.password, self.pepper, secrets.token_bytes(16)), secrets.token_hex(16)
         self.connection.execute(
             'INSERT INTO "user" (email, username, auth_source, password, active, locked, login_attempts, '

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Roles and databases of a PostgreSQL cluster, read by one psql and changed by another."""
+"""Roles and databases of a PostgreSQL cluster, read by one run of psql and changed by another."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ ATTRIBUTES = {  # column of pg_authid: keyword, and whether our roles have it
     "rolreplication": ("REPLICATION", False),
     "rolbypassrls": ("BYPASSRLS", False),
 }
-BOOTSTRAP = 10  # the number of the role that made the cluster, which PostgreSQL cannot do without
+BOOTSTRAP = 10  # the number of the role that created the cluster, which PostgreSQL cannot do without
 NO_LIMITS = {"rolconnlimit": -1, "rolvaliduntil": None}
 NOT_RUNNING = ("No such file or directory", "Connection refused")
 
-# Everything is read as one JSON object a line. A schema has to be read inside its database.
+# Everything is read as one JSON object per line. A schema must be read inside its database.
 READ_ROLES = """
 SELECT json_build_object('role', rolname, 'number', r.oid::int, 'row', row_to_json(r))
 FROM pg_authid r WHERE rolname = ANY ({names}::text[]);
@@ -50,7 +50,7 @@ SELECT json_build_object(
                            WHERE grantee = 0 ORDER BY 1))
 FROM pg_database WHERE datname = ANY ({names}::text[]);
 """
-# What the server has besides; its own roles and databases apart.
+# Other objects of the server, except its own roles and databases.
 READ_UNDECLARED = """
 SELECT json_build_object('undeclared', kind, 'name', name, 'statement', statement) FROM (
     SELECT CASE WHEN rolsuper THEN 'PostgreSQL superuser' ELSE 'PostgreSQL role' END AS kind,
@@ -92,7 +92,7 @@ SELECT json_build_object(
 FROM pg_namespace WHERE nspname = 'public';
 \\endif
 """
-# Run inside the database. REASSIGN also takes the role's other databases and tablespaces, which it gets back.
+# Runs inside the database. REASSIGN also takes the role's other databases and tablespaces, which are then given back.
 GIVE_AWAY = """
 DO $$
 DECLARE
@@ -116,7 +116,7 @@ END $$;
 
 
 class Psql:
-    """psql as the server's own account, through the unix socket; SQL goes in on stdin."""
+    """psql as the server's own account, through the unix socket, with SQL on stdin."""
 
     def __init__(self, port: int, user: str, timeout_seconds: int) -> None:
         words = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"]
@@ -131,7 +131,7 @@ class Psql:
             "PATH": os.environ.get("PATH", os.defpath),
             "LC_ALL": "C",
             "PGCONNECT_TIMEOUT": str(timeout_seconds),
-            # No verifier in the server's log, whatever that is set to.
+            # Keep verifiers out of the server's log, regardless of its settings.
             "PGOPTIONS": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} -c log_statement=none "
             "-c log_min_duration_statement=-1 -c log_min_error_statement=panic",
         }
@@ -173,7 +173,7 @@ def literal(text: str) -> str:
 
 
 def verifier(password: str, salt: bytes | None = None, iterations: int = ITERATIONS) -> str:
-    """The SCRAM-SHA-256 verifier that the server stores, so that it never sees the password itself."""
+    """Return the SCRAM-SHA-256 verifier that the server stores, so that it never sees the password itself."""
     salt = salt or secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
     stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
@@ -183,7 +183,7 @@ def verifier(password: str, salt: bytes | None = None, iterations: int = ITERATI
 
 
 def verifies(password: str, stored: str | None) -> bool:
-    """Whether the stored verifier is one of this password."""
+    """Return whether the stored verifier matches this password."""
     parts = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$[^:]+:.+", stored or "")
     if not parts:
         return False
@@ -191,7 +191,7 @@ def verifies(password: str, stored: str | None) -> bool:
 
 
 def validate(roles: list[dict], databases: list[dict], superuser: str) -> None:
-    """ServiceError for the first thing in the document that no server would take as it is meant."""
+    """Raise ServiceError for the first part of the document that any server would refuse or misread."""
     for kind, items in (("role", roles), ("database", databases)):
         names = [item["name"] for item in items]
         for name in names:
@@ -203,21 +203,21 @@ def validate(roles: list[dict], databases: list[dict], superuser: str) -> None:
             if names.count(name) > 1:
                 raise ServiceError(f"{kind} {name}: declared twice")
     for role in roles:
-        # SASLprep leaves printable ASCII as it is; anything else would need its tables.
+        # SASLprep leaves printable ASCII unchanged; anything else would need its tables.
         if not re.fullmatch(r"[ -~]+", role["password"]):
-            raise ServiceError(f"role {role['name']}: its password is to be made of printable ASCII characters")
+            raise ServiceError(f"role {role['name']}: its password must consist of printable ASCII characters")
     for name in [*(role["name"] for role in roles), *(item["owner"] for item in databases)]:
         if name == superuser or name.startswith("pg_"):
             raise ServiceError(f"role {name}: it is PostgreSQL's own, and would lose its rights; choose another name")
 
 
 def locale_key(locale: str) -> str:
-    """Operating systems spell one locale in several ways: C.UTF-8, C.utf8."""
+    """Normalize a locale, which operating systems spell in several ways: C.UTF-8, C.utf8."""
     return locale.lower().replace("-", "")
 
 
 def attributes(row: Mapping[str, Any]) -> str:
-    """What a row of pg_authid says of a role, as CREATE ROLE and ALTER ROLE take it."""
+    """Return a role's attributes from a row of pg_authid, as CREATE ROLE and ALTER ROLE take them."""
     keywords = [keyword if row[column] else f"NO{keyword}" for column, (keyword, _has) in ATTRIBUTES.items()]
     limits = f"CONNECTION LIMIT {row['rolconnlimit']}", f"VALID UNTIL {literal(row['rolvaliduntil'] or 'infinity')}"
     return " ".join([*keywords, *limits])
@@ -227,9 +227,9 @@ WANTED_ROLE = {
     "password": document.AS_DECLARED,
     "attributes": attributes({column: has for column, (_keyword, has) in ATTRIBUTES.items()} | NO_LIMITS),
 }
-CLOSED = {  # what a database is beside what is declared of it
+CLOSED = {  # the implied state of a database, in addition to its declaration
     "public_rights": [],
-    # pg_database_owner is whoever owns the database, also after it was given to another role.
+    # pg_database_owner is the present owner of the database, even after it was given to another role.
     "schema_owner": "pg_database_owner",
     "schema_public_rights": [],
 }
@@ -251,7 +251,7 @@ def read_script(roles: list[dict], databases: list[dict]) -> str:
 
 
 def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[str, dict]:
-    """What read_script told, in the shape of what is wanted; ServiceError for what cannot be changed into it."""
+    """Return the output of read_script in the form of the desired state; raise ServiceError if it cannot be reached."""
     passwords = {role["name"]: role["password"] for role in roles}
     declared = {database["name"]: database for database in databases}
     existing_roles = set(passwords)
@@ -261,7 +261,7 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
             name, row = item["role"], item["row"]
             existing_roles.add(name)
             if item["number"] == BOOTSTRAP or (name not in passwords and row["rolsuper"]):
-                raise ServiceError(f"role {name}: it is a superuser, and is to own no service's database")
+                raise ServiceError(f"role {name}: it is a superuser, and must not own a service's database")
             if name in passwords:
                 matches = verifies(passwords[name], row["rolpassword"])
                 has_any = document.ANOTHER if row["rolpassword"] else "none"
@@ -274,13 +274,13 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
             if item["encoding"] != want["encoding"] or not same_locale:
                 raise ServiceError(
                     f"database {name}: it has encoding {item['encoding']} and locale {collate}, not {want['encoding']} "
-                    f"and {want['locale']}; declare what it has, or move its data to a new database"
+                    f"and {want['locale']}; declare these, or move its data to a new database"
                 )
             state[f"database {name}"] = {
                 "owner": item["owner"],
                 "encoding": want["encoding"],
                 "locale": want["locale"],
-                **CLOSED,  # without a schema public there is nothing to close
+                **CLOSED,  # without a schema public, there is nothing to close
                 "public_rights": item["public_rights"],
             }
         elif "schema" in item:
@@ -301,7 +301,7 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
 
 
 def undeclared(lines: str) -> list[dict[str, str]]:
-    """What read_script told that nobody declared, with the command that removes it."""
+    """Return the undeclared objects in the output of read_script, with the command that removes each."""
     items = [item for item in map(json.loads, lines.splitlines()) if "undeclared" in item]
     return [
         stray(item["undeclared"], item["name"], ["sudo", "-u", "postgres", "psql", "--command", item["statement"]])
@@ -310,7 +310,7 @@ def undeclared(lines: str) -> list[dict[str, str]]:
 
 
 def change_script(changes: list[document.Change]) -> str:
-    """psql's input that makes the changes, each statement one that may be the last before a kill."""
+    """Return psql's input for the changes; a run may be killed after any of the statements."""
     script: list[str] = []
     for change in changes:
         name, have, want = identifier(change.item["name"]), change.have, change.want or {}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Users and settings that a running Redis has in its memory, compared with its files; and its pair, set anew."""
+"""Users and settings of a running Redis compared with its files, and reloading of its pair."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from pathlib import Path
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.listeners import uid_of_peer
 
-# Redis tells some rules by other words than they were given, and these follow from the others.
+# Redis reports some rules in other words than they were given; those in IMPLIED follow from others.
 SAME = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all", "nocommands": "-@all"}
 IMPLIED = {"resetchannels", "resetkeys", "resetpass", "sanitize-payload", "clearselectors", "reset"}
-# Values that Redis tells as they stand in its file; of auto it tells what that came to.
+# Values that Redis reports as they are in its file; for auto it reports the result.
 COMPARABLE = re.compile(r"([a-z][a-z0-9-]+) ((?!auto$)[a-z][a-z-]*|[0-9]+(?:[kmg]b?)?)", re.IGNORECASE)
-# It tells these in other words than it was given, lowers one to what its limits allow, and the last are secrets.
+# The first two it reports in other words, maxclients it lowers to what its limits allow, and the last are secrets.
 NOT_COMPARED = re.compile("notify-keyspace-events|oom-score-adj|maxclients|masterauth|requirepass|.*-pass")
-# Where the file of users is, as the file of settings has it.
+# The path of the file of users, in the file of settings.
 ACL_FILE = re.compile(r"^\s*aclfile\s+\"?([^\s\"]+)", re.IGNORECASE | re.MULTILINE)
 UNITS = {"k": 10**3, "kb": 2**10, "m": 10**6, "mb": 2**20, "g": 10**9, "gb": 2**30}
 
 
 class RedisReplyError(Exception):
-    """What Redis answers to a command that it refuses."""
+    """Redis' answer to a command that it refuses."""
 
 
 def sign_in(connection: socket.socket, stream: BufferedRWPair, options: dict) -> None:
-    """Signs in to the program whose user owns Redis' file, and to nobody else who took its port while it was away.
+    """Sign in to the program whose user owns Redis' file, but not to another that took its port in the meantime.
 
     Raises:
-        ConnectionError: it is somebody else, who has not been told the password.
+        ConnectionError: it is another program, which did not get the password.
     """
     with suppress(RedisReplyError):
         ask(stream, "PING")  # its answer shows that the connection has been accepted
     if uid_of_peer(connection) != Path(options["config_file"]).stat().st_uid:
-        raise ConnectionError("somebody else than Redis has its port")
+        raise ConnectionError("another program has the port of Redis")
     ask(stream, "AUTH", options["username"], options["password"])
 
 
 def difference(connection: socket.socket, options: dict) -> str:
-    """In what the running Redis is not what its files say, or an empty text, also where it cannot be told."""
+    """Return how the running Redis differs from its files, or an empty text if it does not or that is unknown."""
     try:
         with connection.makefile("rwb") as stream:
             sign_in(connection, stream, options)
             text = Path(options["config_file"]).read_text()
             return _other_users(stream, text) or _other_setting(stream, text)
     except RedisReplyError as error:
-        # Another password than in the file; or else an account that may not ask.
+        # WRONGPASS means another password than in the file; otherwise the account lacks the permission to ask.
         return "its users are others than in its file" if str(error).startswith("WRONGPASS") else ""
 
 
 def take_pair(connection: socket.socket, options: dict, certificate: str, key: str) -> bool:
-    """A new pair under the old names: to set them again has Redis read them, and keeps all connections."""
+    """Load a new pair under the same names: setting them again makes Redis read them, and keeps all connections."""
     try:
         with connection.makefile("rwb") as stream:
             sign_in(connection, stream, options)
@@ -87,7 +87,7 @@ def _other_setting(stream: BufferedRWPair, text: str) -> str:
 
 
 def users(lines: Iterable[str], categories: dict[str, set[str]]) -> dict[str, tuple[set[str], set[str]]]:
-    """By name what each user is, and the commands that it may give: Redis words the same rights in many ways."""
+    """Return each user's rules and allowed commands by name, because Redis words the same rights in many ways."""
     found = {}
     for line in lines:
         word, name, *rules = line.split() or [""] * 2
@@ -99,7 +99,7 @@ def users(lines: Iterable[str], categories: dict[str, set[str]]) -> dict[str, tu
 
 
 def commands(rules: list[str], categories: dict[str, set[str]]) -> set[str]:
-    """Commands, those within others as C(config|get), that rules such as C(-@all +config) allow, the last one first."""
+    """Return the commands that rules such as C(-@all +config) allow, subcommands as C(config|get); later rules win."""
     known = set().union(*categories.values())
     allowed: set[str] = set()
     for sign, name in ((rule[0], rule[1:].lower()) for rule in rules):
@@ -114,7 +114,7 @@ def commands(rules: list[str], categories: dict[str, set[str]]) -> set[str]:
 
 
 def settings(text: str) -> Iterator[tuple[str, str]]:
-    """Names and values in a configuration file, as far as they can be compared with what Redis tells."""
+    """Yield names and values in a configuration file, as far as they can be compared with Redis' answers."""
     for line in text.splitlines():
         if match := COMPARABLE.fullmatch(line.strip()):
             name, value = match[1].lower(), match[2].lower()
@@ -126,7 +126,7 @@ def settings(text: str) -> Iterator[tuple[str, str]]:
 
 
 def ask(stream: BufferedRWPair, *words: str) -> list[str]:
-    """A command's answer, a status or text as a list of one; RedisReplyError when it is refused."""
+    """Return a command's answer, a status or text as a list of one; raise RedisReplyError if it is refused."""
     encoded = [word.encode() for word in words]
     stream.write(b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded))
     stream.flush()
@@ -139,7 +139,7 @@ def _reply(stream: BufferedRWPair) -> list[str]:
         raise ConnectionError("Redis has closed the connection")
     kind, value = line[0], line[1:]
     if kind in "$*" and not value.isdecimal():
-        raise ConnectionError("the answer is not one of Redis")
+        raise ConnectionError("the answer is not from Redis")
     if kind == "-":
         raise RedisReplyError(value)
     if kind == "$":

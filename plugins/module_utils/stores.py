@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which data a deployment has used, so that no empty store takes their place; hosts read, the controller compares.
+"""Track which data a deployment has used, so that no empty store replaces them; hosts read, the controller compares.
 
-A mark is a line in a file: the identity of the data, and the host that they were on. It lies with the data and with
-each host that has used them. The identity follows from the first host that had the data, so nobody has to remember it.
+A mark is a line in a file: the identity of the data, and the host that they were on. It is stored with the data and on
+each host that has used them. The identity is derived from the first host that had the data, so it is stored nowhere
+else.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ USERS = {  # the groups whose hosts have a mark of the store
     "redis": ("redis", "restapi"),
     "minio": ("minio", "mlflow"),
 }
-# What hosts have that were deployed before there were marks; their first run makes USED.
+# Files of hosts that were deployed before marks existed; their first run creates USED.
 FORMER = {"mlflow.secret.env": ("postgres", "minio"), "dioptra-restapi.secret.env": ("postgres", "redis")}
 FIRST_OWN_DATABASE = 16384  # PostgreSQL's own have lower numbers
 GUIDE = "docs/howto/move.md"
@@ -45,20 +46,20 @@ class Mark:
 
 @dataclass(frozen=True)
 class Place:
-    """A directory of a store's host, and what is in it."""
+    """A directory of a store's host, and its contents."""
 
     host: str
     path: str
     mark: Mark
     has_data: bool
-    is_declared: bool  # another version's is not
+    is_declared: bool  # False for another version's
 
 
 # --- on a host ------------------------------------------------------------------------------------------------------
 
 
 def used(directory: Path = USED) -> dict[str, str]:
-    """The mark of each store that this host has used; an empty one where it did so before there were marks."""
+    """Return the mark of each store that this host has used; an empty one if it did so before marks existed."""
     if directory.is_dir():
         return {file.name: file.read_text() for file in directory.iterdir() if file.name in MARKS}
     former = [stores for name, stores in FORMER.items() if (directory.parent / name).exists()]
@@ -66,12 +67,12 @@ def used(directory: Path = USED) -> dict[str, str]:
 
 
 def places(store: str, paths: Iterable[str], patterns: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The directories that are there, each with its mark and whether it has data.
+    """Return the existing directories, each with its mark and whether it has data.
 
     Args:
-        store: whose they are.
+        store: the store they belong to.
         paths: the declared ones.
-        patterns: where data may be besides.
+        patterns: other places where data may be.
     """
     declared = set(paths)
     found = {str(path) for pattern in [*paths, *patterns] for path in Path("/").glob(pattern.lstrip("/"))}
@@ -104,14 +105,14 @@ def _has_data(store: str, path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Store:
-    """A store of the inventory, as far as this run asks the hosts that have it or have used it."""
+    """A store of the inventory, as known from the hosts in this run that have it or have used it."""
 
     name: str
     hosts: Sequence[str]
     asked: Sequence[str]  # of these
     places: Sequence[Place]
     users: Mapping[str, Mark]
-    machine: str  # what the first of the hosts is known by, if it is asked
+    machine: str  # identity of the first of the hosts, if it is in this run
 
     @classmethod
     def of(
@@ -139,18 +140,18 @@ class Store:
 
     @property
     def beginning(self) -> str:
-        """The identity of data that begin on the first of the hosts."""
+        """The identity of data that are created on the first of the hosts."""
         return hashlib.sha256(f"{self.name} {self.machine}".encode()).hexdigest()[:16] if self.machine else ""
 
     @property
     def mark(self) -> Mark | None:
-        """What data and users are to be marked with; nothing where the hosts that would know are not asked."""
+        """The mark for data and users; nothing if the hosts that know it are not in this run."""
         marked = (place.mark.identity for place in self.declared if place.mark.identity)
         identity = next(marked, "") or self.beginning
         return Mark(identity, self.hosts[0]) if identity else None
 
     def problems(self, host: str) -> Iterator[str]:
-        """What this host says of it: the first that has it for all, or each that uses one that is not asked."""
+        """Yield the problems that this host reports: the store's first, or each user of a store outside this run."""
         if self.asked[:1] == [host]:
             yield from self._refusals()
         elif self.hosts and not self.asked and host in self.users:
@@ -167,19 +168,19 @@ class Store:
             yield self._told("no data, and not those that", self.users)
 
     def _is_adopted(self, marked: Mapping[str, Mark]) -> bool:
-        """Whether the data are from before there were marks, or of a run that was killed before it marked them."""
+        """Return whether the data are older than marks, or from a run that was killed before it marked them."""
         return any(place.has_data for place in self.declared) and all(
             mark.identity == self.beginning for mark in marked.values()
         )
 
     def _told(self, what: str, users: Mapping[str, Mark]) -> str:
-        where = ", ".join(place.path for place in self.declared) or "its directory, which is not there"
+        where = ", ".join(place.path for place in self.declared) or "its directory, which does not exist"
         former = ", ".join(dict.fromkeys(f", last on {mark.host}" for mark in users.values() if mark.host))
         others = [f"{place.path} on {place.host}" for place in self.places if not place.is_declared and place.has_data]
         elsewhere = f"; there are data in {', '.join(others)}" if others else ""
         return (
             f"{self.name} on {', '.join(self.hosts)} has {what} {', '.join(users)} used{former} (looked at {where}"
-            f"{elsewhere}): mount or move them as {GUIDE} says, or let it begin anew, once, with "
+            f"{elsewhere}): mount or move them as {GUIDE} says, or let it start empty, once, with "
             f"-e topology_empty_store_accepted={self.name}"
         )
 
@@ -187,5 +188,5 @@ class Store:
         if mark.host and mark.host != self.hosts[0]:
             yield (
                 f"{self.name} was on {mark.host} when this host last used it and is on {self.hosts[0]} now, "
-                f"which this run does not ask: add it to --limit, or leave that out"
+                f"which is not in this run: add it to --limit, or omit --limit"
             )

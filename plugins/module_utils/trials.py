@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A new version of a program is tried on what it will meet, before it takes the place of the one in use."""
+"""Try a new version of a program with its real data before it replaces the one in use."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ OPTION: dict[str, Any] = {
     },
 }
 SECONDS = 600
-NOT_RUN = (125, 126, 127)  # what docker and a shell end with
-# Program and environment come on standard input: they are in no argument, nor in an answer of docker inspect.
+NOT_RUN = (125, 126, 127)  # exit codes of docker and a shell if the program was not run
+# Program and environment are passed on standard input, so that neither arguments nor docker inspect show them.
 LOADER = """
 import json, os, sys
 told = json.load(sys.stdin)
@@ -41,22 +41,22 @@ CONTAINER = [
 
 
 class RefusedError(Exception):
-    """The new version does not do; the message is the last line that the trial printed."""
+    """The new version failed its trial; the message is the last line that the trial printed."""
 
 
 def hold_in_environment(python: Path, trial: dict[str, Any]) -> None:
-    """Has the program judge the environment of this interpreter."""
+    """Try the environment of this interpreter with the program."""
     _hold([str(python)], trial)
 
 
 def hold_in_image(image: str, trial: dict[str, Any]) -> None:
-    """The same in a container of the image, which sees the given paths of the host and changes none."""
+    """Do the same in a container of the image, which can read the given paths of the host, but not change them."""
     paths = [path for path in trial["paths"] if Path(path).exists()]
     mounts = [f"--mount=type=bind,src={path},dst={path},readonly" for path in paths]
     name = f"mlfleet-trial-{os.getpid()}"
     try:
         _hold([*CONTAINER, *mounts, f"--name={name}", "--entrypoint", trial["python"], image], trial)
-    finally:  # the engine runs on what its client was killed for
+    finally:  # a container keeps running after its client was killed
         run(["docker", "rm", "--force", name])
 
 

@@ -73,26 +73,26 @@ PREFIX = "mlfleet-"
 
 
 def name_of(authority: certificates.Certificate) -> str:
-    """After its subject, and unmistakable."""
+    """Return a unique file name that begins with its subject."""
     subject = re.sub("[^a-z0-9]+", "-", authority.subject.lower().partition("cn=")[2]).strip("-")
     return f"{PREFIX}{subject[:40] or 'authority'}-{authority.fingerprint[:12]}.crt"
 
 
 def missing_in_bundle(wanted: list[certificates.Certificate]) -> list[certificates.Certificate]:
-    """Those that a program which reads the bundle would miss."""
+    """Return the authorities that the bundle lacks."""
     bundle = Pem(str(BUNDLE), BUNDLE.read_text(errors="replace") if BUNDLE.exists() else "")
     held = {"".join(block.split()) for block in bundle.blocks("CERTIFICATE")}
     return [authority for authority in wanted if "".join(authority.pem.split()) not in held]
 
 
 def orphans() -> list[Path]:
-    """Links in the store to a certificate of ours that is gone, and links to those."""
+    """Return links in the store to a removed certificate of ours, and links to those."""
     links = [path for path in STORE.iterdir() if path.is_symlink() and not path.exists()] if STORE.is_dir() else []
     return [path for path in links if path.readlink().name.startswith(PREFIX)]
 
 
 def diff(changes: list[files.Change]) -> list[dict[str, str]]:
-    """Certificates as what they say, and the directory as it is."""
+    """Show certificates by their contents, and the directory as it is."""
     entries = []
     for change in changes:
         texts = {"before": f"{change.before}\n", "after": f"{change.after}\n"}
@@ -105,7 +105,7 @@ def diff(changes: list[files.Change]) -> list[dict[str, str]]:
 
 
 def bundle_diff(wanted: list[certificates.Certificate]) -> dict[str, str]:
-    """What the bundle lacks although the store has it."""
+    """Show what the bundle lacks although the store has it."""
     lacking = "".join(map(str, missing_in_bundle(wanted)))
     return {"before_header": str(BUNDLE), "after_header": str(BUNDLE), "before": "", "after": lacking}
 
@@ -115,7 +115,7 @@ def main() -> None:
         argument_spec={"sources": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True
     )
     if certificates.IMPORT_ERROR:
-        if module.check_mode:  # of a host that is to get the library in this run
+        if module.check_mode:  # the host would get the library in this run
             module.exit_json(changed=True, bundle=str(BUNDLE))
         module.fail_json(msg=missing_required_lib("cryptography"), exception=certificates.IMPORT_ERROR)
     hold(module)
@@ -128,7 +128,7 @@ def main() -> None:
         shown_changes = diff(changes) or ([bundle_diff(wanted)] if is_stale else [])
         if is_stale and not module.check_mode:
             files.apply(changes)
-            # Orphans go last: they are how a run that comes after a killed one knows.
+            # Orphans are removed last: by them the run after a killed one detects that it must continue.
             done = run(["update-ca-certificates"])
             if done.returncode != 0 or missing_in_bundle(wanted):
                 module.fail_json(msg=f"update-ca-certificates did not install them: {done.stderr.strip()}")

@@ -167,11 +167,11 @@ APT_PATHS = {  # as they are named in the context
     "trusted.gpg.d": APT / "trusted.gpg.d",
     "shared-keyrings": Path("/usr/share/keyrings"),
 }
-ACCOUNTS = ".docker/config.json"  # in the home of who calls
+ACCOUNTS = ".docker/config.json"  # in the caller's home
 
 
 def reference(options: dict) -> str:
-    """The name to run the image by; nothing while it has not all been done."""
+    """Return the name to run the image by, or nothing if it is not yet complete."""
     found = find_image(options["name"])
     if not found:
         return ""
@@ -184,7 +184,7 @@ def is_shared(options: dict) -> bool:
 
 
 def former(options: dict) -> list[str]:
-    """Images of the same program that no container has."""
+    """Return images of the same program that no container uses."""
     if not options["prune"]:
         return []
     program = options["name"].rpartition(":")[0]
@@ -194,7 +194,7 @@ def former(options: dict) -> list[str]:
 
 
 def make_context(directory: Path, options: dict) -> None:
-    """All that the Dockerfile can copy, or mount while it builds."""
+    """Write everything that the Dockerfile can copy, or mount during the build."""
     (directory / "Dockerfile").write_text(options["dockerfile"])
     for name, text in options["files"].items():
         (directory / name).write_text(text)
@@ -215,7 +215,7 @@ def apt_accounts() -> str:
 
 
 def apt_settings() -> str:
-    """How the host reaches its sources, such as by a proxy; of its other settings, hooks would miss their programs."""
+    """Return how the host reaches its sources, such as by a proxy; hooks are left out, as they lack their programs."""
     lines = run(["apt-config", "dump"], check=True).stdout.splitlines()
     return "\n".join(
         [
@@ -239,7 +239,7 @@ def build(scratch: Path, options: dict, environment: dict[str, str]) -> None:
         (scratch / name).write_text(text)
     docker(
         "build",
-        # A resolver of the host's own loopback is not there in a network of the build's own.
+        # A resolver on the host's loopback is unreachable from a separate network of the build.
         "--network=host",
         "--progress=plain",
         *(["--pull"] if options["revision"] and not options["base_archive"] else []),
@@ -253,7 +253,7 @@ def build(scratch: Path, options: dict, environment: dict[str, str]) -> None:
 
 
 def signed_in(scratch: Path, options: dict) -> dict[str, str]:
-    """Environment of a command that speaks with the registry: the accounts of who calls, and the given one."""
+    """Return the environment of a command that uses the registry, with the caller's accounts and the given one."""
     if not options["registry_username"]:
         return {}
     accounts = Path.home() / ACCOUNTS
@@ -267,7 +267,7 @@ def signed_in(scratch: Path, options: dict) -> dict[str, str]:
 
 
 def pull(options: dict, environment: dict[str, str]) -> bool:
-    """Whether a registry has the image, which then is here too."""
+    """Pull the image, and return whether a registry has it."""
     try:
         docker("pull", "--quiet", options["name"], environment=environment)
     except DockerError as error:
@@ -278,7 +278,7 @@ def pull(options: dict, environment: dict[str, str]) -> bool:
 
 
 def have(options: dict, scratch: Path) -> bool:
-    """Brings the image here, and to the registry if it is shared; whether that could be done."""
+    """Bring the image here, and to the registry if it is shared; return whether that was possible."""
     environment = signed_in(scratch, options)
     may_build = options["missing"] == "build"
     is_here = bool(find_image(options["name"])) and may_build
@@ -305,7 +305,7 @@ def main() -> None:
     is_asked = options["state"] == "found" or module.check_mode
     must_build = False
     if not is_asked:
-        # Hosts that have one build for them wait for each other, also where they have come by connections of their own.
+        # Hosts for which one host builds wait for each other, even over separate connections.
         hold(module, f"container_image {options['name']}", WORK_SECONDS)
     try:
         base_is_there = bool(options["base"]) and bool(find_image(options["base"]))
@@ -319,7 +319,7 @@ def main() -> None:
         surplus = former(options) if found else []
         written: dict[str, Any] = {"changed": False, "diff": []}
         if options["reference_file"] and not must_build:
-            # In check mode too, so that a container of a former image is told.
+            # In check mode too, so that a container of a previous image is reported as changing.
             item = Item(options["reference_file"], content=f"{found or options['name']}\n")
             if options["trial"] and not is_asked and install([item], check_mode=True)["changed"]:
                 trials.hold_in_image(found, options["trial"])

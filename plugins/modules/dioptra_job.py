@@ -101,7 +101,7 @@ EXAMPLES = r"""
 RETURN = r"""
 jobs:
   description: Job of each queue.
-  returned: when all jobs are as they should be
+  returned: when all jobs have passed
   type: list
   elements: dict
   contains:
@@ -143,7 +143,7 @@ jobs:
       artifact: s3://mlflow-tracking/artifacts/0/0123456789abcdef0123456789abcdef/artifacts/answer.txt
 registered:
   description: Objects that were registered or updated for the jobs.
-  returned: when all jobs are as they should be
+  returned: when all jobs have passed
   type: list
   elements: str
   sample: [plugin, file, entrypoint, experiment]

@@ -89,7 +89,7 @@ EXAMPLES = r"""
         email: dioptra-worker@example.org
     deployment_secret: "{{ topology_secret_restapi_deployment }}"
 
-- name: Change somebody's password, and leave it to her to renew it
+- name: Change a user's password, and leave renewal to her
   mlfleet.stack.dioptra_users:
     url: http://127.0.0.1:5000
     users:

@@ -38,7 +38,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Leave an engine alone that others use
+- name: Refuse to change an engine that others use
   mlfleet.stack.docker_tenants:
     packages: [docker.io]
     settings: "{}\n"
@@ -67,7 +67,7 @@ def is_changed(packages: list[str], settings: str, path: Path) -> bool:
 
 
 def tenants() -> list[str]:
-    """Running containers without our label; none when there is no engine that answers."""
+    """Return running containers without our label; none if no engine answers."""
     shown = f'{{{{.Label "{UNIT_LABEL}"}}}} {{{{.Names}}}}'
     try:
         listed = docker("ps", "--format", shown)

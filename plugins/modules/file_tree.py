@@ -21,10 +21,10 @@ options:
     type: path
     required: true
   archive:
-    description: Archive on the controller, a tar or zip. Needed where they are to be present.
+    description: Archive on the controller, a tar or zip. Required with O(state=present).
     type: path
   state:
-    description: Whether the files are there. One that is V(absent) goes with its O(path).
+    description: Whether the files exist. With V(absent), O(path) is removed too.
     type: str
     choices: [present, absent]
     default: present

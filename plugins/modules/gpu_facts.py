@@ -32,11 +32,11 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: See the GPUs
+- name: Gather the GPUs
   mlfleet.stack.gpu_facts:
   register: gpu
 
-- name: Stop where GPUs cannot be used
+- name: Fail if the GPUs cannot be used
   ansible.builtin.fail:
     msg: "{{ gpu.problem }}"
   when: gpu.problem != ''
@@ -125,14 +125,14 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.gpu import (
 )
 
 DRIVER = Path("/proc/driver")
-# Without persistence mode each GPU is started to be asked, which takes seconds.
+# Without persistence mode, each query initializes the GPU first, which takes seconds.
 TIMEOUT_SECONDS = 120
 VISIBLE_DEVICES = re.compile(r'^CUDA_VISIBLE_DEVICES="?([^"\n]+)"?$', re.MULTILINE)
 TOOLKIT_COMMANDS = ("nvidia-ctk", "nvidia-container-cli")
 
 
 def output(*words: str) -> str:
-    """All that a command writes, whether it fails or not."""
+    """Return all output of a command, whether it fails or not."""
     done = subprocess.run(
         words,
         stdout=subprocess.PIPE,
@@ -151,7 +151,7 @@ def content(path: Path) -> str:
 
 
 def facts(nvidia_smi: str | None, driver: Path) -> Facts:
-    """What is known of the GPUs. C(driver) is where the loaded driver tells about itself."""
+    """Return what is known about the GPUs. C(driver) is where the loaded driver describes itself."""
     version = content(driver / "nvidia/version")
     if nvidia_smi is None:
         return from_proc(map(content, sorted(driver.glob("nvidia/gpus/*/information"))), version)
@@ -168,13 +168,13 @@ def facts(nvidia_smi: str | None, driver: Path) -> Facts:
 
 
 def toolkit_version(text: str) -> str:
-    """The version in what a command of the toolkit says of itself."""
+    """Extract the version from the output of a command of the toolkit."""
     found = re.search(r"version:? (\d\S*)", text)
     return found[1] if found else ""
 
 
 def toolkit(commands: list[str]) -> str:
-    """The toolkit's version, from the first command that tells it."""
+    """Return the toolkit's version, from the first command that prints it."""
     for command in commands:
         try:
             if version := toolkit_version(output(command, "--version")):
@@ -185,7 +185,7 @@ def toolkit(commands: list[str]) -> str:
 
 
 def holders(pattern: str) -> dict[str, list[str]]:
-    """The GPUs that each of these environment files gives its program."""
+    """Return the GPUs that each of these environment files assigns to its program."""
     found = {str(path): VISIBLE_DEVICES.search(content(path)) for path in sorted(Path("/").glob(pattern.lstrip("/")))}
     return {path: match[1].split(",") for path, match in found.items() if match}
 

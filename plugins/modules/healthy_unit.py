@@ -38,8 +38,8 @@ options:
     default: []
   changed_paths:
     description:
-      - Files that this run has changed, or in check mode would, so that their times do not show it. Those of O(files),
-        O(reload_files) and O(wants) count, no others.
+      - Files that this run has changed, or would change in check mode, where their times do not show it. Only those
+        among O(files), O(reload_files) and O(wants) count.
     type: list
     elements: path
     default: []
@@ -49,11 +49,11 @@ options:
     elements: path
     default: []
   restart:
-    description: Whether they restart whatever the times of O(files) say.
+    description: Whether to restart them regardless of the times of O(files).
     type: bool
     default: false
   reload_files:
-    description: Files that the units load by a reload, which drops no connection.
+    description: Files that the units load on a reload, which drops no connection.
     type: list
     elements: path
     default: []

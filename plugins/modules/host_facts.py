@@ -118,7 +118,7 @@ def main() -> None:
         "ansible_own_units": sorted({name for name, _file in ours()}),
         "ansible_pythons": {python: found.version for python, found in asked.items() if found},
         "ansible_used_stores": used(),
-        "ansible_installed_packages": " ".join(in_order()),  # a text, which templates take as it is
+        "ansible_installed_packages": " ".join(in_order()),  # text, which templates do not process further
     }
     facts = collector.collect(module=module) | own
     module.exit_json(ansible_facts=facts)

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# It goes to the host with every task, so it is short.
+# It is sent to the host with every task, so it is short.
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RETURN = ""
 
 import sys
 
-# Root may have been started in a directory of somebody else's.
+# Root may have been started in another user's directory.
 while "" in sys.path:
     sys.path.remove("")
 
@@ -48,7 +48,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import CodeType, ModuleType
 
-KEPT = 4  # versions of the library: two controllers may differ
+KEPT = 4  # versions of the library, because two controllers may differ
 DIGEST_LENGTH = 32
 
 
@@ -57,7 +57,7 @@ class MissingError(Exception):
 
 
 class Library:
-    """Finds and loads what is in the library, whose entries are code or, as long as it is not installed, text."""
+    """Find and load what is in the library, whose entries are code or, as long as it is not installed, text."""
 
     def __init__(self, entries: dict[str, bytes | str]) -> None:
         self.entries = entries
@@ -68,7 +68,7 @@ class Library:
             return None
         origin = origin_of(f"{name}." if is_package else name)
         spec = importlib.util.spec_from_loader(name, self, origin=origin, is_package=is_package)  # type: ignore[arg-type]
-        spec.has_location = True  # type: ignore[union-attr]  # ansible-core looks for where it is
+        spec.has_location = True  # type: ignore[union-attr]  # ansible-core looks for its location
         return spec
 
     def create_module(self, spec: object) -> None:
@@ -83,7 +83,7 @@ class Library:
 
 
 def origin_of(name: str) -> str:
-    """What a traceback names."""
+    """Return the path that a traceback shows."""
     return f"/mlfleet.library/{name.replace('.', '/')}{'__init__' if name.endswith('.') else ''}.py"
 
 
@@ -92,7 +92,7 @@ def compiled(name: str, text: str) -> CodeType:
 
 
 def read(path: Path) -> dict[str, bytes | str]:
-    """The code in a file that root alone can have written, as it was written."""
+    """Return the code of a file that only root can have written and that is intact."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
             state = os.fstat(file.fileno())
@@ -108,13 +108,13 @@ def read(path: Path) -> dict[str, bytes | str]:
 
 
 def install(path: Path, sources: dict[str, str]) -> dict[str, bytes | str]:
-    """Puts the code of the sources there, whole or not at all; a host without space for it goes on without."""
+    """Install the code of the sources, completely or not at all; a host without space for it continues without."""
     codes = {name: marshal.dumps(compiled(name, text)) for name, text in sources.items()}
     content = marshal.dumps(codes)
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.chmod(0o755)  # whatever the umask
+        path.parent.chmod(0o755)  # regardless of the umask
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
             file.write(hashlib.sha256(content).digest() + content)
             file.flush()
@@ -139,7 +139,7 @@ def main() -> None:
         )
     try:
         Path.cwd()
-    except OSError:  # of an account that this one may not see
+    except OSError:  # it belongs to an account whose files this one may not see
         os.chdir("/")
     path = Path(call["directory"], f"{call['digest']}-{importlib.util.MAGIC_NUMBER.hex()}")
     if "sources" in call:

@@ -292,7 +292,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Provide all that there is to be
+- name: Provide buckets, policies, users and service accounts
   mlfleet.stack.minio_access:
     endpoint: http://127.0.0.1:9000
     access_key: "{{ topology_minio_root_user }}"

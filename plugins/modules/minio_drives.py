@@ -53,7 +53,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Compare the drives with what they hold
+- name: Compare the pools with the formatted drives
   mlfleet.stack.minio_drives:
     host: "{{ inventory_hostname }}"
     pools:
@@ -82,12 +82,12 @@ FORMAT = ".minio.sys/format.json"
 
 
 def position(pool: dict[str, Any], host: str, volume: str) -> int:
-    """The drive's place in its pool: MinIO takes the first drive of each host, then the second of each."""
+    """Return the drive's place in its pool: MinIO takes the first drive of each host, then the second of each."""
     return pool["volumes"].index(volume) * len(pool["hosts"]) + pool["hosts"].index(host)
 
 
 def found_position(text: str) -> tuple[int, int]:
-    """Place and number of drives of the pool, as MinIO has written it on the drive."""
+    """Return place and number of drives of the pool, as MinIO has written them on the drive."""
     erasure = json.loads(text)["xl"]
     drives = [drive for drives_of_set in erasure["sets"] for drive in drives_of_set]
     return drives.index(erasure["this"]), len(drives)
@@ -99,7 +99,7 @@ def is_on_root(volume: Path) -> bool:
 
 
 def layout_problems(pool: dict[str, Any], host: str, formats: dict[str, str]) -> Iterator[str]:
-    """Where the drives of a host are not as declared. C(formats) has what is written on those that are in use."""
+    """Report drives of a host that are not as declared. C(formats) has the format of those that are in use."""
     count = len(pool["hosts"]) * len(pool["volumes"])
     for volume, text in formats.items():
         try:
@@ -120,7 +120,7 @@ def layout_problems(pool: dict[str, Any], host: str, formats: dict[str, str]) ->
 
 
 def shape(endpoints: list[str]) -> tuple[int, list[str]]:
-    """Number of hosts and the volumes on each, of a pool as it stands in MinIO's configuration file."""
+    """Return the number of hosts and the volumes on each, of a pool in MinIO's configuration file."""
     parts = [urlsplit(endpoint) for endpoint in endpoints]
     return len({part.netloc for part in parts}), list(dict.fromkeys(part.path for part in parts))
 
@@ -132,7 +132,7 @@ def former_shapes(config: Path) -> list[tuple[int, list[str]]]:
 
 
 def lost_pools(former: list[tuple[int, list[str]]], declared: list[dict[str, Any]]) -> Iterator[str]:
-    """Pools of the last run that are not declared as they were; further ones may follow them."""
+    """Report pools of the last run whose declaration has changed; additional ones may follow them."""
     now = [(len(pool["hosts"]), pool["volumes"]) for pool in declared]
     for index, was in enumerate(former):
         if index >= len(now) or now[index] != was:

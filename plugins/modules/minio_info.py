@@ -29,7 +29,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: See who may do what
+- name: Gather the access to the server
   mlfleet.stack.minio_info:
     endpoint: http://127.0.0.1:9000
     access_key: "{{ topology_minio_root_user }}"

@@ -113,7 +113,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS
 
-os.environ.update(MLFLOW_DISABLE_TELEMETRY="true")  # which MLflow reads as it is imported
+os.environ.update(MLFLOW_DISABLE_TELEMETRY="true")  # MLflow reads it on import
 try:
     import boto3
     import mlflow
@@ -130,11 +130,11 @@ ITERATIONS = 200
 
 
 class ProofError(Exception):
-    """What was logged is not what is read back."""
+    """The data read back differs from the data logged."""
 
 
 def environment(options: dict) -> dict[str, str]:
-    """What MLflow's client reads, so that no password is in a process list."""
+    """Return the settings that MLflow's client reads, so that no password is in a process list."""
     authorities = options["ca_file"]
     return {
         "MLFLOW_TRACKING_URI": options["url"],
@@ -190,7 +190,7 @@ def prove(options: dict) -> dict:
 
 
 def stored(s3: dict, model: str) -> str:
-    """The model's description as the object storage has it."""
+    """Return the model's description from the object storage."""
     storage = boto3.client("s3", endpoint_url=s3["endpoint"])
     for page in storage.get_paginator("list_objects_v2").paginate(Bucket=s3["bucket"], Prefix=s3["prefix"]):
         for entry in page.get("Contents", []):

@@ -103,7 +103,7 @@ USERS = f"{API}/users"
 GRANTS = "/api/3.0/mlflow/users/permissions"
 REMOVAL = ["curl", "--user", "ADMIN", "--request", "DELETE", "--json"]
 PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "DENY")
-NOBODYS = "__user_"  # how the role begins that MLflow keeps for the grants of a single account
+NOBODYS = "__user_"  # prefix of the role in which MLflow keeps the grants of a single account
 TYPES = {"experiments": "experiment", "models": "registered_model"}  # of resources, by the option
 
 
@@ -115,7 +115,7 @@ def declared_state(user: dict) -> dict | None:
 
 
 def grants(listed: dict) -> dict[tuple[str, str], str]:
-    """What was granted to the account alone: a permission by type of resource and what that is known by."""
+    """Return the grants of the account alone: permissions by type and identifier of the resource."""
     return {
         (grant["resource_type"], grant["resource_pattern"]): grant["permission"]
         for role in listed["roles"]
@@ -125,7 +125,7 @@ def grants(listed: dict) -> dict[tuple[str, str], str]:
 
 
 def resource_id(option: str, name: str, admin: Http) -> str | None:
-    """What MLflow knows the experiment or the model by; nothing where there is none."""
+    """Return MLflow's identifier of the experiment or model, or nothing if there is none."""
     if option == "experiments":
         answer = admin.ask("GET", f"{API}/experiments/get-by-name", experiment_name=name)
         found = answer.data["experiment"]["experiment_id"] if answer.status == 200 else None
@@ -150,7 +150,7 @@ def grant(user: str, option: str, name: str, former: str | None, permission: str
 
 
 def accounts(admin: Http, name: str) -> dict[str, dict]:
-    """What the server has of all accounts, by their names, asked by one that has to be an administrator."""
+    """Return all accounts of the server by name; the account that asks must be an administrator."""
     answer = admin.ask("GET", f"{USERS}/list")
     if answer.status == 401:
         raise ServiceError(
@@ -193,14 +193,14 @@ class Users(document.Document):
         return answer.status == 200
 
     def find(self) -> document.Found:
-        """All is asked at once, for MLflow takes its time to compare a password."""
+        """Send all requests at once, because MLflow is slow to compare a password."""
         users, admin = self.users, self.admin
         resources = {(option, each) for user in users.values() for option in TYPES for each in user.get(option) or {}}
         with ThreadPoolExecutor() as pool:
             listing = pool.submit(accounts, admin, self.options["username"])
             passwords = {name: pool.submit(self.signs_in, user) for name, user in users.items()}
             known = {resource: pool.submit(resource_id, *resource, admin) for resource in resources}
-        listed = listing.result()  # first, for what it says of what is wrong
+        listed = listing.result()  # first, because its error describes the problem best
         states = {}
         for name in users.keys() & listed.keys():
             granted = grants(listed[name])

@@ -37,7 +37,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Have the data sets there
+- name: Make sure that the data sets exist
   mlfleet.stack.mount_sources:
     directories: [/srv/datasets]
     user: dioptra-worker
@@ -64,7 +64,7 @@ UNREADABLE = ["(", "-not", "-readable", "-o", "-type", "d", "-not", "-executable
 
 
 def identity(user):
-    """What makes a process the user's. Only root can become somebody else."""
+    """Return the process options to run as the user. Only root can become another user."""
     if os.geteuid() != 0:
         return {}
     try:
@@ -76,7 +76,7 @@ def identity(user):
 
 
 def first_unreadable(directory, user, seconds):
-    """A path in the directory that the user cannot read, or nothing.
+    """Return a path in the directory that the user cannot read, or nothing.
 
     The search starts inside, as the mount does, so the rights of the directories above do not matter.
     """

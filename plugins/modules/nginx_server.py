@@ -74,12 +74,12 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import 
 
 UPSTREAM = re.compile(r"upstream\s+\S+\s*\{[^}]*\}")
 DOWN = " down"
-LAST = " max_fails=0"  # of the options of a server the last one counts
+LAST = " max_fails=0"  # the last of a server's options takes precedence
 SERVER = re.compile(rf"^(?P<head>\s*server\s+(?P<name>[^\s;]+)[^;]*?)(?P<mark>{DOWN}|{LAST})?;", re.MULTILINE)
 
 
 def marked(text: str, servers: list[str], is_drained: bool) -> str:
-    """The configuration with these servers marked or not, save the last one in use of an upstream."""
+    """Mark these servers in the configuration or not, except the last one in use of an upstream."""
 
     def in_upstream(upstream: re.Match) -> str:
         found = {server["name"]: server["mark"] == DOWN for server in SERVER.finditer(upstream.group())}
@@ -98,7 +98,7 @@ def marked(text: str, servers: list[str], is_drained: bool) -> str:
 
 
 def drained(text: str, servers: list[str]) -> list[str]:
-    """Those of the servers that nginx sends no requests."""
+    """Return those of the servers to which nginx sends no requests."""
     used = {
         server["name"]
         for upstream in UPSTREAM.finditer(text)
@@ -122,7 +122,7 @@ def main() -> None:
     options = module.params
     is_drained = options["state"] == "drained"
     path = Path(options["path"])
-    # An nginx that does not run sends nobody anything.
+    # A stopped nginx sends no requests at all.
     before = path.read_text() if path.exists() and units(["nginx"])[0].is_running else ""
     after = marked(before, options["servers"], is_drained)
     if before != after and not module.check_mode:

@@ -26,7 +26,7 @@ options:
     required: true
   state:
     description:
-      - Whether they are to be installed. One that is to be V(absent) leaves its settings and data.
+      - Whether they are installed. With V(absent), their settings and data stay.
       - A package that the system or other installed packages need is not removed, and a warning says so.
     type: str
     choices: [present, absent]
@@ -58,7 +58,7 @@ installed:
   elements: str
   sample: [redis-server]
 removed:
-  description: The packages that were there, and should not be.
+  description: The packages that were removed.
   returned: always
   type: list
   elements: str
@@ -91,12 +91,12 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import (
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 
 ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-LISTS_SECONDS = 600  # for which package lists are taken for new
+LISTS_SECONDS = 600  # age up to which package lists count as new
 LOCKED = ("Could not get lock", "Unable to lock", "was locked by another process")
 
 
 def run(command: list[str], lock_timeout_seconds: int) -> None:
-    """Runs an apt or dpkg command, waiting while another program holds the lock; RuntimeError when it fails."""
+    """Run an apt or dpkg command, waiting while another program holds the lock; raise RuntimeError if it fails."""
     deadline = time.monotonic() + lock_timeout_seconds
     while True:
         try:
@@ -115,8 +115,8 @@ def install(names: list[str], lock_timeout_seconds: int) -> None:
     lock = f"--option=DPkg::Lock::Timeout={lock_timeout_seconds}"
     command = ["apt-get", "install", *options, lock, *names]
     run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
-    if lists_are_new(LISTS_SECONDS) and not unknown(names):  # roles of a host install one after the other
-        with suppress(RuntimeError):  # as when a mirror no longer has what the lists name
+    if lists_are_new(LISTS_SECONDS) and not unknown(names):  # a host's roles install in quick succession
+        with suppress(RuntimeError):  # such as when a mirror no longer has what the lists name
             run(command, lock_timeout_seconds)
             return
     run(["apt-get", "update"], lock_timeout_seconds)

@@ -76,7 +76,7 @@ EXAMPLES = r"""
   gather_subset: [min]
   any_errors_fatal: true
   tasks:
-    - name: Validate what they are
+    - name: Validate their facts
       mlfleet.stack.preflight:
         roles: [host, postgres, redis]
         facts: true

@@ -76,7 +76,7 @@ def observe(path: Path) -> str:
 
 
 def converge(path: Path, sha256: str, sent: Path | None, check_mode: bool) -> dict[str, Any]:
-    """Has the path hold the program with this sum. Without what was sent it only tells whether it does."""
+    """Install the program with this checksum; if it was not sent, only report whether it differs."""
     found, wanted = observe(path), f"0:0 {MODE:04o} {sha256}"
     if found != wanted and sent and not check_mode:
         filesystem.save(path, sent.read_bytes(), MODE)

@@ -115,18 +115,18 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hol
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError, command
 
 WHEELS = Path("/usr/share/python-wheels")
-PAUSE_SECONDS = 5  # in which systemd ends what has not stopped in time
+PAUSE_SECONDS = 5  # for systemd to kill what has not stopped in time
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
 MADE_WITH = re.compile(r"^version(?:_info)? = (\d+\.\d+)", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
 
 
 class CommandFailedError(Exception):
-    """A command that ended with an error; the message holds its last words."""
+    """A command that ended with an error; the message contains the end of its output."""
 
 
 def run(*words: str | Path) -> str:
-    """Standard error of a command, which is where uv reports what it does."""
+    """Return the output of a command; uv reports what it does on standard error."""
     done = program([str(word) for word in words], WORK_SECONDS, cwd="/")
     if done.returncode != 0:
         raise CommandFailedError(f"{words[0]} {words[1]}: {(done.stderr or done.stdout).strip()[-2000:]}")
@@ -134,7 +134,7 @@ def run(*words: str | Path) -> str:
 
 
 class Uv:
-    """The pinned uv in an environment of its own."""
+    """The pinned uv in its own environment."""
 
     def __init__(self, path: Path, requirement: str, python: Path) -> None:
         self.path, self.requirement, self.python = path, requirement.strip(), python
@@ -148,7 +148,7 @@ class Uv:
             return False
 
     def install(self) -> None:
-        """By the pip that Debian has for new environments, which need not be installed in this one."""
+        """Install uv with the pip that Debian has for new environments, which need not be installed in this one."""
         if not (pip := sorted(WHEELS.glob("pip-*.whl"))):
             raise CommandFailedError(f"{WHEELS} has no pip; install python3-venv")
         run(self.python, "-m", "venv", "--clear", "--without-pip", self.path)
@@ -162,7 +162,7 @@ class Venv:
         self.stamp = path / environments.STAMP
 
     def is_whole(self) -> bool:
-        """Whether there is one that was finished, with the Python that is there now, and runs."""
+        """Return whether the environment was completed, with the Python that exists now, and that Python runs."""
         python, interpreter = self.path / "bin" / "python", interpreters.ask(str(self.python))
         if not interpreter or not self.stamp.exists() or python.resolve() != Path(interpreter.program):
             return False
@@ -172,7 +172,7 @@ class Venv:
         return False
 
     def sync(self, tree: Path, *options: str) -> list[tuple[str, str]]:
-        """Brings the packages to their pins; the changes as (sign, package) with the signs -, + and ~."""
+        """Bring the packages to their pins, and return the changes as (sign, package) with the signs -, + and ~."""
         target = ("--python", tree / "bin" / "python")
         return CHANGE.findall(run(self.uv.program, "pip", "sync", *target, *options, self.requirements))
 
@@ -182,21 +182,21 @@ class Venv:
             return all_of_them
         if not self.uv.is_ready:
             return [("~", self.uv.requirement)]
-        # An index is asked only when what it said last does not tell that nothing is missing.
+        # The index is asked only if its cached answers do not show that nothing is missing.
         with suppress(CommandFailedError):
             if not self.sync(self.path, "--dry-run", "--offline"):
                 return []
         return self.sync(self.path, "--dry-run")
 
     def prepare(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Has uv at its pin; that change, and those that are pending."""
+        """Bring uv to its pin; return that change and the pending ones."""
         replaced = [] if self.uv.is_ready else [("~", self.uv.requirement)]
         if replaced:
             self.uv.install()
         return replaced, self.pending()
 
     def build(self, trial: dict[str, Any] | None) -> Path:
-        """One at its pins, beside the one in use and on the disk; or nothing is left of it."""
+        """Build an environment at its pins beside the one in use, synced to disk; a failed one is removed."""
         tree = environments.new_tree(self.path)
         try:
             tree.parent.mkdir(parents=True, exist_ok=True)
@@ -213,12 +213,12 @@ class Venv:
         return tree
 
     def take(self, tree: Path) -> None:
-        (tree / environments.STAMP).touch()  # now, for what was started before is to be restarted
+        (tree / environments.STAMP).touch()  # now, because what was started before must be restarted
         environments.exchange(self.path, tree)
 
 
 def installed(venv: Venv, trial: dict[str, Any] | None, stop: Callable[[], None]) -> list[tuple[str, str]]:
-    """Brings the environment to its pins; the changes."""
+    """Bring the environment to its pins, and return the changes."""
     replaced, pending = venv.prepare()
     if pending:
         tree = venv.build(trial)
@@ -229,10 +229,10 @@ def installed(venv: Venv, trial: dict[str, Any] | None, stop: Callable[[], None]
 
 
 def index_environment(index_url: str | None, extra_index_urls: list[str]) -> dict[str, str]:
-    """The package indexes under the names that uv and pip have for them."""
+    """Return the package indexes as the variables that uv and pip read."""
     extra = " ".join(extra_index_urls)
     named = {"UV_DEFAULT_INDEX": index_url, "PIP_INDEX_URL": index_url, "UV_INDEX": extra, "PIP_EXTRA_INDEX_URL": extra}
-    # By default uv takes a package from the first index that knows its name, with the pinned version or without.
+    # By default, uv takes a package from the first index that knows its name, even without the pinned version.
     named["UV_INDEX_STRATEGY"] = "unsafe-first-match" if extra else None
     return {name: value for name, value in named.items() if value}
 

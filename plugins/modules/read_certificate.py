@@ -65,7 +65,7 @@ def is_as_made(path: Path, group_id: int, mode: int) -> bool:
 
 
 def are_as_made(certificate: Path, key: Path, group: str) -> bool:
-    """Whether everybody can read the certificate, and nobody but root and the group the key."""
+    """Return whether all users can read the certificate, and only root and the group the key."""
     try:
         readers = grp.getgrnam(group).gr_gid
     except KeyError:

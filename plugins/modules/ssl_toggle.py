@@ -70,7 +70,7 @@ options:
     type: float
     default: 0
   directory:
-    description: Where the pair is written; nothing else stays in it but those of O(files) that are there.
+    description: Where the pair is written. Other files in it are removed, except those in O(files).
     type: path
     required: true
   certificate_file:
@@ -83,15 +83,16 @@ options:
     default: key.pem
   client_authorities:
     description:
-      - The authorities of whose certificates a client has to show one, as texts.
-      - They are written to C(clients.pem) in O(directory); that the service asks for such is up to O(files).
+      - Authorities that may issue the certificate that a client must present, as texts.
+      - They are written to C(clients.pem) in O(directory); O(files) must make the service ask for such a certificate.
     type: list
     elements: str
     default: []
   files:
     description:
-      - The part of the service's configuration that switches TLS, as it is in this O(state).
-      - A pair alone is taken up by O(reload), these only with O(reload_takes_files); else the service is restarted.
+      - The part of the service's configuration that switches TLS, as required in this O(state).
+      - O(reload) makes a new pair effective, and these files only with O(reload_takes_files); otherwise the service is
+        restarted.
     type: list
     elements: dict
     default: []
@@ -105,10 +106,10 @@ options:
           O(files[].content).
         type: str
       content:
-        description: The file's text, written as it is.
+        description: Text of the file, written verbatim.
         type: raw
       vars:
-        description: Further variables for O(files[].template).
+        description: Additional variables for O(files[].template).
         type: dict
         default: {}
   checker:
@@ -118,34 +119,35 @@ options:
     default: []
   reload:
     description:
-      - How the running service is had to read a new pair of files, so that it need not restart.
-      - V(systemctl) reloads its unit, V(signal) sends SIGHUP to the unit's main process, and V(live) tells the program
-        in its own protocol, as O(live) says. By default it is restarted.
+      - How to make the running service read a new pair of files without a restart.
+      - V(systemctl) reloads its unit, V(signal) sends SIGHUP to the unit's main process, and V(live) informs the
+        program in its own protocol, as described by O(live). By default it is restarted.
     type: str
     choices: [systemctl, signal, live]
   reload_takes_files:
-    description: Whether that also has it read O(files).
+    description: Whether O(reload) also makes it read O(files).
     type: bool
     default: false
   address:
-    description: Address and port at which the service is asked what it shows.
+    description: Address and port of the service where its certificate is checked.
     type: str
     required: true
   listen:
-    description: Addresses and ports at which it has to listen afterwards, and at these ports nowhere else.
+    description: Addresses and ports on which it must listen afterwards; on these ports it must listen nowhere else.
     type: list
     elements: str
     default: []
   tls_request:
     description:
-      - For a service that speaks with and without TLS at one port, what asks it for TLS, in hexadecimal digits. The
+      - For a service that speaks with and without TLS on one port, the request for TLS, in hexadecimal digits. The
         answer C(S) grants it.
       - V(0000000804d2162f) is that of PostgreSQL.
     type: str
   plain_request:
     description:
-      - For a service that without TLS leaves a greeting with TLS unanswered, a line to which it says C(+) or C(-).
-      - V(PING) is one for Redis. HTTP servers answer the greeting, and need none.
+      - For a service that does not answer a TLS greeting when it runs without TLS, a line that it answers with C(+) or
+        C(-).
+      - For Redis, V(PING) is such a line. HTTP servers answer the greeting and need none.
     type: str
   timeout_seconds:
     description: Timeout for the service to present the certificate after a restart.
@@ -168,7 +170,7 @@ seealso:
 
 EXAMPLES = r"""
 # Its configuration has C(include /etc/redis/tls/tls.conf*) in place of C(port).
-- name: Have Redis speak TLS
+- name: Switch Redis to TLS
   mlfleet.stack.ssl_toggle:
     service: redis-server
     owner: redis
@@ -188,7 +190,7 @@ EXAMPLES = r"""
     plain_request: PING
 
 # Its C(server) has C(include /etc/nginx/tls/www.conf*) in place of C(listen).
-- name: Have nginx speak TLS with a pair from the inventory
+- name: Switch nginx to TLS with a pair from the inventory
   mlfleet.stack.ssl_toggle:
     service: nginx
     owner: www-data

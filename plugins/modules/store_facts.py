@@ -34,7 +34,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Ask which data are there
+- name: Gather the data directories
   mlfleet.stack.store_facts:
     roles: [postgres, redis, minio]
   become: true

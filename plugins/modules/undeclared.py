@@ -49,7 +49,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Look for what nobody declared
+- name: Report undeclared units, containers and ports
   mlfleet.stack.undeclared:
     units: [redis-server, dioptra-worker-tensorflow-cpu@]
     ports: [22, 9100]
@@ -84,7 +84,7 @@ CONTAINER = re.compile(r"(?:docker[-/])([0-9a-f]{64})")
 
 
 def template_of(name: str) -> str:
-    """worker@ for worker@1, and a name without instances as it is."""
+    """Return worker@ for worker@1, and other names unchanged."""
     return re.sub("@.*", "@", name)
 
 
@@ -93,7 +93,7 @@ def is_declared(unit: str, units: list[str]) -> bool:
 
 
 def stray_units(units: list[str], prefixes: list[str], removals: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Unit files of our names, or of our making where a package has a unit of the same name."""
+    """Report unit files with our names, or made by us if a package has a unit of the same name."""
     for unit, file in ours(prefixes):
         if is_declared(unit, units):
             continue
@@ -106,7 +106,7 @@ def stray_units(units: list[str], prefixes: list[str], removals: dict[str, str])
 
 
 def containers() -> dict[str, tuple[str, str]]:
-    """Name and unit of each container by its id; its unit is empty where it is not ours."""
+    """Return name and unit of each container by its id; the unit is empty if the container is not ours."""
     shown = f'{{{{.ID}}}} {{{{.Names}}}} {{{{.Label "{UNIT_LABEL}"}}}}'
     try:
         listed = docker("ps", "--all", "--no-trunc", "--format", shown)
@@ -123,7 +123,7 @@ def stray_containers(found: dict[str, tuple[str, str]], units: list[str]) -> Ite
 
 
 def owners(inodes: set[str]) -> dict[str, tuple[str, str]]:
-    """Program, and path in the control groups, of a process that has each of these sockets."""
+    """Return, for each of these sockets, the program and control groups of a process that has it open."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -136,7 +136,7 @@ def owners(inodes: set[str]) -> dict[str, tuple[str, str]]:
 
 
 def unit_of(cgroup: str, known: dict[str, tuple[str, str]]) -> str:
-    """The unit that a process belongs to, also when it is in a container that a unit of ours runs."""
+    """Return the unit that a process belongs to, even if it is in a container that one of our units runs."""
     for identifier in CONTAINER.findall(cgroup):
         if identifier in known:
             return known[identifier][1]
@@ -163,7 +163,7 @@ def stray_directories(paths: list[str]) -> Iterator[dict[str, str]]:
 
 
 def stray_library() -> Iterator[dict[str, str]]:
-    """The library of our modules, where what runs this found it changed and did not use it."""
+    """Report our module library if the caller found it changed and did not use it."""
     if path := os.environ.get("MLFLEET_LIBRARY_CHANGED"):
         yield stray("library of modules that was changed by hand", path, ["rm", path])
 

@@ -21,18 +21,18 @@ options:
   state:
     description:
       - With V(absent) the unit is stopped, disabled and removed with O(files), O(programs), its TLS and images.
-      - What another unit names stays, and so do O(home) and O(data) with their owner.
-      - With V(purged) these go, too.
+      - Objects that another unit names stay, and so do O(home) and O(data) with their owner.
+      - With V(purged), these are removed too.
     type: str
     choices: [present, absent, purged]
     default: present
   data:
-    description: Directories with data beside O(home), for V(purged).
+    description: Directories with data in addition to O(home), for V(purged).
     type: list
     elements: path
     default: []
   programs:
-    description: Programs and virtual environments that the unit alone runs, for V(absent).
+    description: Programs and virtual environments that only this unit runs, for V(absent).
     type: list
     elements: path
     default: []
@@ -93,8 +93,8 @@ options:
   run:
     description:
       - The options of M(mlfleet.stack.healthy_unit).
-      - Of the files that the unit reads these are the ones that are not among O(files).
-      - What this run has told of them is known, as by the lookup P(mlfleet.stack.outcome#lookup).
+      - Its C(files) and C(reload_files) list only files that are not among O(files).
+      - Whether this run has changed them is known, as in the lookup P(mlfleet.stack.outcome#lookup).
     type: dict
     required: true
 attributes:

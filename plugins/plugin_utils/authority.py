@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The deployment's own certificate authority, and those of others that hosts trust; on the controller only.
+"""The deployment's own certificate authority, and other authorities that hosts trust; on the controller only.
 
-C(mlfleet init) makes the authority, in the inventory's directory C(ca): C(ca.crt) and, encrypted, C(ca.key). While it
-is being replaced there is a C(next.crt) or C(former.crt) too, which hosts trust as well.
+C(mlfleet init) creates the authority in the inventory's directory C(ca): C(ca.crt) and, encrypted, C(ca.key). While it
+is being replaced, there is also a C(next.crt) or C(former.crt), which hosts trust too.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ except ImportError:
 CERTIFICATE, KEY = "ca.crt", "ca.key"
 SUFFIXES = (".crt", ".pem")
 COMMON_NAME_LENGTH = 64
-# Clocks differ, and a certificate that was issued a moment ago has to be valid everywhere.
+# Clocks differ, and a certificate that has just been issued must be valid everywhere.
 BACKDATED = timedelta(hours=1)
 
 
 def issue(authority_pem: Pem, key_pem: Pem, names: Iterable[str], days: float) -> tuple[str, str]:
-    """A new certificate for a host of these names, as server and as client, and its new key."""
+    """Issue a certificate for a host with these names, as server and as client; return it with its new key."""
     issuer = certificates.authority(authority_pem)
     issuer.require_validity()
     if certificates.public_key(key_pem) != issuer.public_key:
@@ -96,14 +96,14 @@ def _key_usage() -> x509.KeyUsage:
 
 
 def why_renew(found: Certificate | None, issuer: Certificate, names: Iterable[str], renew_days: float) -> str:
-    """Why a host needs another certificate than the one found, or nothing."""
+    """Return why a host needs another certificate than the one found, or nothing."""
     if found is None:
         return "there is none that its key fits, with owner and mode as they were made"
     if set(found.names) != {str(_general_name(name).value) for name in names}:
         return "its names have changed"
     if not _is_signed_by(found, issuer):
         return "it is not of the authority that now issues"
-    # An authority that ends soon cannot give more days than it has.
+    # An authority that expires soon cannot issue for more days than it has left.
     if found.days_left() < renew_days and found.not_after < issuer.not_after:
         return f"it ends in less than {renew_days:g} days"
     return ""
@@ -121,13 +121,13 @@ def _is_signed_by(found: Certificate, issuer: Certificate) -> bool:
     return True
 
 
-# --- others' authorities ---------------------------------------------------------------------------------------------
+# --- other authorities -----------------------------------------------------------------------------------------------
 
 
 def collect(sources: Iterable[str], directory: Path, read: Callable[[str], bytes]) -> list[Certificate]:
-    """The authority of each source: a text, a file, or every C(*.crt) and C(*.pem) of a directory.
+    """Return the authorities of all sources: a text, a file, or every C(*.crt) and C(*.pem) of a directory.
 
-    Each holds one certificate. A path is relative to the directory given.
+    Each contains one certificate. A path is relative to the given directory.
     """
     found: dict[str, Certificate] = {}
     for number, source in enumerate(sources, start=1):
@@ -156,14 +156,14 @@ def _texts(source: str, number: int, directory: Path, read: Callable[[str], byte
 
 @dataclass(frozen=True)
 class Settings:
-    """What an inventory says of TLS for one host. C(get) gives a setting of topology's by its name."""
+    """The TLS settings of one host in the inventory. C(get) returns a setting of topology by its name."""
 
     get: Callable[[str], Any]
     services: Iterable[str]
 
     @property
     def names_of_modes(self) -> dict[str, str]:
-        """The settings that say how the host and its services use TLS, and whom each is about."""
+        """The settings with the TLS modes of the host and its services, each with the service that it concerns."""
         return {"topology_tls_mode": "host"} | {f"topology_{service}_tls_mode": service for service in self.services}
 
     @property
@@ -171,7 +171,7 @@ class Settings:
         return {service: self.get(name) for name, service in self.names_of_modes.items()}
 
     def pair_of(self, service: str) -> str:
-        """Whose pair the service shows: its own, or the host's."""
+        """Return whose pair the service presents: its own, or the host's."""
         return service if service in self.get("topology_tls_pairs") else "host"
 
     @property
@@ -181,20 +181,20 @@ class Settings:
 
 
 def problem_of_own(settings: Settings, inventory: str, decrypted: Callable[[str], bytes]) -> str:
-    """Why the deployment's own authority cannot issue although it has to, or nothing."""
+    """Return why the deployment's own authority cannot issue although it must, or nothing."""
     if "internal" not in settings.modes.values():
         return ""
     mend = f"run: mlfleet init {inventory}"
     certificate, key = str(settings.own / CERTIFICATE), str(settings.own / KEY)
     if missing := [path for path in (certificate, key) if not Path(path).is_file()]:
         made = Path(inventory).resolve() / "ca"
-        if settings.own.resolve() != made:  # as where several inventories are given, or hosts are in files below one
+        if settings.own.resolve() != made:  # such as with several inventories, or with hosts in files of a subdirectory
             mend += f", and set topology_tls_authority_dir: {made}"
         return f"the deployment's authority is missing: {', '.join(missing)} – {mend}"  # noqa: RUF001
     try:
         found = certificates.authority(certificates.read(certificate))
         if certificates.public_key(certificates.text_of(decrypted(key), key, "key")) != found.public_key:
-            return f"{key}: is not the key of {certificate} – {mend}, which says how it is mended"  # noqa: RUF001
+            return f"{key}: is not the key of {certificate} – {mend}, which explains how to fix it"  # noqa: RUF001
     except CertificateError as error:
         return str(error)
     if found.days_left() > 0:
@@ -204,7 +204,7 @@ def problem_of_own(settings: Settings, inventory: str, decrypted: Callable[[str]
 
 
 def warnings(settings: Settings, directory: Path) -> Iterator[str]:
-    """What ends soon and is not renewed by itself."""
+    """Warn of certificates that expire soon and are not renewed automatically."""
     get = settings.get
     if "internal" in settings.modes.values():
         found = certificates.authority(certificates.read(str(settings.own / CERTIFICATE)))
@@ -222,7 +222,7 @@ def warnings(settings: Settings, directory: Path) -> Iterator[str]:
 
 
 def problems(settings: Settings, directory: Path) -> Iterator[str]:
-    """What is wrong with the certificates that a host's services are to use."""
+    """Yield problems with the certificates that a host's services must use."""
     get, modes = settings.get, settings.modes
     try:
         trusted = collect(get("topology_ca_sources"), directory, lambda path: Path(path).read_bytes())
@@ -231,7 +231,7 @@ def problems(settings: Settings, directory: Path) -> Iterator[str]:
         return
     yield from _mixtures(modes, get)
     if get("topology_tls_valid_days") <= get("topology_tls_renew_days"):
-        yield "topology_tls_valid_days: has to be more than topology_tls_renew_days, or each run renews"
+        yield "topology_tls_valid_days: must be more than topology_tls_renew_days, otherwise each run renews"
     pairs = get("topology_tls_pairs")
     for service in (service for service, mode in modes.items() if mode == "provided"):
         name = settings.pair_of(service)
@@ -247,7 +247,7 @@ def problems(settings: Settings, directory: Path) -> Iterator[str]:
 
 
 def _mixtures(modes: Mapping[str, Any], get: Callable[[str], Any]) -> Iterator[str]:
-    """Modes that do not go together: a host has one certificate, which some services show, and clients too."""
+    """Yield incompatible modes: a host has one certificate, which some services present, and clients too."""
     of_host = modes["host"]
     for service, mode in modes.items():
         setting = f"topology_{service}_tls_mode"
@@ -261,7 +261,7 @@ def _mixtures(modes: Mapping[str, Any], get: Callable[[str], Any]) -> Iterator[s
 
 
 def _names(service: str, get: Callable[[str], Any]) -> list[str]:
-    """By which names the clients of a service know it; nginx is a client of four."""
+    """Return the names by which clients reach a service; nginx is a client of four."""
     if service == "host":
         return []
     if service == "nginx":
@@ -269,7 +269,7 @@ def _names(service: str, get: Callable[[str], Any]) -> list[str]:
         return [*get("topology_nginx_server_names"), *balancer]
     if service not in services.SERVICES[services.BALANCER].calls:
         return [get(f"topology_{service}_host")]
-    # Of several hosts each asks itself.
+    # With several hosts, each uses its own service.
     names = [get("topology_address") if len(get(f"topology_{service}_hosts")) > 1 else get(f"topology_{service}_host")]
     if get("topology_nginx_hosts"):
         names.append(name := get(f"topology_{service}_tls_name"))
@@ -293,6 +293,6 @@ def _require_pair(origin: str, given: Mapping[str, str], authorities: list[Pem],
 
 
 def _of_this_machine() -> list[Pem]:
-    """The authorities that the controller trusts, as a host that is to trust the same public ones."""
+    """Return the authorities that the controller trusts, assuming that hosts trust the same public ones."""
     path = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
     return [certificates.read(path)] if Path(path).is_file() else []

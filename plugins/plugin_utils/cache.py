@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the controller keeps what it can make again."""
+"""The controller's directory for files that it can create again."""
 
 from __future__ import annotations
 

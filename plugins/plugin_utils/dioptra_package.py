@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of dioptra_resources: what a resource package declares, and the files that it needs for it."""
+"""The controller's half of dioptra_resources: the declarations of a resource package, and the files that they need."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with contextlib.suppress(ImportError):  # the controller has it
     import yaml
 
 MAX_FILE_BYTES = 50 * 1024 * 1024  # the API's own limit
-# What the API takes for a plugin's file (ALLOWED_PLUGIN_FILENAME_REGEX of Dioptra 1.2.2).
+# File names that the API accepts in a plugin (ALLOWED_PLUGIN_FILENAME_REGEX of Dioptra 1.2.2).
 FILENAME = re.compile(r"(?!.*/_)(?!_/)([a-zA-Z][a-zA-Z0-9_]*/)*[a-zA-Z_][a-zA-Z0-9_]*\.py")
 
 RESOURCE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -53,7 +53,7 @@ def _list_of(options: dict[str, Any], required: bool = False) -> dict[str, Any]:
     return {"type": "list", "elements": "dict", "options": options, **presence}
 
 
-# As dioptra-resources.schema.json of Dioptra 1.2.2 has it.
+# As in dioptra-resources.schema.json of Dioptra 1.2.2.
 _TEXT = {"type": "str", "default": ""}
 _NAME = {"type": "str", "required": True}
 _NAMES = {"type": "list", "elements": "str", "default": []}
@@ -86,16 +86,16 @@ SCHEMA = {
 
 
 class PackageError(Exception):
-    """One line for the user; nothing was asked yet."""
+    """One line for the user; no request was sent yet."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Where the files are
+# Sources of the files
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def inside(path: str, base: str = "") -> str:
-    """A path in normal form; PackageError when it leads out of the package."""
+    """Return a path in normal form; raise PackageError if it leads out of the package."""
     joined = posixpath.normpath(posixpath.join(base, path))
     if not path or path.startswith("/") or "\\" in path or joined.split("/")[0] == "..":
         raise PackageError(f"{path!r} leads out of the package")
@@ -104,7 +104,7 @@ def inside(path: str, base: str = "") -> str:
 
 def _require_limit(path: str, size: int) -> None:
     if size > MAX_FILE_BYTES:
-        raise PackageError(f"{path} is larger than the {MAX_FILE_BYTES >> 20} MiB that the API takes")
+        raise PackageError(f"{path} is larger than the {MAX_FILE_BYTES >> 20} MiB that the API accepts")
 
 
 def is_hidden(path: str) -> bool:
@@ -116,14 +116,14 @@ class Tree(ABC):
 
     @abstractmethod
     def read(self, path: str) -> bytes:
-        """The content of a file; PackageError when there is none."""
+        """Return the content of a file; raise PackageError if there is none."""
 
     @abstractmethod
     def below(self, path: str) -> list[str]:
-        """The files that are not hidden in a directory, by their paths in it; PackageError when there is none."""
+        """Return the visible files in a directory by their paths in it; raise PackageError if there is no directory."""
 
     def text(self, path: str) -> str:
-        """As the API reads it, line ends included."""
+        """Return a file's text as the API reads it, including line ends."""
         try:
             return io.TextIOWrapper(io.BytesIO(self.read(path)), encoding="utf-8").read()
         except UnicodeDecodeError as error:
@@ -131,7 +131,7 @@ class Tree(ABC):
 
 
 class Directory(Tree):
-    """A directory of the controller's. What a link leads to counts, as long as it is inside."""
+    """A directory on the controller. Links are followed as long as their targets are inside."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -165,7 +165,7 @@ class Directory(Tree):
 
 
 class Archive(Tree):
-    """A tar or zip archive. Names that lead out are refused, also where nobody needs them, and so are links."""
+    """A tar or zip archive. Links and names that lead out of it are refused, even if they are not needed."""
 
     def __init__(self, file: Path) -> None:
         self.files = archives.read(file)
@@ -185,17 +185,17 @@ class Archive(Tree):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What they declare
+# Declarations
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def named(resource: dict[str, Any]) -> str:
-    """How messages call a package."""
+    """Return the name of a package in messages."""
     return str(resource["src"] or git.without_account(resource["repo"]))
 
 
 def load(resource: dict[str, Any], file: Path | None) -> dict[str, Any]:
-    """A declared package: its objects in the form in which they are compared, and the files that the API wants."""
+    """Load a declared package: its objects in comparable form, and the files that the API needs."""
     try:
         with tempfile.TemporaryDirectory() as scratch:
             if file is None:
@@ -236,7 +236,7 @@ def contents(tree: Tree, config_path: str) -> dict[str, Any]:
             if plugin not in plugins:
                 raise PackageError(f"entrypoint {name}: it uses plugin {plugin}, which the package does not declare")
         for parameter in declared["params"]:
-            if isinstance(parameter["default_value"], bool):  # coerce_to_type of Dioptra 1.2.2 breaks down
+            if isinstance(parameter["default_value"], bool):  # coerce_to_type of Dioptra 1.2.2 fails on it
                 raise PackageError(f"entrypoint {name}: write the default of parameter {parameter['name']} in quotes")
         files[place] = tree.text(place)
         entrypoints[name] = entrypoint(declared, graphs(place, files[place]))
@@ -255,7 +255,7 @@ def contents(tree: Tree, config_path: str) -> dict[str, Any]:
 
 
 def parsed(tree: Tree, path: str) -> dict[str, Any]:
-    """The configuration, complete with defaults."""
+    """Return the configuration, complete with defaults."""
     try:
         config = tomllib.loads(tree.text(path))
     except tomllib.TOMLDecodeError as error:
@@ -264,7 +264,7 @@ def parsed(tree: Tree, path: str) -> dict[str, Any]:
         elsewhere = [name for name in tree.below(".") if PurePosixPath(name).name == PurePosixPath(path).name]
         hint = f"; it has {elsewhere[0]}, which config_path can name" if elsewhere else ""
         raise PackageError(f"{error}{hint}") from None
-    # The API lets other keys be at the top, and nowhere else.
+    # The API accepts unknown keys at the top level, and nowhere else.
     known = {key: value for key, value in config.items() if key in SCHEMA}
     result = ArgumentSpecValidator(SCHEMA).validate(known)
     if result.errors.errors:
@@ -277,10 +277,10 @@ def parsed(tree: Tree, path: str) -> dict[str, Any]:
 def check_plugin(name: str, declared: dict[str, Any], sources: dict[str, str]) -> None:
     for source in sources:
         if not FILENAME.fullmatch(source):
-            raise PackageError(f"plugin {name}: the API takes no file of the name {source}")
+            raise PackageError(f"plugin {name}: the API accepts no file of the name {source}")
     for task in [*declared["tasks"]["functions"], *declared["tasks"]["artifacts"]]:
         if task["filename"] not in sources:
-            raise PackageError(f"plugin {name}: task {task['name']} is in {task['filename']}, which is not there")
+            raise PackageError(f"plugin {name}: task {task['name']} is in {task['filename']}, which does not exist")
 
 
 def file_tasks(tasks: dict[str, Any], filename: str) -> dict[str, Any]:
@@ -302,7 +302,7 @@ def by_name(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def graphs(path: str, text: str) -> dict[str, str]:
-    """The two graphs of an entrypoint, written as the API writes them."""
+    """Return the two graphs of an entrypoint, formatted like the API's."""
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -332,7 +332,7 @@ def entrypoint(declared: dict[str, Any], its_graphs: dict[str, str]) -> dict[str
 
 
 def require_one_owner(packages: list[dict[str, Any]]) -> None:
-    """What two packages declare, each of them would change again and again."""
+    """Refuse objects that two packages declare, because each would change them again and again."""
     for kind in ("types", "plugins", "entrypoints"):
         owners: dict[str, dict[str, Any]] = {}
         for package in packages:
@@ -345,12 +345,12 @@ def require_one_owner(packages: list[dict[str, Any]]) -> None:
 
 
 def packed(resources: list[dict[str, Any]], files: list[Path | None]) -> str:
-    """The declared packages, those that lie on the controller at these places."""
+    """Return the declared packages as one word; C(files) has the paths of those on the controller."""
     packages = [load(resource, file) for resource, file in zip(resources, files, strict=True)]
     require_one_owner(packages)
     return pack(packages)
 
 
 def pack(packages: list[dict[str, Any]]) -> str:
-    """As one word that shows nothing of what is in it."""
+    """Pack the packages into one word that does not show its contents."""
     return base64.b64encode(json.dumps(packages).encode()).decode()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the two actions share that read resource packages."""
+"""Common base of the two actions that read resource packages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import Libra
 
 
 class PackagesActionBase(LibraryActionBase):
-    """An action that finds packages as ansible.builtin.copy finds its source."""
+    """An action that finds packages like ansible.builtin.copy finds its source."""
 
     def packed(self, resources: list[dict[str, Any]]) -> str:
-        """All of them as one word."""
+        """Return all packages as one word."""
         try:
             return packed(resources, [self._file(resource["src"]) for resource in resources])
         except PackageError as error:

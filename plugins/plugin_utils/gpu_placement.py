@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which worker gets which of a host's GPUs: plain data in and out."""
+"""Assignment of a host's GPUs to its workers: plain data in and out."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any, NamedTuple, TypedDict
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.gpu import Gpu
 
-# What every CUDA program opens besides its GPU.
+# Devices that every CUDA program opens in addition to its GPU.
 CONTROL_DEVICES = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"]
 
-# CUDA sees the devices before the first that does not exist. An empty value would do, but is easily taken for unset.
+# CUDA uses the devices before the first that does not exist. An empty value would work, but is easily taken for unset.
 NO_DEVICE = "-1"
 
 
 class Assignment(TypedDict):
-    """What one instance of a worker gets."""
+    """The GPUs of one instance of a worker."""
 
     worker: str
     instance: str  # from 1
     gpus: list[str]  # GPUs as 0, slices as 0:1
-    uuids: list[str]  # indices where a UUID is not known
+    uuids: list[str]  # the index if the UUID is unknown
     environment: dict[str, str]
     devices: list[str]
 
 
 class PlacementError(Exception):
-    """Wishes that the host's GPUs cannot fulfil: a line with the mend, and a table of who wants what."""
+    """Requests that the host's GPUs cannot meet: a line with the remedy, and a table of the requests."""
 
 
 class _Unit(NamedTuple):
-    """What is placed: a GPU, or a slice of one."""
+    """A unit of assignment: a GPU, or a slice of one."""
 
     name: str
     uuid: str
@@ -49,17 +49,17 @@ def assign(
     held: Mapping[tuple[str, str], Sequence[str]] | None = None,
     may_move: bool = True,
 ) -> list[Assignment]:
-    """Which instance of which worker gets which of a host's GPUs.
+    """Assign a host's GPUs to the instances of its workers.
 
-    A wish has a C(worker), the C(count) of its instances, and the C(gpus) that it wants: a number for each instance
-    (1 when left out), a list of GPUs that its instances share evenly in this order, or V(all) for its only instance.
-    In lists a GPU is an index or a UUID, and a MIG slice a UUID or GPU:SLICE, quoted because to YAML 1:0 is a number.
-    What is named is reserved first. The others keep what they have, and get the lowest that are free, wish by wish, so
-    that none moves when another changes its count: its jobs go on, and a run of one kind does not take another's.
+    A wish has a C(worker), the C(count) of its instances, and the C(gpus) that it requests: a number for each instance
+    (1 if omitted), a list of GPUs that its instances share evenly in this order, or V(all) for its only instance.
+    In lists, a GPU is an index or a UUID, and a MIG slice a UUID or GPU:SLICE, quoted because 1:0 is a number in YAML.
+    Named GPUs are reserved first. Other instances keep what they have, and get the lowest free ones, wish by wish, so
+    that none moves when another changes its count: its jobs continue, and a run of one kind does not take another's.
 
-    C(held) has the UUIDs or indices that a worker's instances have already; when the wishes do not fit around these,
-    all are placed anew, if they C(may_move). C(problem) is the one in the host's facts; it explains why GPUs are
-    missing. PlacementError tells why it cannot be.
+    C(held) has the UUIDs or indices that a worker's instances have already; if the wishes do not fit around these,
+    all are assigned again, provided that they C(may_move). C(problem) is the one in the host's facts; it explains why
+    GPUs are missing. PlacementError gives the reason if an assignment is impossible.
     """
     units = list(_units(gpus))
     placed: list[list[list[_Unit]]] = [[] for _wish in wishes]
@@ -93,12 +93,12 @@ def _place(
     problem: str,
     held: Mapping[tuple[str, str], Sequence[str]],
 ) -> None:
-    """Fills C(placed), for each wish a list of what its instances get."""
+    """Fill C(placed) with the units of each instance, one list for each wish."""
     check(wishes)
     asked = sum(_asked(wish, len(units)) for wish in wishes)
     if asked and not units:
         raise PlacementError(
-            f"GPUs are asked for, and this host has none: {problem or 'install the NVIDIA driver, or ask for 0'}"
+            f"GPUs are requested, but this host has none: {problem or 'install the NVIDIA driver, or request 0'}"
         )
     owners: dict[str, str] = {}
     for wish, instances in zip(wishes, placed, strict=True):
@@ -106,7 +106,7 @@ def _place(
             for unit in mine:
                 if unit.name in owners:
                     both = f"{owners[unit.name]} and {wish['worker']}"
-                    raise PlacementError(f"GPU {unit.name} is given twice, to {both}: name it once")
+                    raise PlacementError(f"GPU {unit.name} is assigned twice, to {both}: name it once")
                 owners[unit.name] = wish["worker"]
             instances.append(mine)
     free = [unit for unit in units if unit.name not in owners]
@@ -130,7 +130,7 @@ def _place(
 
 def _shortage(wish: Mapping[str, Any], asked: int, units: list[_Unit]) -> str:
     if asked > len(units):
-        return f"{asked} GPUs are asked for, and this host has {len(units)}: lower count or gpus"
+        return f"{asked} GPUs are requested, but this host has {len(units)}: lower count or gpus"
     return (
         f"{wish['worker']} wants {_number_wanted(wish)} GPUs for an instance, and too few whole ones are left, "
         "as CUDA shows a program one MIG slice only: ask for 1, or turn MIG off"
@@ -138,12 +138,12 @@ def _shortage(wish: Mapping[str, Any], asked: int, units: list[_Unit]) -> str:
 
 
 def check(wishes: Sequence[Mapping[str, Any]]) -> None:
-    """PlacementError when wishes are none, whatever GPUs there are."""
+    """Raise PlacementError for invalid wishes, regardless of the host's GPUs."""
     workers = [wish["worker"] for wish in wishes]
     for wish in wishes:
         worker, count, gpus = wish["worker"], wish["count"], wish.get("gpus", 1)
         if workers.count(worker) > 1:
-            raise PlacementError(f"{worker} is there twice: give it one wish, or each a name of its own")
+            raise PlacementError(f"{worker} is listed twice: merge the entries, or give each its own name")
         if gpus == "all" and count > 1:
             raise PlacementError(f"{worker} wants all GPUs for each of {count} instances: set count to 1, or a number")
         if isinstance(gpus, list) and count and len(gpus) % count:
@@ -155,7 +155,7 @@ def check(wishes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _number_wanted(wish: Mapping[str, Any]) -> int:
-    """How many each instance gets that does not name them."""
+    """Return the number of GPUs for each instance of a wish that does not name them."""
     gpus = wish.get("gpus", 1)
     return 0 if isinstance(gpus, list) else int(gpus)
 
@@ -169,7 +169,7 @@ def _asked(wish: Mapping[str, Any], available: int) -> int:
 
 
 def _named(wish: Mapping[str, Any], units: list[_Unit]) -> list[list[_Unit]]:
-    """What each instance gets of the GPUs that the wish names; nothing when it gives a number."""
+    """Return the named GPUs of each instance; nothing if the wish gives a number."""
     gpus, count = wish.get("gpus", 1), wish["count"]
     if not count or not (gpus == "all" or isinstance(gpus, list)):
         return []
@@ -198,7 +198,7 @@ def _find(name: str, worker: str, units: list[_Unit]) -> _Unit:
 
 
 def _usable(free: list[_Unit], number: int) -> list[_Unit]:
-    """CUDA shows a program one MIG slice at most, so who wants several gets whole GPUs."""
+    """Return the free units that fit: CUDA shows a program at most one MIG slice, so several must be whole GPUs."""
     return free if number <= 1 else [unit for unit in free if not unit.slice_of]
 
 
@@ -212,7 +212,7 @@ def _assignment(worker: str, instance: str, units: list[_Unit]) -> Assignment:
         "gpus": [unit.name for unit in units],
         "uuids": uuids,
         "environment": {
-            # For GPUs without a UUID: CUDA would count the fastest first, and nvidia-smi counts by place on the bus.
+            # For GPUs without a UUID: CUDA would count the fastest first, but nvidia-smi counts in bus order.
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "CUDA_VISIBLE_DEVICES": ",".join(uuids) or NO_DEVICE,
         },
@@ -221,7 +221,7 @@ def _assignment(worker: str, instance: str, units: list[_Unit]) -> Assignment:
 
 
 def _table(wishes: Sequence[Mapping[str, Any]], placed: Sequence[Sequence[Sequence[_Unit]]]) -> str:
-    """Who wants what, and what each instance got before it went wrong; a hyphen for nothing."""
+    """Return a table of the wishes, and what each instance got before the error; a hyphen for nothing."""
     rows = [("worker", "instances", "wants", "gets")]
     for wish, instances in zip(wishes, placed, strict=True):
         gpus = wish.get("gpus", 1)

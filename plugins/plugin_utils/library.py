@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The library that hosts keep of this collection's modules, so that a task sends its arguments and no code."""
+"""The library of this collection's modules on each host, so that a task sends only its arguments."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import Re
 
 COLLECTION = "ansible_collections.mlfleet.stack"
 STUB = "mlfleet.stack.library_module"
-DIRECTORY = "/var/cache/mlfleet-modules"  # none that a role declares, for it is there before the roles
+DIRECTORY = "/var/cache/mlfleet-modules"  # no role declares it, because it exists before the roles run
 
 
 class LibraryActionBase(ActionBase):
-    """Runs modules of this collection from the host's library, which the first task installs that may change something.
+    """Run modules of this collection from the host's library, which the first task outside check mode installs.
 
-    In a check, or where it cannot be installed, the code of the library goes with each task that misses it.
+    In check mode, or if it cannot be installed, the library's code is sent with each task that misses it.
     """
 
     @classmethod
@@ -59,7 +59,7 @@ class LibraryActionBase(ActionBase):
         call |= {"directory": DIRECTORY, "digest": digest()}
         result = super()._execute_module(STUB, call.copy(), task_vars=task_vars)
         if why := result.get("library_misses"):
-            # A task of a check may be none.
+            # A task in a check run may itself not be in check mode.
             install, changed = not (self._task.check_mode or context.CLIARGS.get("check")), why == "changed"
             if install and changed:
                 self._display.warning(
@@ -71,7 +71,7 @@ class LibraryActionBase(ActionBase):
 
     @staticmethod
     def _tell(result: dict[str, Any], task_vars: dict[str, Any] | None, *names: str, **more: Any) -> dict[str, Any]:
-        """The result, of which later tasks of this run learn by these names."""
+        """Record the outcome under these names for later tasks of this run, and return the result."""
         if not (result.get("failed") or result.get("unreachable")):
             outcome = {"changed": result["changed"], **more}
             outcomes.tell((task_vars or {})["inventory_hostname"], dict.fromkeys(names, outcome))
@@ -80,7 +80,7 @@ class LibraryActionBase(ActionBase):
 
 @functools.cache
 def sources() -> dict[str, str]:
-    """The code of what modules import on a host, by the names to import; a package's name ends with a dot."""
+    """Return the code that modules import on a host, by import name; a package's name ends with a dot."""
     ours = Path(__file__).parents[1]
     roots = {
         "ansible.module_utils": Path(ansible.module_utils.__file__).parent,
@@ -109,4 +109,4 @@ def packed() -> str:
     return base64.b64encode(zlib.compress(json.dumps(sources()).encode())).decode()
 
 
-digest()  # in the process of the run, for those of all tasks
+digest()  # computed in the run's process, and inherited by those of all tasks

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Data that programs find at a path: directories of the host and exports of NFS servers, as systemd's mount units."""
+"""Data mounts of programs: directories of the host and NFS exports, as systemd mount units."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 DEFAULT_PATH = "/dioptra/data"
 NFS_PACKAGE = "nfs-common"
-# As Dioptra's documents have them, without bg and auto, which the unit's soft dependency stands for, and without intr,
-# which Linux ignores. A longer cache of attributes suits data that seldom changes.
+# As in Dioptra's documentation, without bg and auto, which the unit's soft dependency replaces, and without intr,
+# which Linux ignores. A longer attribute cache suits data that rarely changes.
 NFS_OPTIONS = ("nfsvers=4", "actimeo=1800")
 
 MOUNT_OPTIONS: dict[str, dict[str, Any]] = {
@@ -24,13 +24,13 @@ MOUNT_OPTIONS: dict[str, dict[str, Any]] = {
     "options": {"type": "list", "elements": "str", "default": []},
 }
 
-# Without quotes, blanks and what systemd expands.
+# Without quotes, blanks and characters that systemd expands.
 SOURCE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*:)?/[^\s\"'\\%$]*")
 PATH = re.compile(r"(/[A-Za-z0-9_.-]+)+")
 OPTION = re.compile(r"[^\s,\"'\\%$]+")
-# A unit with PrivateTmp and ProtectHome has others of its own there, or none.
+# A unit with PrivateTmp and ProtectHome sees its own directories there, or none.
 HIDDEN = ("/dev", "/home", "/proc", "/root", "/run/user", "/sys", "/tmp", "/var/tmp")
-# A mount hides what is below it, from the whole host.
+# A mount hides everything below it from the whole host.
 TAKEN = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/run", "/sbin", "/usr", "/opt/mlfleet", "/var/cache", "/var/lib")
 
 UNIT_TEXT = """\
@@ -51,7 +51,7 @@ TimeoutSec=60
 
 @dataclass(frozen=True)
 class Mount:
-    """A source and the path at which programs find it."""
+    """A source and its mount point."""
 
     source: str
     path: str = DEFAULT_PATH
@@ -73,7 +73,7 @@ class Mount:
 
     @property
     def text(self) -> str:
-        """The mount unit. Nothing in it names a program, so that those with the same data share it."""
+        """Return the mount unit, which names no program, so that those with the same data share it."""
         kind, options = ("nfs", self.options or NFS_OPTIONS) if self.is_nfs else ("none", ("bind", *self.options))
         options = (*options, "ro" if self.read_only else "rw")
         return UNIT_TEXT.format(path=self.path, source=self.source, kind=kind, options=",".join(options))
@@ -83,14 +83,14 @@ class Mount:
         return " ".join([self.source, "read-only" if self.read_only else "writable", *self.options])
 
     def overlaps(self, path: str) -> bool:
-        """Whether it hides what the host has at this path, or stands in it."""
+        """Return whether it hides this path of the host, or is inside it."""
         return f"{path}/".startswith(f"{self.path}/") or f"{self.path}/".startswith(f"{path}/")
 
     def problems(self) -> Iterator[str]:
         if not SOURCE.fullmatch(self.source):
             yield f"source {self.source!r} is neither an absolute directory nor an export like server:/path"
         if not PATH.fullmatch(self.path) or {".", ".."} & set(self.path.split("/")):
-            yield f"path {self.path!r} is not absolute, or has other signs than letters, digits, _ . and -"
+            yield f"path {self.path!r} is not absolute, or has characters other than letters, digits, _ . and -"
         elif any(f"{self.path}/".startswith(f"{hidden}/") for hidden in HIDDEN):
             yield f"path {self.path} is hidden from services; use another, such as {DEFAULT_PATH}"
         elif any(map(self.overlaps, TAKEN)):
@@ -99,11 +99,11 @@ class Mount:
             if not OPTION.fullmatch(option):
                 yield f"option {option!r} has a blank, a comma or a quote"
             elif option in ("ro", "rw"):
-                yield f"option {option}: say read_only: {str(option == 'ro').lower()} instead"
+                yield f"option {option}: set read_only: {str(option == 'ro').lower()} instead"
 
 
 def escape(path: str) -> str:
-    """A path in the name of a unit, as C(systemd-escape --path) writes it."""
+    """Escape a path for the name of a unit, like C(systemd-escape --path)."""
     words = "/".join(word for word in path.split("/") if word)
     plain = re.sub(r"[^A-Za-z0-9:_./]", lambda sign: "".join(f"\\x{byte:02x}" for byte in sign.group().encode()), words)
     return re.sub(r"^\.", r"\\x2e", plain).replace("/", "-") or "-"

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tasks of this run told of the files and units of each host, by name, for tasks that come later.
+"""Outcomes of this run's tasks for the files and units of each host, by name, for later tasks.
 
-The last task that was about a name counts. It is kept in the directory that ansible-core makes for each run and removes
-after it: all processes of the run share that, and no other run knows it, as it would know facts in a cache.
+The last task for a name counts. Outcomes are stored in the directory that ansible-core creates for each run and removes
+after it, which all processes of the run share and, unlike cached facts, no other run sees.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def told(host: str) -> dict[str, Outcome]:
 
 
 def changed(host: str) -> set[str]:
-    """Names of what has changed, or in check mode would."""
+    """Return the names of what has changed, or would in check mode."""
     return {name for name, outcome in told(host).items() if outcome["changed"]}
 
 

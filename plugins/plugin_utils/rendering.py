@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Settings of hosts as their roles will see them; what hosts have in common is rendered once for all of them."""
+"""Settings of hosts as their roles will see them; common values are rendered once for all hosts."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 ROLES_DIR = Path(__file__).parents[2] / "roles"
 
 UNSET = object()
-# With these a template may read variables that it does not name.
+# With these, a template may read variables that it does not name.
 UNKNOWABLE = {"vars", "lookup", "query", "q"}
 _parser = Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"], autoescape=True)
 
 
 class Shared:
-    """What the first of some hosts has rendered, for those after it that do not differ in what it refers to."""
+    """Values rendered for the first host, for others that do not differ in the variables involved."""
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self.variables = variables
-        self.rendered: dict[str, Any] = {}  # or the error that came of it
+        self.rendered: dict[str, Any] = {}  # or the resulting error
         self.validated: dict[str, tuple[Any, list[str]]] = {}
         self._references: dict[str, set[str]] = {}
 
     def references(self, name: str) -> set[str]:
-        """The variables that the value of this one is made of, itself among them."""
+        """Return the variables that the value of this one depends on, including itself."""
         if name not in self._references:
             seen: set[str] = set()
             waiting = [name]
@@ -54,7 +54,7 @@ class Shared:
         return self._references[name]
 
     def differs(self, others: Mapping[str, Any]) -> Callable[[str], bool]:
-        """Whether what a variable stands for may be another value for the host of the other variables."""
+        """Return a predicate: whether a variable may have another value with these other variables."""
 
         @functools.cache
         def is_other(name: str) -> bool:
@@ -73,7 +73,7 @@ class Host:
         self.name, self.variables, self.roles, self._shared = name, variables, roles, shared
         self._is_first = shared.variables is variables
         self._differs = shared.differs(variables)
-        # What the others would render alike. What refers to a value does not render it again.
+        # Values that all hosts render alike, so that values which refer to them do not render them again.
         self._rendered = {
             name: value
             for name, value in shared.rendered.items()
@@ -89,7 +89,7 @@ class Host:
         return self._engines[role.name]
 
     def resolve(self, role: Role, name: str) -> Any:
-        """A value as the role will see it: one at a time, so that an error names its option."""
+        """Return a value as the role will see it: one at a time, so that an error names its option."""
         if name not in self._rendered:
             found = self._shared.rendered.get(name, UNSET)
             if found is UNSET or self._is_first or self._differs(name):
@@ -116,7 +116,7 @@ class Host:
             return UnresolvableError("does not render" if is_secret else " ".join(str(error).split()))
 
     def validated(self, name: str, option: Mapping[str, Any], value: Any) -> tuple[Any, list[str]]:
-        """As preflight.validated has it."""
+        """Validate like option_checks.validated, once for all hosts with the shared value."""
         is_shared = value is self._shared.rendered.get(name, UNSET)
         if not is_shared or name not in self._shared.validated:
             found = option_checks.validated(name, option, value)
@@ -129,7 +129,7 @@ class Host:
         return self.validated(name, role.options[name], self.resolve(role, name))[0]
 
     def declared(self, noun: str) -> dict[str, Any]:
-        """What the roles that say so need, such as __redis_python_versions."""
+        """Return the variables of roles that declare this noun, such as __redis_python_versions."""
         names = {role: f"__{role.name}_{noun}" for role in self.roles}
         return {role.name: self.resolve(role, name) for role, name in names.items() if name in role.vars}
 
@@ -152,13 +152,13 @@ class Hosts:
         self._shared: dict[tuple[str, ...], Shared] = {}
         self._roles: dict[tuple[str, ...], list[Role]] = {}
         play = set(task_vars["ansible_play_hosts"])
-        # The first host of a group that this run covers speaks for its group.
+        # The first host of a group that this run covers reports for its group.
         self.speakers = {
             name: next(filter(play.__contains__, hosts), "") for name, hosts in task_vars["groups"].items()
         }
 
     def host(self, name: str) -> Host:
-        """The host, with the roles that it runs.
+        """Return the host, with the roles that it runs.
 
         Raises:
             LookupError: there is no such role.
@@ -177,7 +177,7 @@ class Hosts:
         return self._last
 
     def _variables_of(self, name: str) -> dict[str, Any]:
-        """Those that the host would have in the task, the play's included."""
+        """Return the variables that the host would have in the task, including the play's."""
         hostvars = self._task_vars["hostvars"]
         play = self._task._parent._play if self._task else None
         found: dict[str, Any] = hostvars._variable_manager.get_vars(
@@ -192,10 +192,10 @@ class Hosts:
 
 
 def names_in(value: Any) -> Iterator[str]:
-    """Variables that the templates in a value name."""
+    """Yield the variables that the templates in a value name."""
     if isinstance(value, str):
         yield from _names_in_text(value) if "{" in value else ()
-    elif isinstance(value, dict):  # no hostvars, which are the same for all
+    elif isinstance(value, dict):  # not hostvars, which are the same for all
         for key, each in value.items():
             yield from names_in(key)
             yield from names_in(each)

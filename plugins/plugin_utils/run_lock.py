@@ -4,8 +4,8 @@
 
 """One run at a time for an inventory, on the controller.
 
-The file names the process that runs, so that one which was killed holds nothing, and playbooks that import each other
-in one process hold it together.
+The file names the running process, so that a killed one holds nothing, and playbooks that import each other in one
+process share it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.cache import cache_d
 
 
 class RunningError(Exception):
-    """One line: who runs since when."""
+    """One line: who is running, and since when."""
 
 
 def path_of(inventory: Path) -> Path:
@@ -31,7 +31,7 @@ def path_of(inventory: Path) -> Path:
 
 
 def claim(path: Path, process: int, only_look: bool = False) -> None:
-    """Have the process be the one that runs, or raise; a check looks only, so that it keeps nobody waiting."""
+    """Register the process as the running one, or raise; check mode only looks, so that it blocks no one."""
     if only_look and not path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,12 +53,12 @@ def claim(path: Path, process: int, only_look: bool = False) -> None:
 def _read(text: str) -> dict | None:
     try:
         return json.loads(text)
-    except ValueError:  # as a process leaves it that is killed while it writes
+    except ValueError:  # such as after a process was killed while writing
         return None
 
 
 def _started(process: int) -> str:
-    """When a process began, in the kernel's time since this boot; nothing for one that has ended."""
+    """Return the start time of a process, in the kernel's time since boot; nothing if it has ended."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The table of services, which is data of role C(topology): read once, and what follows from it."""
+"""The table of services, which is data of role C(topology), read once, and values derived from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 
 TABLE = Path(__file__).parents[2] / "roles/topology/vars/main.yml"
 WORKERS = "workers"
-WORKER_UNIT, WORKER_GROUP, CONTAINER_UNIT = "dioptra-worker-", "worker_", "container-"  # how such names begin
+WORKER_UNIT, WORKER_GROUP, CONTAINER_UNIT = "dioptra-worker-", "worker_", "container-"  # prefixes of such names
 BALANCER = "nginx"
 ONE, BALANCED = "one", "balanced"
 OWN_TLS, TLS_OF_HOST = "own", "host"
@@ -25,7 +25,7 @@ Groups = Mapping[str, list[str]]
 
 @dataclass(frozen=True)
 class Service:
-    """A row, as roles/topology/vars/main.yml explains it."""
+    """A row, as explained in roles/topology/vars/main.yml."""
 
     unit: str = ""
     block: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Service:
 
     @property
     def may_be_contained(self) -> bool:
-        """Whether a setting says if it runs in a container."""
+        """Whether a setting selects if it runs in a container."""
         return bool(self.block) and not self.runtime
 
 
@@ -54,12 +54,12 @@ UNITS = {name: service.unit for name, service in SERVICES.items() if service.uni
 
 
 def service_of(group: str) -> str:
-    """The row of a group; all kinds of workers have one."""
+    """Return the row of a group; all kinds of workers share one."""
     return WORKERS if group.startswith("worker") else group
 
 
 def clients_of(name: str) -> list[str]:
-    """The services that connect to this one."""
+    """Return the services that connect to this one."""
     return [other for other, service in SERVICES.items() if name in service.needs + service.calls]
 
 
@@ -72,12 +72,12 @@ def balanced() -> list[str]:
 
 
 def blocks_of(role: str) -> Iterator[str]:
-    """The building blocks that a role or a building block uses itself."""
+    """Yield the building blocks that a role or a building block uses directly."""
     yield from BLOCKS.get(role, SERVICES.get(service_of(role), Service()).block)
 
 
 def missing_groups(group: str, groups: Groups, option: Callable[[str], Any]) -> Iterator[str]:
-    """Groups without a host that this one cannot do without. C(option) gives a setting of topology, or nothing."""
+    """Yield required groups without a host. C(option) returns a setting of topology, or None."""
     service = SERVICES.get(service_of(group), Service())
     for need in service.needs:
         if not groups.get(need) and not _is_yours(SERVICES[need].own, option):
@@ -86,31 +86,31 @@ def missing_groups(group: str, groups: Groups, option: Callable[[str], Any]) -> 
         if not service.own:
             yield BALANCER
             return
-        # Unless another address was given, at which something shares the work out.
+        # Unless another address is set, where a load balancer distributes the work.
         host, port = option(f"topology_{group}_host"), option(f"topology_{group}_port")
         if option(f"topology_{group}_address") == f"{host}:{port}":
             yield BALANCER
 
 
 def _is_yours(setting: str, option: Callable[[str], Any]) -> bool:
-    """Whether a setting names a host, alone or in a URL. One without a value is wrong by itself."""
+    """Return whether a setting names a host, alone or in a URL. An unusable one is reported elsewhere."""
     value = option(setting) if setting else ""
     return value is None or (bool(value) and "//:" not in str(value))
 
 
 def is_for_one(group: str) -> bool:
-    """Whether the service of this group cannot share its work with another host's."""
+    """Return whether the service of this group supports only one host."""
     return SERVICES.get(service_of(group), Service()).hosts == ONE
 
 
 def of_groups(groups: Iterable[str]) -> list[str]:
-    """The services of a host in these groups."""
+    """Return the services of a host in these groups."""
     mine = set(map(service_of, groups))
     return [name for name in SERVICES if name in mine]
 
 
 def group_of(unit: str) -> str:
-    """The group whose hosts have this unit, or the container of the user's own; empty when it is neither."""
+    """Return the group whose hosts have this unit, or the user's own container; empty if it is neither."""
     name = re.sub("@.*", "@", unit)
     if name.startswith(CONTAINER_UNIT):
         return name
@@ -120,7 +120,7 @@ def group_of(unit: str) -> str:
 
 
 def leftovers(own_units: Iterable[str], declared: Iterable[str]) -> list[str]:
-    """The services that a host still has, by our units there, though none of its declared units is theirs."""
+    """Return the services that a host still has, according to our units there, but that are no longer declared."""
     wanted = set(map(group_of, declared))
     found = dict.fromkeys(group for group in map(group_of, own_units) if group and group not in wanted)
     return list(found)
@@ -129,7 +129,7 @@ def leftovers(own_units: Iterable[str], declared: Iterable[str]) -> list[str]:
 def to_remove(
     own_units: Iterable[str], declared: Iterable[str], name: str, host: str, groups: Iterable[str]
 ) -> list[str]:
-    """What goes from a host in these groups when this service or host is removed, those that need others first."""
+    """Return what is removed from a host in these groups with this service or host, dependent services first."""
     of_files = [service for service, row in SERVICES.items() if not row.unit and not row.block]
     found = [*leftovers(own_units, declared), *(service for service in of_files if service not in groups)]
     order = list(SERVICES)
@@ -139,7 +139,7 @@ def to_remove(
 
 
 def removal_problem(name: str, data: str, groups: Groups, found: Iterable[Iterable[str]]) -> str:
-    """Why a service or host cannot be removed with these data; empty when it can. C(found) is what hosts have of it."""
+    """Return why a service or host cannot be removed with these data, or nothing. C(found) is what hosts have of it."""
     if data not in ("", name):
         return f"remove_data: {data} is not what is removed, {name}"
     if name in groups["all"]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Settings whose variables are rendered once, however many of them refer to the same."""
+"""Rendering of settings in which each variable is rendered once, however many settings refer to it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ KEPT = 10_000  # files of some kilobytes; a release has a thousand
 
 
 class CompiledTemplates(FileSystemBytecodeCache):
-    """What the collection's own templates were compiled to, kept from run to run as Python keeps that of modules.
+    """Compiled templates of the collection, kept from run to run like Python's compiled modules.
 
-    Templates of an inventory are not: there may be secrets in them. The directory is its owner's alone, or not used.
+    Templates of an inventory are not kept, because they may contain secrets. The directory is private, or not used.
     """
 
     def __init__(self) -> None:
         super().__init__(str(cache_directory() / "templates"), "%s")
-        # Jinja compiles a call of a filter by what the filter asks for.
+        # How Jinja compiles the call of a filter depends on the arguments that the filter requires.
         version = hashlib.sha256(f"{ansible_version} {jinja2.__version__}".encode())
         for file in sorted((COLLECTION / "plugins/filter").glob("*.py")):
             version.update(file.read_bytes())
@@ -60,7 +60,7 @@ class CompiledTemplates(FileSystemBytecodeCache):
         return False
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        with suppress(Exception):  # a damaged file is written anew
+        with suppress(Exception):  # a damaged file is written again
             super().load_bytecode(bucket)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
@@ -76,7 +76,7 @@ def compiled_templates() -> CompiledTemplates:
 
 
 class Environment(AnsibleEnvironment):
-    """Compiles templates of the collection once."""
+    """Compile each template of the collection only once."""
 
     def compile(self, source: Any, name: Any = None, filename: Any = None, *words: Any, **options: Any) -> Any:
         cache = compiled_templates()
@@ -99,10 +99,10 @@ class Environment(AnsibleEnvironment):
 
 
 class RememberingEngine(TemplateEngine):
-    """Renders as ansible-core's does, and keeps what each variable was rendered to.
+    """Render like ansible-core's engine, and keep the rendered value of each variable.
 
-    ansible-core keeps that for one template, in a dictionary that it makes of all variables for each template that a
-    template refers to. Lookups get the variables themselves, as always.
+    ansible-core keeps these only for one template, in a dictionary that it creates from all variables for each template
+    that a template refers to. Lookups get the variables themselves, as always.
     """
 
     _of: dict[str, Any] | None = None
@@ -124,13 +124,13 @@ class RememberingEngine(TemplateEngine):
         return cls(engine._loader, variables=engine.available_variables, marker_behavior=engine.marker_behavior)
 
     def with_variables(self, variables: dict[str, Any]) -> RememberingEngine:
-        """Another one, which shares the templates that were compiled."""
+        """Return another engine, which shares the compiled templates."""
         other = copy.copy(self)
         other._environment, other.available_variables = self.environment, variables
         return other
 
     def render_file(self, text: str, searchpath: list[str]) -> Any:
-        """The text of a file as ansible.builtin.template renders it."""
+        """Render the text of a file like ansible.builtin.template."""
         self.environment.loader.searchpath = searchpath
         overrides = TemplateOverrides.from_kwargs({"trim_blocks": True})
         options = TemplateOptions(escape_backslashes=False, overrides=overrides)
@@ -139,7 +139,7 @@ class RememberingEngine(TemplateEngine):
     def _compile_template(self, template: str, options: Any) -> Callable[[Any], Any]:
         key = str(template), options
         compiled = self._compiled.get(key) or super()._compile_template(template, options)
-        if isinstance(compiled, AnsibleTemplate):  # and no error, which tells where its template is from
+        if isinstance(compiled, AnsibleTemplate):  # rather than an error, which records where its template is from
             self._compiled[key] = compiled
         return lambda variables: compiled(self._remembered(variables))
 
@@ -153,5 +153,5 @@ class RememberingEngine(TemplateEngine):
         return self._rendered
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TemplateEngine:
-        # What is copied holds what it was rendered by.
+        # Copied values refer to the engine that rendered them.
         return TemplateEngine(self._loader, variables=self.available_variables, marker_behavior=self.marker_behavior)

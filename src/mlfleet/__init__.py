@@ -1,4 +1,4 @@
-"""The command line of mlfleet: what a playbook cannot be (secrets, drift checks, the lab)."""
+"""The command line of mlfleet, for what a playbook cannot do (secrets, drift checks, the lab)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m mlfleet`, where the command itself is not installed."""
+"""`python -m mlfleet`, if the command itself is not installed."""
 
 from mlfleet.cli import app
 

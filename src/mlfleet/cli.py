@@ -15,12 +15,12 @@ from mlfleet.lab.command import app as lab
 from mlfleet.project import MlfleetError, errors
 from mlfleet.secrets.command import init
 
-WRONG_USAGE = 2  # to typer
+WRONG_USAGE = 2  # typer's exit status
 
 
 @contextmanager
 def _errors_end_with_1() -> Iterator[None]:
-    """For 2 means drift; an `MlfleetError` is one line on standard error."""
+    """Exit with 1 after errors, because 2 means drift; an `MlfleetError` is one line on standard error."""
     try:
         yield
     except typer.Exit:
@@ -49,7 +49,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Secrets, drift checks and lab of this repository.",
+    help="Manage the secrets, drift checks and lab of this repository.",
 )
 for command in (init, drift, ca):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""What every command shares: its error, where it prints, the repository it works in, and how it writes a file."""
+"""Common parts of all commands: their error, consoles, the repository they work in, and writing of files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class MlfleetError(Exception):
-    """A failure that the user can mend; its text says how."""
+    """A failure that the user can fix; its text explains how."""
 
 
 def repository_root(start: Path | None = None) -> Path:
-    """Return the nearest directory at or above *start* (default: the working directory) that holds `galaxy.yml`.
+    """Return the nearest directory at or above *start* (default: the working directory) that contains `galaxy.yml`.
 
     Raises:
         MlfleetError: there is none.
@@ -29,7 +29,7 @@ def repository_root(start: Path | None = None) -> Path:
 
 
 def give_back(directory: Path) -> None:
-    """Hand *directory* and all in it to the user who called sudo, if it was made through sudo."""
+    """Give *directory* and its contents to the user who called sudo, if it was created through sudo."""
     if os.geteuid() == 0 and "SUDO_UID" in os.environ:
         for path in (directory, *directory.rglob("*")):
             os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]), follow_symlinks=False)
@@ -39,7 +39,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Replace *path* with *content* so that a reader, or the next run after a crash, sees the old file or the new one.
 
     The temporary name is hidden, so Ansible never reads it, and fixed, so an interrupted run leaves no trail.
-    What a link leads to is replaced, not the link.
+    The target of a link is replaced, not the link.
     """
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.new")

@@ -135,9 +135,9 @@ def test_attached_policy_stays_and_its_holders_are_named(minio, policy, user, ru
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ({"Effect": "allow"}, "Statement[0].Effect: 'allow' is to be Allow or Deny"),
-        ({"Action": ["s3:GetObject", "GetObject"]}, "Statement[0].Action[1]: 'GetObject' is to be like s3:GetObject"),
-        ({"Resource": "bucket/*"}, "Statement[0].Resource: 'bucket/*' is to be like arn:aws:s3:::BUCKET"),
+        ({"Effect": "allow"}, "Statement[0].Effect: 'allow' must be Allow or Deny"),
+        ({"Action": ["s3:GetObject", "GetObject"]}, "Statement[0].Action[1]: 'GetObject' must be like s3:GetObject"),
+        ({"Resource": "bucket/*"}, "Statement[0].Resource: 'bucket/*' must be like arn:aws:s3:::BUCKET"),
         ({"Action": ["s3:Fetch"]}, "Statement[0].Action[0]: unsupported action 's3:Fetch'"),
         (
             {"Condition": {"StringLike": {"s3:nose": "x"}}},
@@ -200,9 +200,9 @@ def test_object_lock_and_retention(minio, name, converges, run):
     assert state()["Rule"]["DefaultRetention"] == {"Mode": "COMPLIANCE", "Years": 1}
     converges("minio_bucket", state, name=name, **locked, retention={"mode": "none"})
     assert "Rule" not in state()
-    assert "only when the bucket is made" in run("minio_bucket", fails=True, name=name, object_lock=False).msg
+    assert "only when the bucket is created" in run("minio_bucket", fails=True, name=name, object_lock=False).msg
     run("minio_bucket", name=f"{name}-open")
-    assert "only when the bucket is made" in run("minio_bucket", True, fails=True, name=f"{name}-open", **locked).msg
+    assert "only when the bucket is created" in run("minio_bucket", True, fails=True, name=f"{name}-open", **locked).msg
 
 
 def test_retention_without_object_lock_is_refused_before_the_bucket_is_made(minio, name, run):
@@ -233,7 +233,7 @@ def test_quota(minio, name, converges, run):
     assert state() == 500 * 1000**2
     converges("minio_bucket", state, name=name, quota="0")
     assert state() == 0
-    assert "quota '3 apples': it is to be" in run("minio_bucket", fails=True, name=name, quota="3 apples").msg
+    assert "quota '3 apples': it must be" in run("minio_bucket", fails=True, name=name, quota="3 apples").msg
 
 
 def test_lifecycle(minio, name, converges, run):
@@ -463,9 +463,9 @@ def test_groups_of_a_user(minio, user, converges, run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"secret": "short"}, "its secret is to have 8 to 40 characters"),
-        ({}, "it does not exist; give its secret to make it"),
-        ({"name": "a b", "secret": SECRET}, "user 'a b': its name is to be 3 to 128 characters"),
+        ({"secret": "short"}, "its secret must have 8 to 40 characters"),
+        ({}, "it does not exist; give its secret to create it"),
+        ({"name": "a b", "secret": SECRET}, "user 'a b': its name must be 3 to 128 characters"),
     ],
 )
 def test_wrong_user_is_one_line(name, run, options, message):
@@ -587,10 +587,10 @@ def test_service_account_of_root(minio, name, run):
     ("options", "message"),
     [
         ({"parent": "nobody-known", "secret": SECRET}, "user 'nobody-known' does not exist"),
-        ({"secret": SECRET}, "give its parent, and a secret or credentials_file"),
+        ({"secret": SECRET}, "give its parent and a secret or credentials_file"),
         (
             {"parent": "", "secret": SECRET, "expires": "soon"},
-            "expires 'soon' is to be never or like 2027-01-31T12:00:00Z",
+            "expires 'soon' must be never or like 2027-01-31T12:00:00Z",
         ),
         ({"secret": SECRET, "policy": {"Statement": []}}, "policy: Statement: at least one is needed"),
     ],

@@ -269,7 +269,7 @@ def test_binary_content_is_not_shown(tmp_path):
         ([{"path": "/x", "content": "", "validate": "true"}], "names it as %s"),
         ([{"path": "/x", "content": "", "validate": "true '%s"}], "is no command"),
         ([{"path": "/x", "content": ""}, {"path": "/x/", "state": "absent"}], "listed twice"),
-        ([{"path": "/x", "state": "absent"}, {"path": "/x/y", "content": ""}], "which is to be absent"),
+        ([{"path": "/x", "state": "absent"}, {"path": "/x/y", "content": ""}], "which is declared absent"),
     ],
 )
 def test_bad_items_get_one_clear_line(entries, message):
@@ -281,9 +281,9 @@ def test_bad_items_get_one_clear_line(entries, message):
 def test_directory_and_file_do_not_replace_each_other(tmp_path, check_mode):
     (tmp_path / "d").mkdir()
     (tmp_path / "f").touch()
-    with pytest.raises(FilesError, match="d is a directory, where a file is wanted"):
+    with pytest.raises(FilesError, match="d is a directory, but must be a file"):
         put(entry(tmp_path / "d", content=""), check_mode=check_mode)
-    with pytest.raises(FilesError, match="f is a file, where a directory is wanted"):
+    with pytest.raises(FilesError, match="f is a file, but must be a directory"):
         put(entry(tmp_path / "f", state="directory"), check_mode=check_mode)
 
 

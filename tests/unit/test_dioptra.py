@@ -154,7 +154,7 @@ def test_account_that_is_to_be_absent_is_removed(monkeypatch, days):
 
 def test_account_with_an_unknown_password_is_not_removed_in_silence(monkeypatch):
     use(monkeypatch, Api([ADMIN, {**WORKER, "password": "her own"}]))
-    with pytest.raises(ServiceError, match="user worker: it exists, but not with the declared password"):
+    with pytest.raises(ServiceError, match="user worker: it exists, but with another password"):
         converge_users({**OPTIONS, "users": [ADMIN, {**WORKER, "state": "absent"}]}, check_mode=True)
 
 
@@ -169,7 +169,7 @@ def test_account_that_nobody_declared_is_told(monkeypatch):
 def test_account_with_another_password_is_an_error(monkeypatch, check_mode):
     api = Api([ADMIN, {**WORKER, "password": "former"}])
     use(monkeypatch, api)
-    with pytest.raises(ServiceError, match="user worker: it exists, but not with the declared password"):
+    with pytest.raises(ServiceError, match="user worker: it exists, but with another password"):
         converge_users({**OPTIONS, "users": [ADMIN, WORKER]}, check_mode)
 
 
@@ -228,7 +228,7 @@ def test_renewal_that_was_killed_is_ended_by_the_next_run(monkeypatch, days, kil
 
 def test_wrong_password_of_all_leaves_no_helper(monkeypatch):
     api = use(monkeypatch, Api([{**ADMIN, "password": "former"}]))
-    with pytest.raises(ServiceError, match="user admin: it exists, but not with the declared password"):
+    with pytest.raises(ServiceError, match="user admin: it exists, but with another password"):
         converge_users({**OPTIONS, "users": [ADMIN]}, check_mode=False)
     assert [account["deleted"] for name, account in api.accounts.items() if name != "admin"] == [True]
 
@@ -238,7 +238,7 @@ def test_password_that_is_not_ours_to_renew_is_a_warning_and_then_an_error(monke
     api = use(monkeypatch, Api(aged(admin=200, worker=12)))
     result = converge_users({**OPTIONS, "users": [ADMIN, ada]}, check_mode=False)
     assert not result["changed"]
-    assert result["warnings"] == ["user worker: expires in 12 days, and it is not to be renewed here"]
+    assert result["warnings"] == ["user worker: expires in 12 days, and it is not renewed here"]
     api.accounts["worker"]["days"] = -1
     with pytest.raises(ServiceError, match="user worker: its password has expired; renew: true renews it"):
         converge_users({**OPTIONS, "users": [ADMIN, ada]}, check_mode=True)
@@ -266,7 +266,7 @@ def test_previous_password_is_replaced(monkeypatch, days):
 
 
 def test_password_of_a_year_is_not_renewed_each_time():
-    with pytest.raises(ServiceError, match="renew_days 364: it is to be from 0 to 363"):
+    with pytest.raises(ServiceError, match="renew_days 364: it must be from 0 to 363"):
         converge_users({**OPTIONS, "renew_days": YEAR - 1, "users": [ADMIN]}, check_mode=True)
 
 

@@ -137,7 +137,7 @@ def test_link_of_a_directory_counts_as_long_as_it_is_inside(tmp_path):
         ('[[plugins]]\npath = "/attacks"', "'/attacks' leads out of the package"),
         ("[[plugins]]\ndescription = 'x'", "missing required arguments: path found in plugins"),
         ("[[plugins]]\npath = 'attacks'\nmore = 1", "dioptra.toml: unknown key plugins.more"),
-        (CONFIG.replace('filename = "fgm.py"', 'filename = "pgd.py"'), "task attack is in pgd.py, which is not there"),
+        (CONFIG.replace('filename = "fgm.py"', 'filename = "pgd.py"'), "attack is in pgd.py, which does not exist"),
         (CONFIG.replace('path = "fgm.yml"', 'path = "pgd.yml"'), "there is no file pgd.yml"),
         (CONFIG.replace('plugins = ["attacks"]', 'plugins = ["defences"]'), "it uses plugin defences"),
         (CONFIG.replace("= 0.5", "= true"), "write the default of parameter eps in quotes"),
@@ -153,7 +153,7 @@ def test_wrong_configuration_is_one_line(tmp_path, form, config, said):
 def test_file_that_the_api_would_refuse_is_one_line(tmp_path, form):
     assert "fgm.yml: it has no graph" in wrong(form(tmp_path, **{"fgm.yml": "- x"}))
     assert "fgm.yml is no YAML" in wrong(form(tmp_path, **{"fgm.yml": "{"}))
-    assert "the API takes no file of the name x-y.py" in wrong(form(tmp_path, **{"attacks/x-y.py": ""}))
+    assert "the API accepts no file of the name x-y.py" in wrong(form(tmp_path, **{"attacks/x-y.py": ""}))
 
 
 def test_missing_configuration_names_where_one_is(tmp_path):
@@ -164,10 +164,10 @@ def test_missing_configuration_names_where_one_is(tmp_path):
 
 def test_what_is_no_archive_is_one_line(tmp_path):
     (tmp_path / "x").write_text("x")
-    assert "x is no archive that can be read" in wrong(tmp_path / "x")
+    assert "x is not a readable archive" in wrong(tmp_path / "x")
     whole = tar(tmp_path).read_bytes()
     (tmp_path / "x").write_bytes(whole[: len(whole) // 2])
-    assert "x is no archive that can be read" in wrong(tmp_path / "x")
+    assert "x is not a readable archive" in wrong(tmp_path / "x")
 
 
 def test_same_object_belongs_to_one_package(package):
@@ -239,7 +239,7 @@ def test_conflict_names_what_is_there(package):
     found = found_of(package)
     found["entrypoints"] = {}
     with pytest.raises(
-        ServiceError, match="entrypoint fgm would change, and there is already parameter type image, plugin"
+        ServiceError, match="entrypoint fgm would change, and the API already has parameter type image, plugin"
     ):
         changes(package, found, on_conflict="fail")
 
@@ -247,7 +247,7 @@ def test_conflict_names_what_is_there(package):
 def test_entrypoint_of_a_deleted_plugin_is_only_overwritten(package):
     found = found_of(package)
     found["plugins"], found["contents"], found["orphans"] = {}, {}, {"fgm": ["attacks"]}
-    with pytest.raises(ServiceError, match="entrypoint fgm keeps to plugin attacks, which was deleted"):
+    with pytest.raises(ServiceError, match="entrypoint fgm uses plugin attacks, which was deleted"):
         changes(package, found)
     assert changes(package, found, on_conflict="overwrite") == ["plugin attacks", "plugin attacks: fgm.py"]
 

@@ -27,13 +27,13 @@ def no_download(url: str, path: Path) -> None:
 @pytest.mark.parametrize(
     ("of", "said"),
     [
-        ("", "name a whole path"),
-        ("dist", "name a whole path"),
+        ("", "give an absolute path"),
+        ("dist", "give an absolute path"),
         ("https://example.org/dist.zip", "needs frontend_checksum"),
         ("git+https://example.org/dioptra.git", "needs frontend_ref"),
-        ("git+https://me:secret@example.org/dioptra.git", "has an account in it"),
-        ("git+https://secret@example.org/dioptra.git", "has an account in it"),
-        ("https://me:secret@example.org/dist.zip", "has an account in it"),
+        ("git+https://me:secret@example.org/dioptra.git", "contains an account"),
+        ("git+https://secret@example.org/dioptra.git", "contains an account"),
+        ("https://me:secret@example.org/dist.zip", "contains an account"),
     ],
 )
 def test_source_without_sense_is_refused_and_no_password_told(of: str, said: str) -> None:
@@ -71,7 +71,7 @@ def test_what_is_hidden_or_elsewhere_is_not_served(tmp_path: Path) -> None:
     result = provide(source(str(built)), tmp_path / "cache", no_download, True)
     assert archives.read(Path(str(result["archive"]))).keys() == {"index.html", ".well-known/security.txt"}
     (built / "passwords.txt").symlink_to("/etc/passwd")
-    with pytest.raises(BuildError, match="leads out of"):
+    with pytest.raises(BuildError, match="is a link to outside of"):
         provide(source(str(built)), tmp_path / "cache", no_download, True)
     (built / "passwords.txt").unlink()
     (built / "assets/all").symlink_to("/etc")

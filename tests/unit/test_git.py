@@ -58,6 +58,6 @@ def test_missing_name_is_one_line(repository: Path) -> None:
 
 
 def test_url_with_an_account_is_not_used() -> None:
-    with pytest.raises(GitError, match="has an account in it") as error:
+    with pytest.raises(GitError, match="contains an account") as error:
         commit_of("https://token@example.org/a.git", "main")
     assert "token" not in str(error.value)

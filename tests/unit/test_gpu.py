@@ -268,17 +268,17 @@ def test_placement(kinds, wishes, gets):
 @pytest.mark.parametrize(
     ("kinds", "wishes", "line"),
     [
-        ("", ["tf 1"], "GPUs are asked for, and this host has none: install the NVIDIA driver, or ask for 0"),
-        ("", ["tf 1 [0]"], "GPUs are asked for, and this host has none: install the NVIDIA driver, or ask for 0"),
-        ("", ["tf 1 all"], "GPUs are asked for, and this host has none: install the NVIDIA driver, or ask for 0"),
-        ("g", ["tf 2"], "2 GPUs are asked for, and this host has 1: lower count or gpus"),
-        ("gg", ["tf 1 2", "torch 3"], "5 GPUs are asked for, and this host has 2: lower count or gpus"),
-        ("gg", ["tf 1 all", "torch 1"], "3 GPUs are asked for, and this host has 2: lower count or gpus"),
-        ("gg", ["tf 1", "torch 2 [0, 1]"], "3 GPUs are asked for, and this host has 2: lower count or gpus"),
-        ("3", ["tf 4"], "4 GPUs are asked for, and this host has 3: lower count or gpus"),
-        ("gg", ["tf 1 [0]", "torch 1 [0]"], "GPU 0 is given twice, to tf and torch: name it once"),
-        ("gg", ["tf 2 [1, GPU-1]"], "GPU 1 is given twice, to tf and tf: name it once"),
-        ("gg", ["tf 1 all", "torch 1 [1]"], "GPU 1 is given twice, to tf and torch: name it once"),
+        ("", ["tf 1"], "GPUs are requested, but this host has none: install the NVIDIA driver, or request 0"),
+        ("", ["tf 1 [0]"], "GPUs are requested, but this host has none: install the NVIDIA driver, or request 0"),
+        ("", ["tf 1 all"], "GPUs are requested, but this host has none: install the NVIDIA driver, or request 0"),
+        ("g", ["tf 2"], "2 GPUs are requested, but this host has 1: lower count or gpus"),
+        ("gg", ["tf 1 2", "torch 3"], "5 GPUs are requested, but this host has 2: lower count or gpus"),
+        ("gg", ["tf 1 all", "torch 1"], "3 GPUs are requested, but this host has 2: lower count or gpus"),
+        ("gg", ["tf 1", "torch 2 [0, 1]"], "3 GPUs are requested, but this host has 2: lower count or gpus"),
+        ("3", ["tf 4"], "4 GPUs are requested, but this host has 3: lower count or gpus"),
+        ("gg", ["tf 1 [0]", "torch 1 [0]"], "GPU 0 is assigned twice, to tf and torch: name it once"),
+        ("gg", ["tf 2 [1, GPU-1]"], "GPU 1 is assigned twice, to tf and tf: name it once"),
+        ("gg", ["tf 1 all", "torch 1 [1]"], "GPU 1 is assigned twice, to tf and torch: name it once"),
         ("gg", ["tf 1 [2]"], "tf wants GPU 2, which this host does not have: name one of 0, 1"),
         ("g2", ["tf 1 [GPU-9]"], "tf wants GPU GPU-9, which this host does not have: name one of 0, 1:0, 1:1"),
         ("2", ["tf 1 ['0:2']"], "tf wants GPU 0:2, which this host does not have: name one of 0:0, 0:1"),
@@ -289,7 +289,7 @@ def test_placement(kinds, wishes, gets):
         ("gg", ["tf 1 -1"], "gpus of tf is -1: give a number, a list of GPUs, or all"),
         ("gg", ["tf 1 both"], "gpus of tf is 'both': give a number, a list of GPUs, or all"),
         ("gg", ["tf 1 true"], "gpus of tf is True: give a number, a list of GPUs, or all"),
-        ("gg", ["tf 1", "tf 1"], "tf is there twice: give it one wish, or each a name of its own"),
+        ("gg", ["tf 1", "tf 1"], "tf is listed twice: merge the entries, or give each its own name"),
         (
             *("2g", ["tf 1 2"]),
             "tf wants 2 GPUs for an instance, and too few whole ones are left, as CUDA shows a program one MIG slice "
@@ -316,7 +316,7 @@ def test_error_shows_in_a_table_who_wants_and_gets_what():
     with pytest.raises(PlacementError) as error:
         placed("ggggg", *wishes)
     assert str(error.value).splitlines() == [
-        "7 GPUs are asked for, and this host has 5: lower count or gpus",
+        "7 GPUs are requested, but this host has 5: lower count or gpus",
         "",
         "worker          instances  wants   gets",
         "tensorflow_gpu  2          1 each  1, 2",
@@ -329,8 +329,8 @@ def test_error_shows_in_a_table_who_wants_and_gets_what():
 @pytest.mark.parametrize(
     ("kinds", "line"),
     [
-        ("", "GPUs are asked for, and this host has none: reboot the host"),
-        ("g", "2 GPUs are asked for, and this host has 1: lower count or gpus (reboot the host)"),
+        ("", "GPUs are requested, but this host has none: reboot the host"),
+        ("g", "2 GPUs are requested, but this host has 1: lower count or gpus (reboot the host)"),
     ],
 )
 def test_error_tells_the_problem_that_the_host_has(kinds, line):
@@ -369,7 +369,7 @@ def test_what_is_held_gives_way_when_nothing_else_fits():
     assert [each["gpus"] for each in placed] == [["0:0"], ["1", "2"]]
     with pytest.raises(gpu_placement.PlacementError, match="too few whole ones are left"):
         gpu_placement.assign(wishes, [divided(0, 1), whole(1), whole(2)], held=held, may_move=False)
-    with pytest.raises(gpu_placement.PlacementError, match="3 GPUs are asked for"):
+    with pytest.raises(gpu_placement.PlacementError, match="3 GPUs are requested"):
         gpu_placement.assign(wishes, [whole(1), whole(2)], held=held)
 
 

@@ -171,9 +171,9 @@ def test_interrupted_copy_is_finished_from_where_it_began(lab: LabInventory, lik
 
 
 def test_inventory_that_is_no_lab_is_refused_and_left_alone(like: Path, tmp_path: Path) -> None:
-    with pytest.raises(MlfleetError, match="is no lab"):
+    with pytest.raises(MlfleetError, match="is not a lab"):
         LabInventory(like).create(tmp_path)
-    with pytest.raises(MlfleetError, match="is no lab yet"):
+    with pytest.raises(MlfleetError, match="is not a lab yet"):
         LabInventory(like).addresses()
 
 
@@ -188,7 +188,7 @@ def test_host_taken_out_of_the_inventory_is_gone(lab: LabInventory, like: Path) 
 def test_name_that_no_container_can_have_is_refused(lab: LabInventory, like: Path, name: str) -> None:
     (like / "hosts.yml").write_text(json.dumps({"all": {"hosts": {name: None}}}))
     lab.create(like)
-    with pytest.raises(MlfleetError, match="no container name"):
+    with pytest.raises(MlfleetError, match="not a container name"):
         lab.hosts()
 
 

@@ -78,15 +78,15 @@ def test_policy_that_means_something_else_differs(statement):
 @pytest.mark.parametrize(
     ("policy", "problem"),
     [
-        ([], "it is to be a dictionary"),
+        ([], "it must be a dictionary"),
         ({"Statement": []}, "Statement: at least one is needed"),
-        ({"Statement": READ, "Version": "2026-01-01"}, "Version: '2026-01-01' is to be 2012-10-17"),
+        ({"Statement": READ, "Version": "2026-01-01"}, "Version: '2026-01-01' must be 2012-10-17"),
         ({"Statement": READ, "Statment": []}, "Statment: no such key"),
         ({"Statement": [READ, {**READ, "Efect": "Deny"}]}, "Statement[1].Efect: no such key"),
-        ({"Statement": {**READ, "Resource": ["arn:aws:s3:::"]}}, "Statement[0].Resource[0]: 'arn:aws:s3:::' is to be"),
+        ({"Statement": {**READ, "Resource": ["arn:aws:s3:::"]}}, "Statement[0].Resource[0]: 'arn:aws:s3:::' must be"),
         ({"Statement": {**READ, "Resource": []}}, "Statement[0].Resource: at least one is needed"),
         ({"Statement": {**READ, "Action": []}}, "Statement[0].Action: at least one is needed"),
-        ({"Statement": {**READ, "Condition": {"Bool": "x"}}}, "Statement[0].Condition: it is to be written as"),
+        ({"Statement": {**READ, "Condition": {"Bool": "x"}}}, "Statement[0].Condition: it must have the form"),
         ({"Statement": {"Effect": "Allow", "NotAction": "s3:*"}}, "Statement[0].NotAction: MinIO cannot read it back"),
         ({"Statement": {**READ, "Principal": "*"}}, "Statement[0].Principal: no such key"),
     ],
@@ -134,14 +134,14 @@ def test_quota_units(quota, size):
 
 @pytest.mark.parametrize("quota", ["", "GiB", "1 gb", "-1", "1,5GB", "1e3"])
 def test_what_is_no_quota(quota):
-    with pytest.raises(ServiceError, match="is to be a number of bytes"):
+    with pytest.raises(ServiceError, match="must be a number of bytes"):
         bytes_of(quota)
 
 
 @pytest.mark.parametrize(
     ("kind", "item", "message"),
     [
-        ("bucket", {"name": "Upper"}, "bucket 'Upper': its name is to be"),
+        ("bucket", {"name": "Upper"}, "bucket 'Upper': its name must be"),
         ("bucket", {"name": "a..b"}, "rules of S3"),
         ("bucket", {"name": "10.0.0.1"}, "rules of S3"),
         ("bucket", {"name": "ab"}, "rules of S3"),
@@ -149,16 +149,16 @@ def test_what_is_no_quota(quota):
         ("bucket", {"name": "abc", "retention": {"mode": "governance", "days": None, "years": None}}, "days or years"),
         ("bucket", {"name": "abc", "anonymous": "public", "anonymous_policy": POLICY}, "exclude each other"),
         ("bucket", {"name": "abc", "lifecycle": [{"id": "r", "expire_days": None}]}, "lifecycle r: it expires nothing"),
-        ("bucket", {"name": "abc", "lifecycle": [{"id": "r", "expire_days": -1}]}, "expire_days is to be 1 or more"),
+        ("bucket", {"name": "abc", "lifecycle": [{"id": "r", "expire_days": -1}]}, "expire_days must be 1 or more"),
         (
             "bucket",
             {"name": "abc", "lifecycle": [{"id": "r", "expire_days": 1, "expire_delete_markers": True}]},
-            "are for two rules",
+            "need two separate rules",
         ),
         ("bucket", {"name": "abc", "quota": "1 gb"}, "bucket abc: quota '1 gb'"),
         ("policy", {"name": "a,b"}, "policy 'a,b'"),
         ("policy", {"name": "p"}, "policy p: policy is missing"),
-        ("user", {**USER, "secret": "short"}, "user mlflow: its secret is to have 8 to 40 characters"),
+        ("user", {**USER, "secret": "short"}, "user mlflow: its secret must have 8 to 40 characters"),
         ("user", {**USER, "secret": "x" * 41}, "8 to 40"),
         ("service_account", {"name": "x" * 21}, "3 to 20 characters"),
     ],
@@ -200,7 +200,7 @@ def test_what_is_named_has_to_exist(items, message):
 
 def test_what_is_named_may_not_be_removed():
     items, client = document(user=[USER], policy=[{"name": "rw", "state": "absent"}]), server(policies={"rw": {}})
-    with pytest.raises(ServiceError, match="user mlflow: policy 'rw' is to be removed; declare it in policies"):
+    with pytest.raises(ServiceError, match="user mlflow: policy 'rw' is declared absent; declare it in policies"):
         access.require_references(items, client)
 
 
@@ -242,7 +242,7 @@ def test_check_predicts_all_where_the_library_is_missing(monkeypatch, tmp_path):
     made = ["service account (to be generated)"] * 2
     assert result["changes"] == ["user mlflow", *made, "service account oldkey"]
     assert result["undeclared"] == [] and result["diff"]["before"].keys() == {"service account oldkey"}
-    assert result["warnings"] == ["service account ended: it has ended; give it another end, or declare it absent"]
+    assert result["warnings"] == ["service account ended: it has expired; set a later date, or declare it absent"]
     with pytest.raises(engine.NotRunningError, match="library minio is not installed"):
         engine.converge(access.Access(CONNECTION, whole, prune=True, kept=[]), check_mode=False)
 
@@ -278,7 +278,9 @@ def test_surplus_user_stays_for_an_account_of_its_own_that_stays():
 
 def test_user_of_a_declared_service_account_cannot_go():
     declared = document(user=[{"name": "alice", "state": "absent"}], service_account=[{"name": "key"}])
-    with pytest.raises(ServiceError, match="user alice: it cannot go while its service account key is declared"):
+    with pytest.raises(
+        ServiceError, match="user alice: it cannot be removed while its service account key is declared"
+    ):
         access.require_references(declared, server(access_keys={"alice": ["key"]}))
 
 

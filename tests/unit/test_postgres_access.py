@@ -149,7 +149,7 @@ def test_owner_that_nobody_declares_is_an_error():
         ([], [{"name": "a=b"}], "database 'a=b': a name is"),
         ([], [{"name": "x" * 64}], "at most 63"),
         (ROLES * 2, [], "role mlflow: declared twice"),
-        ([{"name": "a", "password": "pässword"}], [], "role a: its password is to be made of printable ASCII"),
+        ([{"name": "a", "password": "pässword"}], [], "role a: its password must consist of printable ASCII"),
         ([{"name": "a", "password": ""}], [], "role a: its password"),
         ([{"name": "postgres", "password": "x"}], [], "role postgres: it is PostgreSQL's own"),
         ([], [{"name": "a", "owner": "pg_monitor"}], "role pg_monitor: it is PostgreSQL's own"),

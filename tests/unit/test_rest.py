@@ -98,5 +98,5 @@ def test_plain_answer_to_tls_is_of_a_service_that_is_not_switched_yet(url):
 
 @pytest.mark.parametrize("wrong", ["127.0.0.1:5000", "ftp://host", "http://"])
 def test_url_is_one(wrong):
-    with pytest.raises(ServiceError, match="is to begin with http"):
+    with pytest.raises(ServiceError, match="must begin with http"):
         Http(wrong)

@@ -75,7 +75,7 @@ def test_request_for_tls_is_in_hexadecimal_digits() -> None:
     given = options(service="db", owner="me", directory="/d", address="a:1", plain_request="PING")
     service = toggle.service_of(given | {"tls_request": "0000000804d2162f"})
     assert (service.unit, service.tls_request, service.plain_request) == ("db", b"\0\0\0\x08\x04\xd2\x16/", b"PING\r\n")
-    with pytest.raises(ToggleError, match="db: tls_request has to be in hexadecimal digits"):
+    with pytest.raises(ToggleError, match="db: tls_request must be hexadecimal digits"):
         toggle.service_of(given | {"tls_request": "SSLRequest"})
 
 

@@ -57,7 +57,7 @@ REFUSED = {
     "moved line, of before": (
         [],
         {"app1": ""},
-        "not those that app1 used (looked at its directory, which is not there)",
+        "not those that app1 used (looked at its directory, which does not exist)",
     ),
     "fresh cluster in its place": ([place()], {"app1": f"{BEGUN} db1"}, f"looked at {DATA}"),
     "fresh cluster in its place, of before": ([place()], {"app1": ""}, "has no data"),

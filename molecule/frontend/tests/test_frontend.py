@@ -310,7 +310,7 @@ def test_missing_build_changes_nothing(tmp_path, refused):
     (tmp_path / "empty").mkdir()
     assert "has no index.html at its top" in refused(frontend_source=f"{tmp_path}/empty")
     assert f"there is no {tmp_path}/other" in refused(frontend_source=f"{tmp_path}/other")
-    assert "made no directory out" in refused(frontend_output_directory="out")
+    assert "created no directory out" in refused(frontend_output_directory="out")
 
 
 def test_archive_that_is_not_the_declared_one_changes_nothing(archive, refused):

@@ -194,7 +194,7 @@ def test_deleted_plugin_of_an_entrypoint_is_a_decision(provide, package, admin, 
     delete("plugins")(admin, name)
     for check in (True, False):
         result = provide(package, check=check, fails=True)
-        assert f"entrypoint {name} keeps to plugin {name}, which was deleted" in result["msg"]
+        assert f"entrypoint {name} uses plugin {name}, which was deleted" in result["msg"]
     expected = provide(package, check=True, on_conflict="overwrite")["changes"]
     assert provide(package, on_conflict="overwrite")["changes"] == expected
     assert not provide(package)["changed"]
@@ -475,7 +475,7 @@ def test_previous_password_becomes_the_declared_one(module, accounts, ada, url, 
     expire(ada["name"], days)
     former, ada["password"] = ada["password"], "second"
     users = [*accounts, {**ada, "previous_password": former}]
-    assert "not with the declared password" in module("dioptra_users", fails=True, users=[*accounts, ada])["msg"]
+    assert "with another password" in module("dioptra_users", fails=True, users=[*accounts, ada])["msg"]
     assert module("dioptra_users", check=True, users=users)["changes"] == [f"user {ada['name']}"]
     assert module("dioptra_users", users=users)["changes"] == [f"user {ada['name']}"]
     assert Client(url, ada["name"], "second").status == 200

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a service should hold, as one document: asked for, compared, and changed where it differs.
+"""The desired contents of a service as one document: read, compared, and changed where they differ.
 
-A service's own part is a Document: how it is asked, what of it differs, and how that is changed.
+The part of each service is a Document: how to read it, what differs, and how to change it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule
 
-Item = dict[str, Any]  # an object as it is declared
-State = dict[str, Any]  # an object as far as its declaration speaks of it, to be compared and shown: no secret is in it
+Item = dict[str, Any]  # an object as declared
+State = dict[str, Any]  # the declared properties of an object, to compare and show, without secrets
 Result = dict[str, Any]
 Answer = TypeVar("Answer")
-AS_DECLARED, ANOTHER = "as declared", "another one"  # what is shown of a password
+AS_DECLARED, ANOTHER = "as declared", "another one"  # shown in place of a password
 
 
 class ServiceError(Exception):
@@ -28,23 +28,23 @@ class ServiceError(Exception):
 
 
 class NotRunningError(ServiceError):
-    """A service cannot be asked, perhaps because it, or the account that asks, is not there yet."""
+    """A service cannot be queried, perhaps because it, or the account to sign in with, does not exist yet."""
 
 
 class Found(NamedTuple):
-    """What a service holds."""
+    """The contents of a service."""
 
     states: dict[str, State]  # of the declared objects that exist, by names such as "user worker"
-    undeclared: list[dict[str, str]]  # what there is besides, each as access.strays.stray tells it
+    undeclared: list[dict[str, str]]  # other objects, each as access.strays.stray reports it
 
 
 @dataclass
 class Change:
-    """A declared object as it is and as it is to be."""
+    """A declared object in its present and its desired state."""
 
     name: str
-    have: State | None  # None where it does not exist
-    want: State | None  # None where it is to be removed
+    have: State | None  # None if it does not exist
+    want: State | None  # None to remove it
     item: Item
 
 
@@ -58,23 +58,23 @@ class Document(ABC, Generic[Changes]):
 
     @abstractmethod
     def find(self) -> Found:
-        """What the service holds, asked whole before anything is changed.
+        """Return the service's contents, all read before anything is changed.
 
         Raises:
-            NotRunningError: it cannot be asked.
+            NotRunningError: it cannot be queried.
         """
 
     @abstractmethod
     def compare(self, found: Mapping[str, State]) -> Iterable[Changes]:
-        """All declared objects in the order in which one needs another; those that are as they are to be drop out."""
+        """Return all declared objects in the order of their dependencies; unchanged ones are filtered out later."""
 
     @abstractmethod
     def apply(self, changes: list[Changes]) -> None:
-        """Makes the changes one after the other, so that a run that comes after one that was killed goes on."""
+        """Make the changes one by one, so that the run after a killed one can continue."""
 
 
 def ask(question: Callable[[], Answer], check_mode: bool) -> Answer | None:
-    """The answer of a service; None where it cannot be asked, which is not an empty one, and which a check allows."""
+    """Return a service's answer, or in check mode None if it cannot be queried, which is not an empty answer."""
     try:
         return question()
     except NotRunningError:
@@ -84,9 +84,9 @@ def ask(question: Callable[[], Answer], check_mode: bool) -> Answer | None:
 
 
 def plan(document: Document[Changes], found: Found | None) -> list[Changes]:
-    """What differs: objects before what needs them, then removals the other way.
+    """Return what differs: objects before those that need them, then removals in reverse order.
 
-    Of a service that cannot be asked a check predicts all that is to be, and no removal: what it holds is not known.
+    If the service cannot be queried, check mode predicts all objects and no removal, because its contents are unknown.
     """
     differing = [change for change in document.compare(found.states if found else {}) if change.have != change.want]
     removals = [change for change in differing if change.want is None]
@@ -94,7 +94,7 @@ def plan(document: Document[Changes], found: Found | None) -> list[Changes]:
 
 
 def converge(document: Document[Any], check_mode: bool) -> Result:
-    """Compares, and changes what differs unless in check mode: the result of the module."""
+    """Compare, change what differs unless in check mode, and return the module's result."""
     found = ask(document.find, check_mode)
     changes = plan(document, found)
     if changes and not check_mode:
@@ -112,7 +112,7 @@ def converge(document: Document[Any], check_mode: bool) -> Result:
 
 
 def exit_with(module: AnsibleModule, work: Callable[[dict[str, Any], bool], Result]) -> None:
-    """Ends the module with the result of C(work(params, check_mode)), or with what is wrong in one line."""
+    """End the module with the result of C(work(params, check_mode)), or with an error in one line."""
     try:
         result = work(module.params, module.check_mode)
     except ServiceError as error:

@@ -36,28 +36,28 @@ SIGN_IN_OPTIONS: dict[str, dict[str, Any]] = {
     "password": {"type": "str", "required": True, "no_log": True},
 }
 
-GATEWAY_ERRORS = (502, 503, 504)  # what a proxy answers for a service that does not run
+GATEWAY_ERRORS = (502, 503, 504)  # a proxy's answers for a service that is not running
 
 
 class Answer(NamedTuple):
     status: int
-    data: Any  # JSON where it was some, otherwise text
+    data: Any  # decoded JSON, or text if it is none
 
     @property
     def reason(self) -> str:
-        """What the service says is wrong."""
+        """The service's error message."""
         text = self.data.get("message") or self.data.get("error_code") if isinstance(self.data, dict) else self.data
         return " ".join(str(text).split())[:500]
 
 
 class Form(NamedTuple):
-    """Fields and one file, as a page's form sends them."""
+    """Fields and one file, sent like a form of a web page."""
 
     fields: dict[str, str]
     file: tuple[str, str, bytes]  # name of its field, file name, content
 
     def encoded(self) -> tuple[str, bytes]:
-        """The content type and the bytes."""
+        """Return the content type and the bytes."""
         boundary = uuid.uuid4().hex
         name, filename, content = self.file
         parts = [(f'name="{field}"', value.encode()) for field, value in self.fields.items()]
@@ -70,7 +70,7 @@ class Form(NamedTuple):
 
 
 class Http:
-    """A service at a URL; cookies that it sets are sent back."""
+    """A service at a URL; its cookies are sent back."""
 
     def __init__(
         self,
@@ -83,13 +83,13 @@ class Http:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ServiceError(f"url {url!r}: it is to begin with http:// or https:// and a host")
+            raise ServiceError(f"url {url!r}: it must begin with http:// or https:// and a host")
         self.url = url.rstrip("/")
         self._request = Request(
             headers={"Accept": "application/json", **headers},
             use_proxy=False,  # the services of a deployment are not behind one
             use_netrc=False,
-            follow_redirects="none",  # the password would go along
+            follow_redirects="none",  # the password would be sent along
             timeout=timeout_seconds,
             ca_path=ca_file,
             cookies=CookieJar(),
@@ -99,7 +99,7 @@ class Http:
         )
 
     def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Answer:
-        """The service's answer, whatever its status; a body that is no Form is sent as JSON."""
+        """Return the service's answer with any status; a body that is not a Form is sent as JSON."""
         url = f"{self.url}{path}{'?' + urlencode(query) if query else ''}"
         data, headers = None, {}
         if isinstance(body, Form):
@@ -115,7 +115,7 @@ class Http:
                 status, text = response.status, response.read().decode(errors="replace")
         except OSError as error:
             reason = error.reason if isinstance(error, URLError) else error
-            # A service that speaks plain HTTP is one whose TLS has not been switched on yet.
+            # If a service speaks plain HTTP, its TLS has not been switched on yet.
             is_trusted = not isinstance(reason, ssl.SSLError) or reason.reason == "WRONG_VERSION_NUMBER"
             kind = NotRunningError if is_trusted else ServiceError
             raise kind(f"{self.url} does not answer: {reason}") from error
@@ -131,7 +131,7 @@ class Http:
             return Answer(status, text)
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """The data of a successful answer; ServiceError for any other."""
+        """Return the data of a successful answer; raise ServiceError for any other."""
         answer = self.ask(method, path, body, **query)
         if answer.status >= 400:
             raise ServiceError(f"{self.url}: {method} {path} answered {answer.status}: {answer.reason}")
@@ -139,5 +139,5 @@ class Http:
 
 
 def run_module(options: dict[str, Any], work: Callable[[dict[str, Any], bool], Result]) -> None:
-    """A module over such an API, from its own options and what does its work: C(work(params, check_mode))."""
+    """Run a module for such an API, with its own options and a function C(work(params, check_mode))."""
     exit_with(AnsibleModule(argument_spec=CONNECTION_OPTIONS | options, supports_check_mode=True), work)

@@ -29,14 +29,14 @@ class Dioptra(Http):
         )
 
     def signs_in(self, username: str, password: str) -> bool:
-        """Whether the API lets this account in; from then on it is used."""
+        """Sign in with this account, which is used from then on; return whether the API accepts it."""
         answer = self.ask("POST", "/auth/login", {"username": username, "password": password})
         if answer.status not in (200, 401):
             raise ServiceError(f"{self.url}: signing in as {username!r} answered {answer.status}: {answer.reason}")
         return answer.status == 200
 
     def pages(self, path: str, **query: Any) -> Iterator[dict]:
-        """All items of a list."""
+        """Yield all items of a list."""
         index = 0
         while True:
             page = self.call("GET", path, index=index, pageLength=PAGE_LENGTH, **query)
@@ -46,7 +46,7 @@ class Dioptra(Http):
                 return
 
     def find(self, path: str, name: str, field: str = "name", **query: Any) -> dict | None:
-        """The one item of this name; the search itself may find more, such as another case."""
+        """Return the item with exactly this name; the search itself may find more, such as names in another case."""
         items = self.pages(path, search=f'{field}:"{name}"', **query)
         return next((item for item in items if item[field] == name), None)
 
@@ -61,10 +61,10 @@ class Dioptra(Http):
 
 
 def sign_in(options: dict) -> Dioptra:
-    """The API under the module's account.
+    """Return the API, signed in with the module's account.
 
     Raises:
-        NotRunningError: one of them is not there yet; a check sees no account that an earlier task is to make.
+        NotRunningError: the API or the account does not exist yet; check mode creates no account in earlier tasks.
     """
     api = Dioptra(options)
     if not api.signs_in(options["username"], options["password"]):

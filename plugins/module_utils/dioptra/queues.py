@@ -24,7 +24,7 @@ class Queues(document.Document):
         there = [item for item in items if item]
         self.ids = {item["name"]: item["id"] for item in there}
         states = {f"queue {item['name']}": {"description": item["description"] or ""} for item in there}
-        return document.Found(states, [])  # other queues are their makers', as jobs are
+        return document.Found(states, [])  # other queues belong to their creators, as jobs do
 
     def compare(self, found: Mapping[str, dict]) -> Iterator[document.Change]:
         for name, queue in self.queues.items():

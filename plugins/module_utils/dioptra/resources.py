@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The host's half of dioptra_resources: compares packages with what the API has, and imports those that differ."""
+"""The host's half of dioptra_resources: compare packages with the API's objects, and import those that differ."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def unpack(payload: str) -> list[dict[str, Any]]:
 
 
 def converge_resources(options: dict, check_mode: bool) -> Result:
-    """Everything is compared before the first import, so that a refusal leaves all as it was."""
+    """Compare everything before the first import, so that a refusal leaves everything unchanged."""
     packages = unpack(options["payload"])
     api = ask(lambda: sign_in(options), check_mode)
     group = api.group() if api else 0
@@ -47,7 +47,7 @@ def empty() -> dict:
 
 
 def find(api: Dioptra, group: int, package: dict) -> dict:
-    """What the API has of the objects that a package declares."""
+    """Return the API's state of the objects that a package declares."""
     found, ids = empty(), {}
     for name in package["types"]:
         if item := api.find("/pluginParameterTypes/", name, groupId=group):
@@ -113,7 +113,7 @@ def found_entrypoint(item: dict, lost: set[str]) -> dict:
 
 
 def bound(plugin: dict, lost: set[str]) -> str:
-    """An entrypoint keeps to the version of a plugin that it was given, also when the plugin is gone."""
+    """Return the plugin with its version; an entrypoint keeps its version of a plugin even if that was deleted."""
     is_current = plugin["latestSnapshot"] and plugin["name"] not in lost
     return plugin["name"] if is_current else f"{plugin['name']}: {OLDER}"
 
@@ -122,12 +122,12 @@ def bound(plugin: dict, lost: set[str]) -> str:
 
 
 def plan(package: dict, found: dict) -> dict:
-    """The names of a package's objects that differ, and how."""
+    """Return which of a package's objects differ, and how."""
     for name, lost in found["orphans"].items():
         if package["on_conflict"] == "update":
             raise ServiceError(
-                f"{package['source']}: entrypoint {name} keeps to plugin {', '.join(lost)}, which was deleted, and "
-                "the API does not update it then; delete the entrypoint, or set on_conflict: overwrite"
+                f"{package['source']}: entrypoint {name} uses plugin {', '.join(lost)}, which was deleted, so the API "
+                "cannot update it; delete the entrypoint, or set on_conflict: overwrite"
             )
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
@@ -161,15 +161,15 @@ def plan(package: dict, found: dict) -> dict:
     there = [f"{KINDS[kind]} {name}" for kind in KINDS for name in found[kind]]
     if changes and there and package["on_conflict"] == "fail":
         raise ServiceError(
-            f"{package['source']}: {', '.join(changes)} would change, and there is already {', '.join(there)}; "
-            "on_conflict update or overwrite allows it"
+            f"{package['source']}: {', '.join(changes)} would change, and the API already has "
+            f"{', '.join(there)}; set on_conflict to update or overwrite to allow it"
         )
     objects = [{"before": before, "after": after}] if after else []
     return {"changes": changes, "diff": [*objects, *texts]}
 
 
 def comparable(has: dict, wants: dict, is_exact: bool) -> dict:
-    """An entrypoint with its defaults told as they are declared where they mean the same."""
+    """Return the entrypoint with its defaults written as declared if they are equivalent."""
     declared = {parameter["name"]: parameter["default"] for parameter in wants["parameters"]}
     parameters = [
         {**parameter, "default": declared[parameter["name"]]}
@@ -185,7 +185,7 @@ def comparable(has: dict, wants: dict, is_exact: bool) -> dict:
 
 
 def is_same(found: str | None, declared: Any) -> bool:
-    """The API keeps defaults as text."""
+    """Return whether two defaults are equivalent; the API stores them as text."""
     if isinstance(declared, bool):
         return str(found).lower() == str(declared).lower()
     if isinstance(declared, (int, float)) and found is not None:
@@ -200,7 +200,7 @@ def is_same(found: str | None, declared: Any) -> bool:
 
 
 def import_package(api: Dioptra, group: int, package: dict) -> None:
-    """All of a package or nothing: the API does it in one transaction."""
+    """Import a package, completely or not at all, because the API does it in one transaction."""
     fields = {
         "group": str(group),
         "sourceType": "upload_archive",
@@ -216,7 +216,7 @@ def import_package(api: Dioptra, group: int, package: dict) -> None:
 
 
 def archive(package: dict) -> bytes:
-    """Only what the package's configuration speaks of."""
+    """Return an archive of only what the package's configuration refers to."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for path in package["directories"]:

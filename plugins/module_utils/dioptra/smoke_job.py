@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A job of Dioptra on each queue, which proves that the stack works."""
+"""A Dioptra job on each queue, which proves that the stack works."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class Job:
-    """A job on a queue, as far as it is known."""
+    """A job on a queue, and what is known about it."""
 
     queue: str
     x: int
@@ -79,7 +79,7 @@ class Job:
 
 
 class Registry:
-    """Registers what is missing and updates what differs; remembers what it did."""
+    """Register what is missing, update what differs, and record what was done."""
 
     def __init__(self, api: Dioptra, name: str) -> None:
         self.api = api
@@ -101,7 +101,7 @@ class Registry:
         return ids
 
     def plugin(self) -> dict:
-        """The plugin with our file in it."""
+        """Return the plugin with our file in it."""
         name = self.name.replace("-", "_")  # it becomes a Python module
         body = {"group": self.group, "name": name, "description": DESCRIPTION}
         plugin = self.api.find("/plugins/", name, groupId=self.group)
@@ -201,7 +201,7 @@ def submit(api: Dioptra, experiment: int, entrypoint: int, queue: str, queue_id:
 
 
 def wait(api: Dioptra, jobs: list[Job], timeout_seconds: int) -> None:
-    """Until every job is over or its time is."""
+    """Wait until every job has ended or timed out."""
     while True:
         for job in jobs:
             if not job.is_over:
@@ -213,16 +213,16 @@ def wait(api: Dioptra, jobs: list[Job], timeout_seconds: int) -> None:
 
 
 def log_lines(api: Dioptra, job: Job) -> str:
-    """The last lines of the job's log; the API sorts only by time of arrival, so its end is asked for by number."""
+    """Return the last lines of the job's log; the API sorts only by arrival, so the end is requested by position."""
     path = f"/jobs/{job.id}/log"
     total = api.call("GET", path, pageLength=1)["totalNumResults"]
     page = api.call("GET", path, index=max(0, total - LOG_LINES), pageLength=LOG_LINES)
-    # The API keeps messages as HTML.
+    # The API stores messages as HTML.
     return "\n".join(f"{line['severity']}: {html.unescape(line['message'])}" for line in page["data"])
 
 
 def check(api: Dioptra, mlflow: Http, s3: Any, job: Job, timeout_seconds: int) -> str:
-    """What is wrong with the job and what it left behind; nothing is an empty text."""
+    """Return the problem with the job and its results, or an empty text."""
     if job.status == "queued":
         return f"no worker answered within {timeout_seconds} s; does one run for this queue, and can it sign in?"
     if job.status == "failed":
@@ -272,7 +272,7 @@ def read_object(s3: Any, uri: str) -> bytes:
 
 
 def run_jobs(options: dict) -> dict:
-    """Registers what is missing, runs one job on each queue and checks what it left behind."""
+    """Register what is missing, run one job on each queue and check its results."""
     api = sign_in(options)
     seconds, ca_file = options["timeout_seconds"], options["ca_file"]
     account = options["mlflow"]

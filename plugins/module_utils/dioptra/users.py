@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Accounts of Dioptra, with passwords that end after a year."""
+"""Accounts of Dioptra, with passwords that expire after a year."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.document impo
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.client import Dioptra
 
-VALID_DAYS = 365  # what the API gives each password (DAYS_TO_EXPIRE_PASSWORD_DEFAULT of Dioptra 1.2.2)
-MAX_RENEW_DAYS = VALID_DAYS - 2  # a new password has one whole day less than it lasts
+VALID_DAYS = 365  # validity of each password in the API (DAYS_TO_EXPIRE_PASSWORD_DEFAULT of Dioptra 1.2.2)
+MAX_RENEW_DAYS = VALID_DAYS - 2  # a new password has one whole day less left than its validity
 SECONDS_A_DAY = 24 * 60 * 60
 HELPER = "mlfleet-renewal-"
 SAME_PASSWORD = "New password matches old password."
@@ -27,13 +27,13 @@ SAME_PASSWORD = "New password matches old password."
 
 @dataclass
 class Account:
-    """A declared account, as far as the API tells of it."""
+    """A declared account, and what the API reveals about it."""
 
     declared: dict
     api: Dioptra  # signed in, unless its password has expired
     id: int
     days_left: int = 0
-    password: str = ""  # what it has, where that is not the declared one
+    password: str = ""  # its actual password, if that is not the declared one
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Account:
 
 
 def passing_password(user: dict) -> str:
-    """What the account has for a moment while its password is renewed; a run that comes after a killed one knows it."""
+    """Return the temporary password during a renewal; the run after a killed one can derive it too."""
     return hmac.new(user["password"].encode(), f"mlfleet {user['name']}".encode(), hashlib.sha256).hexdigest()
 
 
@@ -55,13 +55,13 @@ def former_passwords(user: dict) -> list[str]:
 
 def wrong_password(name: str) -> str:
     return (
-        f"user {name}: it exists, but not with the declared password; declare the former one as previous_password, "
+        f"user {name}: it exists, but with another password; declare that one as previous_password, "
         "or sign in and change it (POST /api/v1/users/current/password)"
     )
 
 
 def create_user(api: Dioptra, user: dict) -> bool:
-    """Registers the account and proves it. False when its name is taken, ServiceError when its e-mail address is."""
+    """Register the account and sign in. Return False if its name is taken; raise ServiceError if its e-mail is."""
     name, password = user["name"], user["password"]
     body = {"username": name, "email": user["email"], "password": password, "confirmPassword": password}
     answer = api.ask("POST", "/users/", body)
@@ -80,7 +80,7 @@ def create_user(api: Dioptra, user: dict) -> bool:
 
 
 def change_password(api: Dioptra, account: Account, old: str, new: str) -> None:
-    """Signs out all of the account's sessions, this one included if it is one of them."""
+    """Change the password, which signs out all of the account's sessions, including this one if it is one of them."""
     body = {"oldPassword": old, "newPassword": new, "confirmNewPassword": new}
     answer = api.ask("POST", f"/users/{account.id}/password", body)
     if answer.status >= 400:
@@ -90,13 +90,13 @@ def change_password(api: Dioptra, account: Account, old: str, new: str) -> None:
 
 
 def has_password(api: Dioptra, number: int, password: str) -> bool:
-    """Whether an account has this password, expired or not: the API refuses to change it to itself, and says why."""
+    """Return whether an account has this password, expired or not: the API refuses to change it to itself."""
     body = {"oldPassword": password, "newPassword": password, "confirmNewPassword": password}
     return api.ask("POST", f"/users/{number}/password", body).reason.endswith(SAME_PASSWORD)
 
 
 def own_account(options: dict, user: dict, password: str) -> Account | None:
-    """The account by its own session; None if it does not sign in."""
+    """Return the account from its own session; None if it cannot sign in."""
     api = Dioptra(options)
     if not api.signs_in(user["name"], password):
         return None
@@ -108,7 +108,7 @@ def own_account(options: dict, user: dict, password: str) -> Account | None:
 
 
 def other_account(options: dict, user: dict, someone: Dioptra) -> Account | None:
-    """The account as another one sees it, for it does not sign in itself; None if there is none."""
+    """Return the account as seen by another one, because it cannot sign in itself; None if there is none."""
     found = someone.find("/users/", user["name"], field="username")
     if found is None:
         return None
@@ -119,7 +119,7 @@ def other_account(options: dict, user: dict, someone: Dioptra) -> Account | None
 
 
 def find_accounts(options: dict, users: list[dict], someone: Dioptra | None = None) -> dict[str, Account]:
-    """Those that exist. Only who is signed in may look for others, so on an empty API nobody is told more than "no"."""
+    """Return the existing accounts. Only a signed-in account can look up others; an empty API just answers "no"."""
     found = {}
     for user in users:
         for password in (user["password"], *former_passwords(user)):
@@ -134,7 +134,7 @@ def find_accounts(options: dict, users: list[dict], someone: Dioptra | None = No
 
 
 def reopen(account: Account, someone: Dioptra | None) -> None:
-    """Has somebody else change an expired password, which its owner cannot; what is left to do, she can."""
+    """Let another account change an expired password, which its owner cannot; the owner can do the rest."""
     if someone is None:
         raise ServiceError(f"{account.object}: its password has expired, and no other account can change it")
     passing = passing_password(account.declared)
@@ -146,7 +146,7 @@ def reopen(account: Account, someone: Dioptra | None) -> None:
 
 
 def renew(account: Account) -> None:
-    """Makes the declared password the account's for another year; the API refuses to change it to itself."""
+    """Renew the declared password for another year, in two changes; the API refuses to change it to itself."""
     declared = account.declared["password"]
     if not account.password:
         account.password = passing_password(account.declared)
@@ -159,7 +159,7 @@ def helper_password(user: dict) -> str:
 
 
 def make_helper(options: dict, user: dict) -> Dioptra:
-    """An account for the moment in which all others have expired. The API gives no name twice, so each has its own."""
+    """Create a temporary account if all others have expired. The API never reuses a name, so each has a new one."""
     name, api = f"{HELPER}{secrets.token_hex(4)}", Dioptra(options)
     email = f"{name}@{user['email'].rpartition('@')[2]}"
     create_user(api, {"name": name, "email": email, "password": helper_password(user)})
@@ -175,14 +175,14 @@ def remove_helpers(options: dict, user: dict, someone: Dioptra) -> None:
 
 
 def remove(account: Account, someone: Dioptra | None) -> None:
-    """Has the account delete itself, for the API lets nobody else; an expired password is changed first."""
+    """Let the account delete itself, as the API requires; an expired password is changed first."""
     if account.days_left < 0:
         reopen(account, someone)
     account.api.call("DELETE", "/users/current", {"password": account.password or account.declared["password"]})
 
 
 class Users(document.Document):
-    """Those that are to be present, then those that are to be absent."""
+    """The accounts that must exist, followed by those that must not."""
 
     def __init__(self, options: dict, check_mode: bool) -> None:
         self.options, self.check_mode = options, check_mode
@@ -190,16 +190,16 @@ class Users(document.Document):
             [user for user in options["users"] if user["state"] == state] for state in ("present", "absent")
         )
         self.accounts: dict[str, Account] = {}  # those that exist
-        self.made: list[dict] = []  # those that reading has made
-        self.opener: Dioptra | None = None  # who signed in where none of them could
+        self.made: list[dict] = []  # those that were created while reading
+        self.opener: Dioptra | None = None  # session of a new account, if none of them could sign in
         self.has_helper = False
         if not 0 <= options["renew_days"] <= MAX_RENEW_DAYS:
             given = f"renew_days {options['renew_days']}"
-            raise ServiceError(f"{given}: it is to be from 0 to {MAX_RENEW_DAYS}, for a password lasts a year")
+            raise ServiceError(f"{given}: it must be from 0 to {MAX_RENEW_DAYS}, because a password lasts a year")
 
     @property
     def someone(self) -> Dioptra | None:
-        """A session, for only who is signed in is told of others."""
+        """A session, because only a signed-in account can see others."""
         return next((account.api for account in self.accounts.values() if account.days_left >= 0), self.opener)
 
     def find(self) -> document.Found:
@@ -213,7 +213,7 @@ class Users(document.Document):
         return document.Found(states, self.undeclared())
 
     def open(self) -> None:
-        """Either there are no accounts, or all have expired: who registers the first one sees which."""
+        """Find out by registering the first account whether there are no accounts, or all have expired."""
         self.opener = Dioptra(self.options)
         if create_user(self.opener, self.present[0]):
             self.made = self.present[:1]
@@ -222,7 +222,7 @@ class Users(document.Document):
         self.accounts = find_accounts(self.options, self.present, self.opener)
 
     def undeclared(self) -> list[dict[str, str]]:
-        """Other accounts. No command removes them: who knows the password declares them absent."""
+        """Return other accounts. No command removes them; with its password, an account can be declared absent."""
         names = {user["name"] for user in self.options["users"]}
         others = [user["username"] for user in self.someone.pages("/users/")] if self.someone else []
         return [stray("Dioptra account", name) for name in others if name not in names and not name.startswith(HELPER)]
@@ -246,7 +246,7 @@ class Users(document.Document):
                 raise ServiceError(wrong_password(user["name"]))
         self.renew([self.accounts[change.item["name"]] for change in changes if change.have and change.want])
         leaving = [self.accounts[change.item["name"]] for change in changes if change.want is None]
-        for account in sorted(leaving, key=lambda account: account.days_left):  # one that has expired needs another
+        for account in sorted(leaving, key=lambda account: account.days_left):  # an expired one needs another account
             remove(account, self.someone)
             del self.accounts[account.name]
 
@@ -254,7 +254,7 @@ class Users(document.Document):
         for account in due:
             if account.days_left < 0:
                 reopen(account, self.someone)
-        # From here on all can sign in, so a helper goes now: a run that is killed before leaves an account that is due.
+        # From here on all can sign in, so remove the helper now; before that, a killed run leaves it for the next one.
         if due:
             remove_helpers(self.options, self.present[0], due[0].api)
         for account in due:
@@ -273,7 +273,7 @@ def converge_users(options: dict, check_mode: bool) -> document.Result:
 
 
 def sort_out(accounts: list[Account], bound: int) -> tuple[list[Account], list[str]]:
-    """The accounts that get their declared password (again), and what is to be said of the others."""
+    """Return the accounts that get their declared password (again), and the warnings about others."""
     due, warnings = [], []
     are_jobs_running = None
     for account in accounts:
@@ -284,7 +284,7 @@ def sort_out(accounts: list[Account], bound: int) -> tuple[list[Account], list[s
         elif not account.declared["renew"]:
             if account.days_left < 0:
                 raise ServiceError(f"{account.object}: its password has expired; renew: true renews it")
-            warnings.append(f"{account.object}: {told(account)}, and it is not to be renewed here")
+            warnings.append(f"{account.object}: {told(account)}, and it is not renewed here")
         elif account.days_left < 1:
             due.append(account)
         else:
@@ -293,7 +293,7 @@ def sort_out(accounts: list[Account], bound: int) -> tuple[list[Account], list[s
             if are_jobs_running:
                 warnings.append(
                     f"{account.object}: {told(account)}; it is renewed on its last day, or by a run that finds no job "
-                    "running, for jobs would be signed out"
+                    "running, because jobs would be signed out"
                 )
             else:
                 due.append(account)

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A document of what a MinIO server should hold, and what it takes to get there.
+"""A document with the desired objects of a MinIO server, and the changes that are needed.
 
-Every kind of object is the same few functions, listed in KINDS in the order of their dependencies. A document is
-checked by itself, then against what the server has; both happen before the first change. Check mode ends with the plan.
+Every kind of object has the same few functions, listed in KINDS in the order of their dependencies. A document is
+checked on its own, then against the server, before the first change. Check mode ends with the plan.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ NAMES = {
 }
 
 
-# --- Policies, the one kind that needs no file of its own
+# --- Policies, the only kind without a file of its own
 
 POLICY_OPTIONS = with_state({"policy": {"type": "dict"}})
 
@@ -124,7 +124,7 @@ KINDS = {
     ),
 }
 
-# How a person removes one whose name follows, buckets apart; ALIAS is what mc calls the server.
+# Commands that remove the object whose name follows, except buckets; ALIAS is mc's name of the server.
 REMOVALS = {
     "policy": "mc admin policy remove ALIAS",
     "user": "mc admin user remove ALIAS",
@@ -132,12 +132,12 @@ REMOVALS = {
     "service_account": "mc admin user svcacct remove ALIAS",
 }
 
-# What an argument spec says beside the options.
+# The parts of an argument spec besides the options.
 RESTRICTIONS = {"service_account": {"required_one_of": [("name", "credentials_file")]}}
 
 
 def blank(kind: str, **values: Any) -> Item:
-    """An item with each option of its kind, as it is when only these are given."""
+    """Return an item with each option of its kind, as if only these were given."""
     return {name: option.get("default") for name, option in KINDS[kind].options.items()} | values
 
 
@@ -145,17 +145,17 @@ def label(kind: str, name: str | None) -> str:
     return f"{kind.replace('_', ' ')} {name}"
 
 
-# --- What is wrong with a document, whatever the server has
+# --- Errors in a document that do not depend on the server
 
 
 def validate(document: Document) -> None:
-    """ServiceError for the first thing in the document that the server would not take as it is meant."""
+    """Raise ServiceError for the first part of the document that the server would refuse or misread."""
     for kind, items in document.items():
         pattern, rule = NAMES[kind]
         names = [item["name"] for item in items]
         for name in names:
             if name != GENERATED and not pattern.fullmatch(name or ""):
-                raise ServiceError(f"{label(kind, repr(name))}: its name is to be {rule}")
+                raise ServiceError(f"{label(kind, repr(name))}: its name must be {rule}")
             if name != GENERATED and names.count(name) > 1:
                 raise ServiceError(f"{label(kind, name)}: declared twice")
         for item in filter(is_present, items):
@@ -201,14 +201,14 @@ def _bucket_problems(item: Item) -> Iterator[str]:
         limits = {key: rule[key] for key in rule if key.startswith(("expire", "noncurrent")) and rule[key]}
         if not limits:
             yield f"lifecycle {rule['id']}: it expires nothing; give one of expire_days, noncurrent_expire_days …"
-        yield from (f"lifecycle {rule['id']}: {key} is to be 1 or more" for key, days in limits.items() if days < 0)
+        yield from (f"lifecycle {rule['id']}: {key} must be 1 or more" for key, days in limits.items() if days < 0)
         if {"expire_days", "expire_delete_markers"} <= limits.keys():
-            yield f"lifecycle {rule['id']}: expire_days and expire_delete_markers are for two rules"
+            yield f"lifecycle {rule['id']}: expire_days and expire_delete_markers need two separate rules"
 
 
 def _secret_problems(item: Item) -> Iterator[str]:
     if item["secret"] is not None and len(item["secret"]) not in SECRET_LENGTHS:
-        yield "its secret is to have 8 to 40 characters"
+        yield "its secret must have 8 to 40 characters"
 
 
 def _service_account_problems(item: Item) -> Iterator[str]:
@@ -229,20 +229,20 @@ VALIDATORS: dict[str, Callable[[Item], Iterable[str]]] = {
 
 
 def _memberships(document: Document) -> Iterator[str]:
-    """Where a user's groups and a group's members contradict each other."""
+    """Report where a user's groups and a group's members contradict each other."""
     for group in filter(is_present, document["group"]):
         for user in filter(is_present, document["user"]):
             if group["members"] is None or user["groups"] is None:
                 continue
             if (user["name"] in group["members"]) != (group["name"] in user["groups"]):
-                yield f"user {user['name']} and group {group['name']}: only one of the two says that it is a member"
+                yield f"user {user['name']} and group {group['name']}: only one of the two declares the membership"
 
 
-# --- What a document needs of the server
+# --- References of a document to objects of the server
 
 
 def require_references(document: Document, client: Client) -> None:
-    """ServiceError for the first policy, user or group that is named but will not be there."""
+    """Raise ServiceError for the first policy, user or group that is referenced but will not exist."""
     declared = {kind: {item["name"] for item in items if is_present(item)} for kind, items in document.items()}
     gone = {kind: {item["name"] for item in items if not is_present(item)} for kind, items in document.items()}
 
@@ -252,13 +252,13 @@ def require_references(document: Document, client: Client) -> None:
             return
         existing = set(client.access_keys) if kind == "user" else client.names(kind)
         for name in sorted(undeclared - (existing - gone[kind])):
-            fault = "is to be removed" if name in existing else "does not exist"
+            fault = "is declared absent" if name in existing else "does not exist"
             raise ServiceError(f"{who}: {kind} {name!r} {fault}; declare it in {KINDS[kind].plural}")
 
     for account in filter(is_present, document["service_account"] if gone["user"] else []):
         if (parent := _parent(client, account["name"])) in gone["user"]:
             raise ServiceError(
-                f"user {parent}: it cannot go while its service account {account['name']} is declared; "
+                f"user {parent}: it cannot be removed while its service account {account['name']} is declared; "
                 f"declare the user, or {account['name']} as absent"
             )
     for user in filter(is_present, document["user"]):
@@ -278,7 +278,7 @@ def _parent(client: Client, service_account: str) -> str | None:
 
 
 def unknown_buckets(document: Document, client: Client) -> Iterator[str]:
-    """A policy for a bucket that does not exist may be meant, but is more often a slip."""
+    """Report policies for buckets that do not exist, which may be intended but are more often a mistake."""
     declared = {item["name"] for item in document["bucket"]}
     for item in filter(is_present, document["policy"]):
         if unknown := minio_policy.buckets(item["policy"]) - declared:
@@ -286,7 +286,7 @@ def unknown_buckets(document: Document, client: Client) -> Iterator[str]:
                 yield f"policy {item['name']}: bucket {name!r} does not exist"
 
 
-# --- From what is found to what is to be done
+# --- From the present state to the changes
 
 
 @dataclass
@@ -295,14 +295,14 @@ class Change(engine.Change):
 
 
 def surplus(document: Document, client: Client, kept: Iterable[str]) -> Document:
-    """What the server has and the document does not list, as items to remove."""
+    """Return objects of the server that the document does not list, as items to remove."""
     patterns = list(kept)
     declared = {kind: {item["name"] for item in items} for kind, items in document.items()}
 
     def is_surplus(kind: str, name: str) -> bool:
         return name not in declared[kind] and not any(fnmatchcase(label(kind, name), pattern) for pattern in patterns)
 
-    # A user takes its service accounts along.
+    # Removing a user removes its service accounts.
     needed = {
         user
         for user, keys in client.access_keys.items()
@@ -320,7 +320,7 @@ def surplus(document: Document, client: Client, kept: Iterable[str]) -> Document
 
 
 def undeclared(others: Document) -> list[dict[str, str]]:
-    """The same for people, with the command of MinIO's client that removes each."""
+    """Return these objects as reports, with the command of MinIO's client that removes each."""
     return [
         stray(f"MinIO {kind.replace('_', ' ')}", item["name"], removal(kind, item["name"]))
         for kind, items in others.items()
@@ -333,7 +333,7 @@ def removal(kind: str, name: str) -> list[str]:
 
 
 def open_buckets(document: Document, client: Client) -> list[dict[str, str]]:
-    """Buckets that nobody declared and for which one needs no account, with the command that closes each."""
+    """Return undeclared buckets that allow access without an account, with the command that closes each."""
     others = client.buckets - {item["name"] for item in document["bucket"]}
     return [
         stray("MinIO bucket open to everybody", name, ["mc", "anonymous", "set", "none", f"ALIAS/{name}"])
@@ -342,13 +342,13 @@ def open_buckets(document: Document, client: Client) -> list[dict[str, str]]:
     ]
 
 
-# --- The document whole
+# --- The whole document
 
 
 def closed(document: Document) -> Document:
-    """The document with nothing more given to users and groups than it says: what an entry leaves out is none.
+    """Return the document with users and groups that have exactly what it lists; what an entry omits is none.
 
-    Whether an account is enabled is left to its entry, for one that somebody has disabled is a closed door.
+    Whether an account is enabled stays as its entry says, because a disabled one has no access anyway.
     """
     users, groups = ([item for item in document[kind] if is_present(item)] for kind in ("user", "group"))
 
@@ -366,7 +366,7 @@ def _closed(item: Item, **membership: list[str]) -> Item:
 
 
 def holders(policy: str, client: Client, changes: list[Change]) -> list[str]:
-    """Who still has the policy attached when the changes are made."""
+    """Return who still has the policy attached after the changes."""
     planned = {(change.kind, change.item["name"]): change.want for change in changes}
     found = []
     for kind, names in client.attached.items():
@@ -378,7 +378,7 @@ def holders(policy: str, client: Client, changes: list[Change]) -> list[str]:
 
 
 def is_possible(change: Change, changes: list[Change], client: Client) -> bool:
-    """False for a policy that is surplus but still needed; ServiceError for another removal that must fail."""
+    """Return False for a surplus policy that is still needed; raise ServiceError for other removals that must fail."""
     name = change.item["name"]
     if change.kind == "policy" and change.want is None and (who := holders(name, client, changes)):
         if change.item.get("is_surplus"):
@@ -386,7 +386,7 @@ def is_possible(change: Change, changes: list[Change], client: Client) -> bool:
         raise ServiceError(f"policy {name}: it is attached to {', '.join(who)}; detach it there first")
     is_to_be_empty = change.kind == "bucket" and change.want is None and not change.item["force"]
     if is_to_be_empty and not buckets.is_empty(client, name):
-        raise ServiceError(f"bucket {name}: it is not empty; force: true deletes it with all that is in it")
+        raise ServiceError(f"bucket {name}: it is not empty; force: true deletes it with its contents")
     return True
 
 
@@ -404,11 +404,11 @@ def apply(client: Client, change: Change) -> None:
         functions.put(client, change.item, change.have, change.want)
 
 
-# --- Keys that are made rather than given
+# --- Generated keys
 
 
 def with_credentials(account: Item) -> Item:
-    """The service account with name and secret from its file, or with words in their place until they are made."""
+    """Return the service account with name and secret from its file, or with placeholders until they are generated."""
     if account["credentials_file"] is None:
         return account
     file = Path(account["credentials_file"])
@@ -417,17 +417,17 @@ def with_credentials(account: Item) -> Item:
         keys = {"name": keys["access_key"], "secret": keys["secret_key"]}
     except FileNotFoundError:
         if is_present(account) and not file.parent.is_dir():
-            raise ServiceError(f"credentials_file {file}: its directory does not exist; make it first") from None
+            raise ServiceError(f"credentials_file {file}: its directory does not exist; create it first") from None
         keys = {"name": account["name"] or GENERATED, "secret": GENERATED}
     except (OSError, ValueError, KeyError, TypeError):
-        raise ServiceError(f"credentials_file {file}: it is no readable JSON with access_key and secret_key") from None
+        raise ServiceError(f"credentials_file {file}: it is not readable JSON with access_key and secret_key") from None
     if account["name"] not in (None, keys["name"]):
-        raise ServiceError(f"service account {account['name']}: credentials_file {file} is of {keys['name']}")
+        raise ServiceError(f"service account {account['name']}: credentials_file {file} belongs to {keys['name']}")
     return account | keys
 
 
 def keep_credentials(item: Item) -> Item:
-    """The item with generated keys in its file, which comes before the account, so that no killed run loses them."""
+    """Write generated keys to the item's file before the account is created, so that a killed run cannot lose them."""
     if item.get("secret") != GENERATED:
         return item
     name = item["name"] if item["name"] != GENERATED else _random(KEY_LENGTH)
@@ -455,12 +455,12 @@ def _random(length: int) -> str:
     return "".join(secrets.choice(KEY_CHARACTERS) for _index in range(length))
 
 
-# --- What a server has
+# --- The objects of a server
 
 
 def inspect(client: Client, subjects: Iterable[str]) -> dict[str, Any]:
-    """The states of all objects of these kinds, by the plurals of their names, and C(server)."""
-    # Speaking of every setting, whatever it says, has each of them read.
+    """Return the states of all objects of these kinds, by the plurals of the kinds, and of C(server)."""
+    # Any value makes a setting count as declared, so that it is read.
     everything: dict[str, Item] = {
         "bucket": dict.fromkeys(buckets.ASPECTS, "read"),
         "user": {"policies": [], "groups": []},
@@ -484,13 +484,13 @@ def inspect(client: Client, subjects: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-# --- A module's whole work
+# --- The work of a module
 
 
 class Access(engine.Document[Change]):
-    """Only with C(kept), patterns of what may be there besides, is it one of all that the server should hold."""
+    """A document of one object, or with C(kept), patterns of additional objects, of the whole server."""
 
-    client: Client | None = None  # not asked yet, or not to be asked
+    client: Client | None = None  # None before the first query, or if the server cannot be queried
 
     def __init__(
         self, connection: Item, document: Document, prune: bool = False, kept: Iterable[str] | None = None
@@ -542,7 +542,7 @@ class Access(engine.Document[Change]):
                         have = {"credentials_file": item["credentials_file"]}
                     yield Change(name, have, None, item, kind)
                 elif kind == "service_account" and have is None and accounts.has_ended(item):
-                    self.warnings = [*self.warnings, f"{name}: it has ended; give it another end, or declare it absent"]
+                    self.warnings = [*self.warnings, f"{name}: it has expired; set a later date, or declare it absent"]
                 else:
                     yield Change(name, have, KINDS[kind].wanted(item, have), item, kind)
 
@@ -553,7 +553,7 @@ class Access(engine.Document[Change]):
 
 
 def run_module(kind: str) -> None:
-    """The module for one object of a kind."""
+    """Run the module for one object of a kind."""
     options = KINDS[kind].options
     module = AnsibleModule(
         argument_spec=options | CONNECTION_OPTIONS, supports_check_mode=True, **RESTRICTIONS.get(kind, {})
@@ -562,7 +562,7 @@ def run_module(kind: str) -> None:
 
 
 def exit_with(module: AnsibleModule, document: Document, **settings: Any) -> None:
-    hold(module)  # keys of service accounts may be kept in a file of the host's
+    hold(module)  # keys of service accounts may be stored in a file on the host
     connection = {name: module.params[name] for name in CONNECTION_OPTIONS}
     engine.exit_with(
         module,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Users, groups and service accounts: what is found of them, wanted of them, and how it is set."""
+"""Users, groups and service accounts: their present and desired state, and how to set it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ with contextlib.suppress(ImportError):
 
 NEVER = "never"
 AS_PARENT = "that of its parent"
-# The server's bounds for a service account's end, seen in its source (cmd/iam.go).
+# The server's limits for the expiry of service accounts, from its source (cmd/iam.go).
 EXPIRY_BOUNDS = (timedelta(minutes=15), timedelta(days=365))
-EPOCH = "1970-01-01T00:00:00Z"  # how the server is told that an account does not end
+EPOCH = "1970-01-01T00:00:00Z"  # tells the server that an account does not expire
 ATTACHMENT_OPTIONS: dict[str, Any] = {
     "policies": {"type": "list", "elements": "str"},
     "policies_mode": {"type": "str", "choices": ["exact", "append"], "default": "exact"},
@@ -55,7 +55,7 @@ USER_OPTIONS = with_state(
 
 
 def _secret_state(client: Client, item: Item, can_sign_in: bool) -> dict[str, str]:
-    """What can be said of the secret that an account has; of one that cannot sign in, nothing until it is enabled."""
+    """Return the state of an account's secret, which is unknown for one that cannot sign in until it is enabled."""
     if item["secret"] is None or item["update_secret"] == "on_create":
         return {}
     if item["update_secret"] == "always":
@@ -69,7 +69,7 @@ def _wanted_secret(item: Item, have: State | None) -> dict[str, str]:
 
 
 def _status(item: Item, have: State | None) -> str:
-    """One that was disabled stays so unless told otherwise."""
+    """Return the desired status; a disabled account stays disabled unless declared otherwise."""
     if item["enabled"] is None:
         return have["status"] if have else "enabled"
     return "enabled" if item["enabled"] else "disabled"
@@ -100,10 +100,10 @@ def found_users(client: Client, items: list[Item]) -> dict[str, State]:
 
 def wanted_user(item: Item, have: State | None) -> State:
     if have is None and item["secret"] is None:
-        raise ServiceError(f"user {item['name']}: it does not exist; give its secret to make it")
+        raise ServiceError(f"user {item['name']}: it does not exist; give its secret to create it")
     state = _wanted_secret(item, have) | {"status": _status(item, have)} | _attachments(item, have)
     if "policies" in state and state["status"] == "disabled":
-        # MinIO does not change what is attached to a disabled user.
+        # MinIO does not change the policies of a disabled user.
         state["policies"] = have["policies"] if have else []
     if item["groups"] is not None:
         state["groups"] = sorted(set(item["groups"]))
@@ -145,7 +145,7 @@ def found_groups(client: Client, items: list[Item]) -> dict[str, State]:
         info = json.loads(client.admin.group_info(item["name"]))
         state: State = {"status": info.get("status", "enabled")}
         if item["policies"] is not None:
-            # What the server says of a disabled group leaves its policies out.
+            # The server's answer about a disabled group omits its policies.
             state["policies"] = sorted(client.attached["group"].get(item["name"], []))
         if item["members"] is not None or item["state"] == "absent":
             state["members"] = sorted(info.get("members") or [])
@@ -197,21 +197,21 @@ SERVICE_ACCOUNT_OPTIONS = with_state(
 
 
 def end_of(item: Item) -> str:
-    """The moment at which the account ends, as the server writes it: UTC, to the second."""
+    """Return the expiry of the account as the server writes it: UTC, to the second."""
     if item["expires"] == NEVER:
         return NEVER
     try:
         end = datetime.fromisoformat(item["expires"])
     except ValueError:
         raise ServiceError(
-            f"service account {item['name']}: expires {item['expires']!r} is to be {NEVER} or like 2027-01-31T12:00:00Z"
+            f"service account {item['name']}: expires {item['expires']!r} must be {NEVER} or like 2027-01-31T12:00:00Z"
         ) from None
     end = end if end.tzinfo else end.replace(tzinfo=UTC)
     return end.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def has_ended(item: Item) -> bool:
-    """As it is declared: the server forgets such accounts, and takes no end that is past."""
+    """Return whether the declared expiry has passed: the server forgets such accounts, and accepts no past date."""
     end = NEVER if item["expires"] is None else end_of(item)
     return end != NEVER and datetime.fromisoformat(end) < datetime.now(UTC)
 
@@ -222,7 +222,7 @@ def _require_possible_end(item: Item, end: str) -> None:
         left = datetime.fromisoformat(end) - datetime.now(UTC)
         if not shortest <= left <= longest:
             raise ServiceError(
-                f"service account {item['name']}: expires {end} is to be between 15 minutes and 365 days from now"
+                f"service account {item['name']}: expires {end} must be between 15 minutes and 365 days from now"
             )
 
 
@@ -242,7 +242,7 @@ def found_service_accounts(client: Client, items: list[Item]) -> dict[str, State
 
 
 def service_account_state(client: Client, info: dict[str, Any], item: Item) -> State:
-    """The account as the server tells of it; always with its policy, which an update has to give again."""
+    """Return the account's state on the server, always with its policy, which an update must repeat."""
     status = "enabled" if info["accountStatus"] == "on" else "disabled"
     policy = AS_PARENT if info["impliedPolicy"] else canonical(json.loads(info["policy"]))
     end = info.get("expiration") or NEVER
@@ -260,11 +260,11 @@ def wanted_service_account(item: Item, have: State | None) -> State:
     name = item["name"]
     if have is None and (item["secret"] is None or item["parent"] is None):
         raise ServiceError(
-            f"service account {name}: it does not exist; to make it, give its parent, and a secret or credentials_file"
+            f"service account {name}: it does not exist; to create it, give its parent and a secret or credentials_file"
         )
     if have and item["parent"] not in (None, have["parent"]):
         raise ServiceError(
-            f"service account {name}: it is one of {have['parent']} and cannot change to {item['parent']}; "
+            f"service account {name}: it belongs to {have['parent']} and cannot change to {item['parent']}; "
             "remove it first, or choose another name"
         )
     state: State = _wanted_secret(item, have)
@@ -300,7 +300,7 @@ def put_service_account(client: Client, item: Item, have: State | None, want: St
             return
     is_to_get_secret = have is not None and want.get("secret") != have.get("secret")
     is_to_enable = have is not None and want["status"] == "enabled" and have["status"] != "enabled"
-    # Without its policy the account would get all of its parent's rights.
+    # Without its policy, the account would get all of its parent's rights.
     client.admin.update_service_account(
         access_key=item["name"],
         secret_key=item["secret"] if is_to_get_secret or (is_to_enable and want.get("secret")) else None,

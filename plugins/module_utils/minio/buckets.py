@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Buckets: what is found of them, wanted of them, and how it is set, a setting at a time."""
+"""Buckets: their present and desired state, and how to set it, one setting at a time."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ BUCKET_OPTIONS = with_state(
 
 
 def bytes_of(quota: str) -> int:
-    """The number of bytes that a quota such as V(10GiB) or V(500MB) means; V(0) is none."""
+    """Return the number of bytes of a quota such as V(10GiB) or V(500MB); V(0) is none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", quota.strip())
     if not match or match[2] not in UNITS:
-        raise ServiceError(f"quota {quota!r}: it is to be a number of bytes or one with a unit, {', '.join(UNITS)[2:]}")
+        raise ServiceError(f"quota {quota!r}: it must be a number of bytes or one with a unit, {', '.join(UNITS)[2:]}")
     return int(float(match[1]) * UNITS[match[2]])
 
 
@@ -78,7 +78,7 @@ def _read_versioning(client: Client, bucket: str) -> str:
 def _want_versioning(item: Item, have: str | None) -> str:
     if item["versioning"]:
         return "enabled"
-    # A bucket that once kept versions cannot go back further than this.
+    # Once a bucket has kept versions, suspending is the most that is possible.
     return "suspended" if have in ("enabled", "suspended") else "off"
 
 
@@ -102,8 +102,8 @@ def _read_lock_config(client: Client, bucket: str) -> Any:
 
 def _want_object_lock(item: Item, have: bool | None) -> bool:
     if have is not None and have != item["object_lock"]:
-        told = "has none, and it is given" if item["object_lock"] else "has one, and it can be left out"
-        raise ServiceError(f"bucket {item['name']}: object lock: it {told} only when the bucket is made")
+        told = "has none, and it can be enabled" if item["object_lock"] else "has one, and it can be omitted"
+        raise ServiceError(f"bucket {item['name']}: object lock: it {told} only when the bucket is created")
     return item["object_lock"]
 
 
@@ -121,7 +121,7 @@ def _want_retention(item: Item, have: State | None) -> State:
     if not can_lock:
         if item["retention"]["mode"] != "none":
             raise ServiceError(
-                f"bucket {item['name']}: retention wants object_lock, which is given only when the bucket is made"
+                f"bucket {item['name']}: retention requires object_lock, which is set only when the bucket is created"
             )
         return have or {"mode": "none"}
     return {key: value for key, value in item["retention"].items() if value is not None}
@@ -170,7 +170,7 @@ def _rule_state(rule: Any) -> State:
         and rule.noncurrent_version_expiration.noncurrent_days,
         "noncurrent_keep_versions": rule.noncurrent_version_expiration
         and rule.noncurrent_version_expiration.newer_noncurrent_versions,
-        # Not to be declared, but to be seen when somebody set one by hand.
+        # Cannot be declared, but shows if someone has set one by hand.
         "transition": bool(rule.transition or rule.noncurrent_version_transition),
     }
     return {key: value for key, value in state.items() if value or key in ("id", "enabled")}
@@ -295,12 +295,12 @@ def _write_anonymous(client: Client, bucket: str, want: str | State) -> None:
 
 
 def _with_principals(policy: State) -> State:
-    """A canonical policy as the server takes it."""
+    """Return a canonical policy in the form that the server accepts."""
     return policy | {"Statement": [entry | {"Principal": {"AWS": entry["Principal"]}} for entry in policy["Statement"]]}
 
 
 class Aspect(NamedTuple):
-    """A setting of a bucket; without it, the bucket is made with what it has by itself."""
+    """A setting of a bucket; if it is omitted, the bucket is created with the server's default."""
 
     read: Callable[[Client, str], Any]
     want: Callable[[Item, Any], Any]
@@ -308,7 +308,7 @@ class Aspect(NamedTuple):
     by_itself: Any
 
 
-# In the order in which they can be set. Object lock is given with the bucket.
+# In the order in which they can be set. Object lock is set when the bucket is created.
 ASPECTS = {
     "object_lock": Aspect(_read_object_lock, _want_object_lock, None, False),
     "versioning": Aspect(_read_versioning, _want_versioning, _write_versioning, "off"),
@@ -322,7 +322,7 @@ ASPECTS = {
 
 
 def _declared_aspects(item: Item) -> dict[str, Aspect]:
-    """The settings that the declaration speaks of; of who gets in without an account each one does."""
+    """Return the declared settings; anonymous access always counts as declared."""
     return {
         name: aspect
         for name, aspect in ASPECTS.items()

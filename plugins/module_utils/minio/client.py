@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The connection to a MinIO server, what it has, and its errors in one line."""
+"""The connection to a MinIO server, its objects, and its errors in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import Item, NotRunningError, ServiceError
 from ansible_collections.mlfleet.stack.plugins.module_utils.minio.policy import path_of
 
-with contextlib.suppress(ImportError):  # its absence is told when a client is made
+with contextlib.suppress(ImportError):  # its absence is reported when a client is created
     import urllib3
     from minio import Minio, MinioAdmin
     from minio.credentials import StaticProvider
@@ -36,7 +36,7 @@ BUILT_IN_POLICIES = {"consoleAdmin", "diagnostics", "readonly", "readwrite", "wr
 
 
 def with_state(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of an object, its name and whether it is to exist included."""
+    """Return the options of an object, including its name and whether it must exist."""
     return {
         "name": {"type": "str", "required": True},
         **options,
@@ -49,7 +49,7 @@ def is_present(item: Item) -> bool:
 
 
 class Command(Enum):
-    """Commands of the admin API that the library lacks, or has with fewer settings."""
+    """Commands of the admin API that the library lacks, or supports with fewer settings."""
 
     ADD_USER = "add-user"
     ADD_SERVICE_ACCOUNT = "add-service-account"
@@ -58,14 +58,14 @@ class Command(Enum):
 
 
 class Client:
-    """A MinIO server under the account that administers it."""
+    """A MinIO server, accessed with its administrative account."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.endpoint, self.access_key = options["endpoint"], options["access_key"]
         self._secret_key, timeout = options["secret_key"], options["timeout_seconds"]
         url = urlsplit(self.endpoint)
         if url.scheme not in ("http", "https") or not url.netloc or url.path.strip("/") or "@" in url.netloc:
-            raise ServiceError(f"endpoint {self.endpoint!r}: it is to be http:// or https://, a host and a port")
+            raise ServiceError(f"endpoint {self.endpoint!r}: it must be http:// or https://, a host and a port")
         if "MinioAdmin" not in globals():
             raise NotRunningError("the Python library minio is not installed for the interpreter that runs this module")
         self._where: dict[str, Any] = {
@@ -73,7 +73,7 @@ class Client:
             "secure": url.scheme == "https",
             "http_client": urllib3.PoolManager(
                 timeout=urllib3.Timeout(connect=timeout, read=timeout),
-                # A server that has just started answers 503 until it has read its accounts.
+                # A server that has just started answers 503 until it has loaded its accounts.
                 retries=urllib3.Retry(total=5, connect=1, backoff_factor=0.2, status_forcelist=[503]),
                 cert_reqs="CERT_REQUIRED",
                 ca_certs=options["ca_file"],
@@ -81,13 +81,13 @@ class Client:
         }
         try:
             self.s3 = Minio(access_key=self.access_key, secret_key=self._secret_key, **self._where)
-            # Its own types know neither these commands nor that a group's members are a list.
+            # The library's types lack these commands, and a group's members as a list.
             self.admin: Any = MinioAdmin(credentials=StaticProvider(self.access_key, self._secret_key), **self._where)
         except ValueError as error:
             raise ServiceError(f"endpoint {self.endpoint!r}, access_key and secret_key: {error}") from None
 
     def knows_secret(self, user: str, secret: str) -> bool:
-        """Whether the user can sign in with this secret; what the user may do then does not matter."""
+        """Return whether the user can sign in with this secret, whatever the user may do then."""
         try:
             Minio(access_key=user, secret_key=secret, **self._where).list_buckets()
         except S3Error as error:
@@ -95,19 +95,19 @@ class Client:
         return True
 
     def put_user(self, name: str, secret: str, is_enabled: bool) -> None:
-        """Makes the user, or gives it another secret; the library's own call would enable a disabled one."""
+        """Create the user, or set its secret; the library's own call would enable a disabled one."""
         body = {"secretKey": secret, "status": "enabled" if is_enabled else "disabled"}
         self._put(Command.ADD_USER, body, accessKey=name)
 
     def add_service_account(self, **settings: Any) -> None:
-        """Makes a service account of any user, which the library can only for the one that signs in."""
+        """Create a service account of any user; the library can do so only for the user that signs in."""
         self._put(Command.ADD_SERVICE_ACCOUNT, {key: value for key, value in settings.items() if value is not None})
 
     def _put(self, command: Command, body: dict[str, Any], **query: str) -> None:
         sealed = encrypt(json.dumps(body).encode(), self._secret_key)
         self.admin._url_open(method="PUT", command=command, query_params=query, body=sealed)
 
-    # What the server has, asked once.
+    # The server's objects, each kind queried once.
 
     @functools.cached_property
     def policies(self) -> dict[str, dict[str, Any]]:
@@ -119,7 +119,7 @@ class Client:
 
     @functools.cached_property
     def users(self) -> dict[str, dict[str, Any]]:
-        """All users but root."""
+        """All users except root."""
         return json.loads(self.admin.user_list() or "{}")
 
     @functools.cached_property
@@ -128,7 +128,7 @@ class Client:
 
     @functools.cached_property
     def attached(self) -> dict[str, dict[str, list[str]]]:
-        """The policies that hang on each user and group, as {"user": {name: policies}, "group": ...}."""
+        """The policies attached to each user and group, as {"user": {name: policies}, "group": ...}."""
         mappings = json.loads(self.admin.get_policy_entities([], [], [])).get("policyMappings") or []
         attached: dict[str, dict[str, list[str]]] = {"user": {}, "group": {}}
         for mapping in mappings:
@@ -139,7 +139,7 @@ class Client:
 
     @functools.cached_property
     def access_keys(self) -> dict[str, list[str]]:
-        """All users, root included, with the names of their service accounts."""
+        """All users, including root, with the names of their service accounts."""
         query = {"all": "true", "listType": "all"}
         answer = self.admin._url_open(
             method="GET", command=Command.LIST_ACCESS_KEYS, query_params=query, preload_content=False
@@ -151,21 +151,21 @@ class Client:
         }
 
     def names(self, kind: str) -> set[str]:
-        """The names of all objects of a kind; root is no user here."""
+        """Return the names of all objects of a kind; root does not count as a user."""
         if kind == "service_account":
             return {key for keys in self.access_keys.values() for key in keys}
         plurals = {"policy": "policies", "bucket": "buckets", "user": "users", "group": "groups"}
         return set(getattr(self, plurals[kind]))
 
     def drives(self) -> dict[str, int]:
-        """How many drives of the whole deployment this server sees as online, and how many not."""
+        """Return how many drives of the whole deployment this server sees as online, and how many as offline."""
         answer = self.admin._url_open(method="GET", command=Command.STORAGE_INFO)
         states = [drive.get("state") for drive in json.loads(answer.data)["Disks"]]
         return {"online": states.count("ok"), "offline": len(states) - states.count("ok")}
 
     @contextlib.contextmanager
     def one_line(self, doing: str, policy: Any = None):
-        """Turns what the library raises into one line that says at what it failed, and where in the policy."""
+        """Turn the library's exceptions into one line that states what failed, and where in the policy."""
         try:
             yield
         except urllib3.exceptions.HTTPError as error:
@@ -188,7 +188,7 @@ class Client:
 
 
 def explain(error: Exception) -> tuple[str, str]:
-    """Code and message of an error of the library; the admin API's are JSON in the text of the exception."""
+    """Return code and message of a library error; those of the admin API are JSON in the exception's text."""
     if body := getattr(error, "_body", None):
         with contextlib.suppress(ValueError, AttributeError):
             answer = json.loads(body)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an access policy means, says and gets wrong: plain data, without a server."""
+"""Meaning, form and errors of access policies: plain data, without a server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATE_OPERATOR = re.compile(r"(\w+:)?Date\w+")
 ACTION = re.compile(r"\*|(s3|admin|kms|sts):[A-Za-z*?]+")
 S3_ARN = "arn:aws:s3:::"
 RESOURCE = re.compile(rf"\*|{S3_ARN}[^/].*|arn:minio:kms:::[^/\\.]+", re.DOTALL)
-# What `mc anonymous set` calls these rights, as actions on the bucket and on its objects.
+# The rights of `mc anonymous set`, as actions on the bucket and on its objects.
 ANONYMOUS_ACTIONS = {
     "none": ([], []),
     "download": (["s3:GetBucketLocation", "s3:ListBucket"], ["s3:GetObject"]),
@@ -58,7 +58,7 @@ def _texts(values: Any) -> list[str]:
 
 def _condition_values(operator: str, values: Any) -> list[str]:
     texts = _texts(values)
-    with contextlib.suppress(ValueError):  # the server says what is wrong with such an address or date
+    with contextlib.suppress(ValueError):  # the server reports an invalid address or date
         if operator.rpartition(":")[2] in ADDRESS_OPERATORS:
             return sorted({str(ipaddress.ip_network(text, strict=False)) for text in texts})
         if DATE_OPERATOR.fullmatch(operator):
@@ -67,16 +67,16 @@ def _condition_values(operator: str, values: Any) -> list[str]:
 
 
 def canonical(policy: Mapping[str, Any]) -> dict[str, Any]:
-    """The policy in one of the many ways to write it: order, repetition and scalar or list mean nothing.
+    """Return the policy in a normal form, since order, repetition and scalar or list make no difference.
 
-    Of statements that differ in nothing but their Sid, MinIO keeps the first.
+    Of statements that differ only in their Sid, MinIO keeps the first.
     """
     entries: list[dict[str, Any]] = []
     meanings: list[dict[str, Any]] = []
     for statement in statements(policy):
         entry = {key: value for key, value in statement.items() if value}
         entry.update({key: _texts(entry[key]) for key in LISTS if key in entry})
-        # MinIO tells the resource * as **.
+        # MinIO returns the resource * as **.
         entry.update({key: ["*"] for key in LISTS[1:] if entry.get(key) == ["**"]})
         if "Principal" in entry:
             principal = entry["Principal"]
@@ -95,7 +95,7 @@ def canonical(policy: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def anonymous(bucket: str, rights: str) -> dict[str, Any]:
-    """The bucket policy by which anyone has these rights: V(none), V(download), V(upload) or V(public)."""
+    """Return the bucket policy that gives everyone these rights: V(none), V(download), V(upload) or V(public)."""
     resources = (f"{S3_ARN}{bucket}", f"{S3_ARN}{bucket}/*")
     return {
         "Version": VERSION,
@@ -108,34 +108,34 @@ def anonymous(bucket: str, rights: str) -> dict[str, Any]:
 
 
 def buckets(policy: Mapping[str, Any]) -> set[str]:
-    """The buckets that the policy names, patterns apart."""
+    """Return the buckets that the policy names, except patterns."""
     resources = [text for entry in statements(policy) for key in LISTS[1:] for text in _as_list(entry.get(key) or [])]
     names = {text.removeprefix(S3_ARN).partition("/")[0] for text in resources if text.startswith(S3_ARN)}
     return {name for name in names if not re.search(r"[*?$]", name)}
 
 
 def problems(policy: Any, is_bucket_policy: bool = False) -> Iterator[str]:
-    """What the server would refuse or misread, each with its path; names of actions only the server knows."""
+    """Yield what the server would refuse or misread, each with its path; only the server knows names of actions."""
     if not isinstance(policy, Mapping):
-        yield "it is to be a dictionary with Version and Statement"
+        yield "it must be a dictionary with Version and Statement"
         return
     yield from (f"{key}: no such key" for key in sorted(set(policy) - POLICY_KEYS))
     if policy.get("Version", VERSION) != VERSION:
-        yield f"Version: {policy['Version']!r} is to be {VERSION}, in quotes"
+        yield f"Version: {policy['Version']!r} must be {VERSION}, in quotes"
     if not statements(policy):
         yield "Statement: at least one is needed"
     known = STATEMENT_KEYS | {"Principal"} if is_bucket_policy else STATEMENT_KEYS
     for index, statement in enumerate(statements(policy)):
         path = f"Statement[{index}]"
         if not isinstance(statement, Mapping):
-            yield f"{path}: it is to be a dictionary"
+            yield f"{path}: it must be a dictionary"
             continue
         if "NotAction" in statement:
-            # The server takes one, but from then on can list no policy at all.
+            # The server accepts one, but cannot list any policy from then on.
             yield f"{path}.NotAction: MinIO cannot read it back; list the actions instead"
         yield from (f"{path}.{key}: no such key" for key in sorted(set(statement) - known - {"NotAction"}))
         if statement.get("Effect") not in ("Allow", "Deny"):
-            yield f"{path}.Effect: {statement.get('Effect')!r} is to be Allow or Deny"
+            yield f"{path}.Effect: {statement.get('Effect')!r} must be Allow or Deny"
         if is_bucket_policy and not statement.get("Principal"):
             yield f"{path}.Principal: it is missing"
         yield from _list_problems(statement, "Action", path, ACTION, "s3:GetObject or admin:*")
@@ -149,7 +149,7 @@ def problems(policy: Any, is_bucket_policy: bool = False) -> Iterator[str]:
             yield f"{path}.Resource: at least one is needed"
         condition = statement.get("Condition") or {}
         if not isinstance(condition, Mapping) or not all(isinstance(keys, Mapping) for keys in condition.values()):
-            yield f"{path}.Condition: it is to be written as {{operator: {{key: values}}}}"
+            yield f"{path}.Condition: it must have the form {{operator: {{key: values}}}}"
 
 
 def _list_problems(
@@ -158,11 +158,11 @@ def _list_problems(
     is_list = isinstance(statement.get(key), list)
     for index, text in enumerate(_as_list(statement.get(key) or [])):
         if not isinstance(text, str) or not pattern.fullmatch(text):
-            yield f"{path}.{key}{f'[{index}]' if is_list else ''}: {text!r} is to be like {example}"
+            yield f"{path}.{key}{f'[{index}]' if is_list else ''}: {text!r} must be like {example}"
 
 
 def path_of(value: str, policy: Any, path: str = "") -> str | None:
-    """Where in the policy a value or key stands that the server complains about."""
+    """Return the path of a value or key in the policy that the server complains about."""
     if isinstance(policy, Mapping):
         for key, item in policy.items():
             here = f"{path}.{key}" if path else str(key)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Certificates and keys as people hand them over: read them, and say in one line what is wrong with them.
+"""Certificates and keys as users provide them: read them, and report what is wrong with them in one line.
 
 Runs on the controller and on hosts, whose Debian has version 38 of the library cryptography.
 """
@@ -32,17 +32,17 @@ except ImportError:
 
 BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----\n?", re.DOTALL)
 SIGN_OF_TEXT = "-----BEGIN "
-# The identifier of prime fields, of which a curve that is only named says nothing.
+# The identifier of prime fields, which a named curve does not contain.
 FIELD_OF_A_CURVE = bytes.fromhex("06072a8648ce3d0101")
 
 
 class CertificateError(Exception):
-    """One line: which file or value, and what is wrong with it."""
+    """One line that names the file or value and what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class Pem:
-    """A text and where it came from: a path, or the name of an option."""
+    """A text and its origin: a path, or the name of an option."""
 
     origin: str
     text: str
@@ -53,7 +53,7 @@ class Pem:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says."""
+    """The contents of a certificate."""
 
     origin: str
     pem: str
@@ -67,7 +67,7 @@ class Certificate:
     public_key: bytes
 
     def __str__(self) -> str:
-        """As diffs show it."""
+        """Return the certificate as diffs show it."""
         lines = [f"subject: {self.subject}", f"issuer: {self.issuer}"]
         lines += [f"names: {', '.join(self.names)}"] if self.names else []
         lines += [f"valid: {self.not_before:%Y-%m-%d %H:%M} to {self.not_after:%Y-%m-%d %H:%M} UTC"]
@@ -103,7 +103,7 @@ def read(path: str, what: str = "certificate") -> Pem:
 
 
 def text_of(content: bytes, origin: str, what: str = "certificate") -> Pem:
-    """The content as PEM text."""
+    """Return the content as PEM text."""
     if not content.strip():
         raise CertificateError(f"{origin}: is empty")
     if content[:1] == b"\x30":
@@ -116,7 +116,7 @@ def text_of(content: bytes, origin: str, what: str = "certificate") -> Pem:
 
 
 def certificate(pem: Pem) -> Certificate:
-    """The one certificate of this text."""
+    """Return the only certificate of this text."""
     if pem.blocks("PRIVATE KEY"):
         raise CertificateError(f"{pem.origin}: holds a private key; a certificate alone belongs there")
     found = certificates(pem)
@@ -126,7 +126,7 @@ def certificate(pem: Pem) -> Certificate:
 
 
 def certificates(pem: Pem) -> list[Certificate]:
-    """All certificates of this text; none is a fault."""
+    """Return all certificates of this text; raise an error if there are none."""
     blocks = pem.blocks("CERTIFICATE")
     if not blocks:
         raise CertificateError(f"{pem.origin}: holds no certificate")
@@ -134,15 +134,15 @@ def certificates(pem: Pem) -> list[Certificate]:
 
 
 def authority(pem: Pem) -> Certificate:
-    """The one certificate of this text, which has to be an authority's."""
+    """Return the only certificate of this text, which must be an authority's."""
     found = certificate(pem)
     if not found.is_authority:
-        raise CertificateError(f"{pem.origin}: is no certificate of an authority (CA) but of {found.subject}")
+        raise CertificateError(f"{pem.origin}: is not the certificate of an authority (CA) but of {found.subject}")
     return found
 
 
 def public_key(pem: Pem) -> bytes:
-    """The public half of the one private key of this text, in a form that can be compared."""
+    """Return the public half of the only private key of this text, in a comparable form."""
     blocks = pem.blocks("PRIVATE KEY")
     if len(blocks) != 1:
         raise CertificateError(f"{pem.origin}: holds {len(blocks) or 'no'} private keys; one belongs there")
@@ -151,13 +151,13 @@ def public_key(pem: Pem) -> bytes:
     except TypeError:
         raise CertificateError(f"{pem.origin}: is a key with a pass phrase, which a service cannot enter") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise CertificateError(f"{pem.origin}: is no private key that can be read") from None
+        raise CertificateError(f"{pem.origin}: is not a readable private key") from None
     _refuse_explicit_curve(pem.origin, blocks[0])
     return _comparable(key.public_key())
 
 
 def described(content: bytes) -> str:
-    """The first certificate of a file as diffs show it; nothing for no file."""
+    """Return the first certificate of a file as diffs show it; nothing without a file."""
     if not content:
         return ""
     try:
@@ -173,15 +173,15 @@ def _parsed(origin: str, block: str) -> Certificate:
         return _said(origin, block, found)
     except CertificateError:
         raise
-    except Exception as error:  # the library's errors of these calls share no base class
-        raise CertificateError(f"{origin}: is no certificate that can be read: {error}") from error
+    except Exception as error:  # the library's errors in these calls have no common base class
+        raise CertificateError(f"{origin}: is not a readable certificate: {error}") from error
 
 
 def _refuse_explicit_curve(origin: str, block: str) -> None:
-    """The library of Debian 12 takes curves by their names alone; newer ones, as on the controller, take this too."""
+    """Refuse an explicit curve: Debian 12's library accepts named ones only, unlike newer ones on the controller."""
     if FIELD_OF_A_CURVE in b64decode("".join(line for line in block.splitlines() if "-----" not in line)):
         raise CertificateError(
-            f"{origin}: has a key on a curve that is spelt out, which hosts cannot read; make one on a named curve"
+            f"{origin}: has a key with explicit curve parameters, which hosts cannot read; create one on a named curve"
         )
 
 
@@ -203,7 +203,7 @@ def _said(origin: str, block: str, found: Any) -> Certificate:
 
 
 def _utc(found: Any, name: str) -> datetime:
-    """The old library has only times without a zone, and the new one warns of them."""
+    """Return a time in UTC: the old library has only times without a zone, and the new one warns about them."""
     if hasattr(found, f"{name}_utc"):
         return getattr(found, f"{name}_utc")
     return getattr(found, name).replace(tzinfo=timezone.utc)  # noqa: UP017
@@ -225,7 +225,7 @@ def _comparable(key: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Pair:
-    """What a service shows, and the key that proves it."""
+    """The certificate that a service presents, and its key."""
 
     certificate: Certificate
     chain: tuple[Certificate, ...]
@@ -244,14 +244,14 @@ def pair(
     names: Iterable[str] = (),
     minimum_days: float = 0,
 ) -> Pair:
-    """The pair, when OpenSSL accepts it as the server of each of these names."""
+    """Return the pair, if OpenSSL accepts it as the server of each of these names."""
     leaf = certificate(certificate_pem)
     chain = tuple(certificates(chain_pem)) if chain_pem else ()
     for link in (leaf, *chain):
         link.require_validity(minimum_days)
     for link in chain:
         if not link.is_authority:
-            raise CertificateError(f"{link.origin}: holds the certificate of {link.subject}, which is no authority")
+            raise CertificateError(f"{link.origin}: holds the certificate of {link.subject}, which is not an authority")
     if public_key(key_pem) != leaf.public_key:
         raise CertificateError(f"{key_pem.origin}: is not the key of {leaf.origin}")
     result = Pair(leaf, chain, key_pem.blocks("PRIVATE KEY")[0])
@@ -262,10 +262,10 @@ def pair(
 
 
 def _require_trust(shown: Pair, authorities: list[Pem], name: str) -> None:
-    """Greet the pair as a client would who trusts these authorities."""
+    """Do a handshake with the pair as a client that trusts these authorities."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = bool(name)
-    client.hostname_checks_common_name = False  # as browsers and Python's libraries do
+    client.hostname_checks_common_name = False  # like browsers and Python's libraries
     try:
         client.load_verify_locations(
             cadata="".join(block for pem in authorities for block in pem.blocks("CERTIFICATE"))
@@ -276,7 +276,7 @@ def _require_trust(shown: Pair, authorities: list[Pem], name: str) -> None:
     if not client.cert_store_stats()["x509_ca"]:
         raise CertificateError(f"{', '.join(pem.origin for pem in authorities)}: holds no authority's certificate")
     origin = shown.certificate.origin
-    # A file without a name: OpenSSL wants one, and a key is not to outlive this process.
+    # A file without a name, because OpenSSL requires a file, and the key must not outlive this process.
     with open(os.memfd_create("pair"), "w") as file:  # noqa: PTH123
         file.write(shown.key + shown.full_chain)
         file.flush()
@@ -294,7 +294,7 @@ def _require_trust(shown: Pair, authorities: list[Pem], name: str) -> None:
 
 
 def _greet(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
-    """A handshake in memory."""
+    """Do a handshake in memory."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [
         client.wrap_bio(to_client, to_server, server_hostname=name or None),

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a service gets the TLS that is declared for it, takes it up without dropping anybody, and what it then shows."""
+"""Apply a service's declared TLS without dropping connections, and check what it then presents."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ CLIENTS_FILE = "clients.pem"
 CONNECT_SECONDS = 5
 RELOAD_SECONDS = 10
 PAUSE_SECONDS = 0.2
-# What OpenSSL says to an answer that is no TLS, as an HTTP server gives it.
+# OpenSSL's errors for an answer that is not TLS, such as an HTTP server's.
 PLAIN_ANSWERS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNEXPECTED_EOF_WHILE_READING")
 
 
 class ToggleError(systemd.UnitError):
-    """A service that does not do as it was told."""
+    """A service that cannot be switched as requested."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service of this host, with TLS as it is declared for it; the options of ssl_toggle explain each one."""
+    """A service of this host with its declared TLS; the options of ssl_toggle explain each field."""
 
     unit: str
     owner: str
@@ -46,8 +46,8 @@ class Service:
     certificate_file: str = "certificate.pem"
     key_file: str = "key.pem"
     pair: Pair | None = None
-    clients: str = ""  # authorities of whose certificates they have to show one
-    settings: dict[str, str] = field(default_factory=dict)  # the files that switch TLS, by their paths
+    clients: str = ""  # authorities that may issue the certificates that clients must present
+    settings: dict[str, str] = field(default_factory=dict)  # contents of the files that switch TLS, by path
     listen: list[str] = field(default_factory=list)
     checker: list[str] = field(default_factory=list)
     reload: str | None = None
@@ -58,7 +58,7 @@ class Service:
 
     @property
     def fingerprint(self) -> str:
-        """What it has to show; nothing when it is to speak without TLS."""
+        """The fingerprint that it must present; empty without TLS."""
         return self.pair.certificate.fingerprint if self.pair else ""
 
     @property
@@ -74,13 +74,13 @@ class Service:
 
 
 def items(service: Service) -> list[files.Item]:
-    """The files of this state; nothing of another one stays in the directory."""
+    """Return the files of this state; nothing of another state stays in the directory."""
     found: list[dict[str, Any]] = [{"path": service.directory, "state": "directory", "mode": "0750", "purge": True}]
     found += [{"path": path, "content": text, "mode": "0640"} for path, text in service.settings.items()]
     if service.pair:
         found += [
             {"path": service.certificate_path, "content": service.pair.full_chain, "mode": "0640"},
-            # PostgreSQL starts only when nobody else may read a key that it owns.
+            # PostgreSQL starts only if no other user may read a key that it owns.
             {"path": service.key_path, "content": service.pair.key, "mode": "0400", "sensitive": True},
         ]
     if service.pair and service.clients:
@@ -88,25 +88,25 @@ def items(service: Service) -> list[files.Item]:
     return files.parse([entry | {"owner": service.owner, "group": service.owner} for entry in found])
 
 
-# --- taking it up ----------------------------------------------------------------------------------------------------
+# --- applying it -----------------------------------------------------------------------------------------------------
 
 
 def check(service: Service) -> None:
-    """Have the service's own program judge its configuration as it is on disk."""
+    """Check the configuration on disk with the service's own program."""
     if not service.checker:
         return
     try:
         done = run(service.checker)
     except OSError as error:
-        raise ToggleError(f"its own checker cannot be asked: {error}") from None
+        raise ToggleError(f"its own checker cannot be run: {error}") from None
     if done.returncode != 0:
         raise ToggleError(f"its own checker refuses the setting: {' '.join((done.stderr or done.stdout).split())}")
 
 
 def take_up(service: Service, is_reload_enough: bool, after: str, seconds: int) -> None:
-    """Have the running service show what is on disk: by a reload, and where that does not do, by a restart."""
+    """Make the running service use the files on disk: by a reload, or if that is not enough, by a restart."""
     if is_reload_enough:
-        # What it cannot load it may still start with.
+        # Files that it cannot reload, it may still be able to start with.
         with suppress(systemd.UnitError):
             if reload(service) and _comes_true(service, after, RELOAD_SECONDS):
                 return
@@ -122,7 +122,7 @@ def take_up(service: Service, is_reload_enough: bool, after: str, seconds: int) 
 
 
 def reload(service: Service) -> bool:
-    """Whether it could be told of what is on disk without a restart."""
+    """Reload the service, and return whether it can be reloaded at all."""
     if service.reload == "systemctl":
         systemd.command("systemctl", "reload", service.unit, timeout=30)
     elif service.reload == "signal":
@@ -146,7 +146,7 @@ def _reload_live(service: Service) -> bool:
 
 
 def is_behind(service: Service, unit: systemd.Unit) -> bool:
-    """Whether the running service shows or has read something else than what is on disk, as after a killed run."""
+    """Return whether the running service presents or has read other files than those on disk, as after a killed run."""
     paths = [Path(path) for path in service.settings]
     written_at = max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
     read_at = unit.loaded_at if service.reload_takes_files else unit.started_at
@@ -162,11 +162,11 @@ def _comes_true(service: Service, fingerprint: str, seconds: float) -> bool:
     return True
 
 
-# --- what it shows ---------------------------------------------------------------------------------------------------
+# --- what it presents ------------------------------------------------------------------------------------------------
 
 
 def is_true(service: Service, fingerprint: str) -> bool:
-    """Whether the service shows this certificate, or answers without TLS where none is wanted."""
+    """Return whether the service presents this certificate, or answers without TLS if none is expected."""
     try:
         return shown(service) == fingerprint and _listens(service.listen)
     except OSError:
@@ -174,9 +174,9 @@ def is_true(service: Service, fingerprint: str) -> bool:
 
 
 def _listens(addresses: list[str]) -> bool:
-    """Whether each of these ports is open at its address, and at no other.
+    """Return whether each of these ports is open on its address, and on no other.
 
-    nginx keeps a listener that it cannot replace in a reload, such as one of all interfaces by one of the loopback.
+    On a reload, nginx keeps a listener that it cannot replace, such as one on all interfaces by one on the loopback.
     """
     found: dict[int, set[str]] = {}
     for listener in listeners():
@@ -186,7 +186,7 @@ def _listens(addresses: list[str]) -> bool:
 
 
 def _taken(service: Service) -> str:
-    """Where another program listens, beside which the service would not start."""
+    """Return where another program listens that would keep the service from starting."""
     own = {pwd.getpwnam(service.owner).pw_uid, *running_units().get(service.unit.removesuffix(".service"), ())}
     wanted = [_resolved(address) for address in service.listen]
     return ", ".join(
@@ -202,10 +202,10 @@ def _resolved(address: str) -> tuple[str, int]:
 
 
 def shown(service: Service) -> str:
-    """Fingerprint of the certificate that the service shows now; empty when it speaks without TLS.
+    """Return the fingerprint of the certificate that the service presents now; empty without TLS.
 
     Raises:
-        OSError: nobody answers, or not as this service does.
+        OSError: there is no answer, or none that this service would give.
     """
     if service.plain_request:
         with _connected(service.address) as plain, suppress(ConnectionError):
@@ -242,7 +242,7 @@ def _connected(address: str) -> Iterator[socket.socket]:
 
 
 def _unverified() -> ssl.SSLContext:
-    """Trusts anybody: the fingerprint is compared instead, and who is told a password by its user."""
+    """Return a context that trusts any server: callers compare the fingerprint, or check the user before a password."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A service's TLS, switched with a pair that is known to be good, or left as it was."""
+"""Switch a service's TLS with a pair that was checked, or leave it unchanged."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ UNKNOWABLE = "made and taken up in this run"
 
 
 def source(value: str, option: str) -> Pem:
-    """A text, or what a file on this host holds."""
+    """Return the text, or the contents of a file on this host."""
     return certificates.read(value) if value.startswith("/") else certificates.text_of(value.encode(), option)
 
 
 def key_of(options: dict) -> Pem:
-    """The private key, from a file that others cannot read, or as it was given."""
+    """Return the private key, from a file that others cannot read, or from the option's text."""
     path = options["key"]
     if not path:
         return certificates.text_of(options["key_text"].encode(), "key_text", "key")
@@ -93,7 +93,7 @@ def key_of(options: dict) -> Pem:
 
 
 def pair(options: dict) -> Pair:
-    """The declared pair, checked.
+    """Return the declared pair, checked.
 
     Raises:
         CertificateError: something is wrong with it.
@@ -109,7 +109,7 @@ def pair(options: dict) -> Pair:
 
 
 def is_unknowable(options: dict) -> bool:
-    """Whether a check comes before the run that makes the sources, or installs what reads them."""
+    """Return whether this is a check before the run that creates the sources, or installs the library to read them."""
     sources = [options["certificate"], options["key"] or "", *options["authorities"]]
     files_of_host = [value for value in sources if value.startswith("/")]
     missing = any(not Path(file).exists() for file in files_of_host)
@@ -118,11 +118,11 @@ def is_unknowable(options: dict) -> bool:
 
 
 def service_of(options: dict) -> Service:
-    """The service as it is declared, still without a pair."""
+    """Return the service as declared, still without a pair."""
     try:
         tls_request = bytes.fromhex(options["tls_request"] or "")
     except ValueError:
-        raise ToggleError(f"{options['service']}: tls_request has to be in hexadecimal digits") from None
+        raise ToggleError(f"{options['service']}: tls_request must be hexadecimal digits") from None
     return Service(
         unit=options["unit"] or options["service"],
         owner=options["owner"],
@@ -142,7 +142,7 @@ def service_of(options: dict) -> Service:
 
 
 def diff(changes: list, service: Service) -> list:
-    """Certificates as what they say, keys not at all, settings as they are."""
+    """Show certificates by their contents, keys not at all, and settings verbatim."""
     path = service.certificate_path
     entries = [entry for entry in files.diff(changes) if entry["before_header"] != path]
     for change in changes:
@@ -158,10 +158,10 @@ def former(path: str) -> bytes:
 
 
 def switch(options: dict, check_mode: bool) -> dict:
-    """Has the service's TLS as it is declared, or tells what that would take; the module's result.
+    """Bring the service's TLS to its declared state, or report what would change; return the module's result.
 
     Raises:
-        ToggleError: the pair is no good, or the service does not take it up; everything is as it was.
+        ToggleError: the pair is not valid, or the service does not accept it; everything is unchanged.
     """
     service = service_of(options)
     enabled = options["state"] == "enabled"
@@ -206,9 +206,9 @@ def switch(options: dict, check_mode: bool) -> dict:
 
 
 def toggle(service: Service, changes: list, is_running: bool, timeout_seconds: int) -> None:
-    """Write and take up, or leave everything as it was."""
+    """Write and apply the changes, or leave everything unchanged."""
     before = seen(service) if is_running else None
-    # The pair alone is taken up by a reload everywhere; what a killed run left may be more.
+    # For a pair alone, a reload is always enough; after a killed run, more may have changed.
     is_pair_alone = bool(changes) and not any(change.path in service.settings for change in changes)
     is_reload_enough = service.reload_takes_files or (is_pair_alone and bool(before) == bool(service.pair))
     was_told = False
@@ -225,7 +225,7 @@ def toggle(service: Service, changes: list, is_running: bool, timeout_seconds: i
     except ToggleError as error:
         if not was_told:
             raise ToggleError(f"{error}; the former files are back") from error
-        back = replace(service, listen=[])  # where it listened is not what was wanted
+        back = replace(service, listen=[])  # it may have listened elsewhere before
         try:
             take_up(back, service.reload_takes_files, before or "", timeout_seconds)
         except ToggleError as second:
@@ -234,7 +234,7 @@ def toggle(service: Service, changes: list, is_running: bool, timeout_seconds: i
 
 
 def seen(service: Service) -> str | None:
-    """What the service shows, or nothing when it does not answer."""
+    """Return the fingerprint that the service presents, or None if it does not answer."""
     try:
         return shown(service)
     except OSError:
@@ -242,6 +242,6 @@ def seen(service: Service) -> str | None:
 
 
 def speaks_tls(service: Service, enabled: bool) -> bool:
-    """Whether it speaks TLS now; what does not answer will do as it is declared."""
+    """Return whether it speaks TLS now; a service that does not answer counts as being as declared."""
     fingerprint = seen(service)
     return enabled if fingerprint is None else bool(fingerprint)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""All that a unit of a host is: its user, files, TLS and state, one after the other in one process."""
+"""Manage everything about a host's unit, its user, files, TLS and state, one after the other in one process."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import 
 )
 
 Result = dict[str, Any]
-SETTLE_SECONDS = 5  # in which a program ends that does not run with its files
+SETTLE_SECONDS = 5  # within which a program ends if it cannot run with its files
 
 
 def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool, with_diff: bool) -> Result:
-    """Brings user, files, TLS and state to what is declared, or tells what that would take; the module's result.
+    """Bring user, files, TLS and state to what is declared, or report what would change; return the module's result.
 
-    What ran with the former files gets them back when it does not run with these. Where nothing ran, these stay.
+    A running unit that cannot run with the new files gets the old ones back. If none was running, the new ones stay.
 
     Raises:
-        FilesError: the files cannot be installed; they are as they were.
-        ToggleError: TLS is no good, or not taken up; TLS is as it was.
-        UnitError: the user cannot be made, or the unit does not answer, with its last log lines.
+        FilesError: the files cannot be installed; they are unchanged.
+        ToggleError: TLS is not valid, or not accepted by the service; TLS is unchanged.
+        UnitError: the user cannot be created, or the unit does not answer; with its last log lines.
     """
     if options["state"] != "present":
         return removal.remove(items, options, check_mode, with_diff)
@@ -65,7 +65,7 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
         raise UnitError(f"{error}\n{go_back(running, options['run'], results['files']['changed_paths'])}") from error
     if failures:
         raise failures[0]
-    # Last, for they say that it has run with its data.
+    # Last, because they state that it has run with its data.
     results["marks"] = files.install(files.parse(options["marks"]), check_mode, with_diff)
     return {
         "changed": any(result["changed"] for result in results.values()),
@@ -78,10 +78,10 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
 
 
 def taken_up(options: dict[str, Any], installed: Result, can_go_back: bool, check_mode: bool) -> dict[str, Result]:
-    """TLS and state, once the files are there."""
+    """Bring TLS and state to their declared state, after the files."""
     results = {}
     if options["tls"]:
-        # Here, because it loads a library that takes its time.
+        # Imported here, because it loads a slow library.
         from ansible_collections.mlfleet.stack.plugins.module_utils.tls import toggle
 
         results["tls"] = toggle.switch(options["tls"], check_mode)
@@ -90,16 +90,16 @@ def taken_up(options: dict[str, Any], installed: Result, can_go_back: bool, chec
 
 
 def go_back(running: list[Unit], run: dict[str, Any], changed: list[str]) -> str:
-    """Has the units run with their former files, which are back; what came of that.
+    """Run the units with their restored files, and return the outcome as text.
 
-    systemd does not see that a unit's file is an older one again, and the probe asks for what is refused.
+    systemd does not notice that a unit's file is an older one again, and the probe would test the refused state.
     """
     before = {unit.id: unit for unit in running}
     names = ", ".join(before)
     timeout = run["timeout_seconds"] + run["stop_timeout_seconds"]
     try:
         now = units(run["names"])
-        # Those that were only told to reload have run on.
+        # Those that were only reloaded have kept running.
         kept = [unit.id for unit in now if unit.is_running and unit.is_same_process(before.get(unit.id))]
         if ended := [unit.id for unit in now if unit.id not in kept]:
             mounts = [name for name in run["wants"] if str(UNITS / name) in changed]
@@ -120,7 +120,7 @@ def go_back(running: list[Unit], run: dict[str, Any], changed: list[str]) -> str
 
 
 def account(name: str, shell: str | None, check_mode: bool) -> dict[str, Any]:
-    """A system account with a group of its own, and without a home; an empty shell leaves the one that it has."""
+    """Provide a system account with its own group and without a home; an empty shell keeps the present one."""
     try:
         found = pwd.getpwnam(name)
     except KeyError:
@@ -141,7 +141,7 @@ def account(name: str, shell: str | None, check_mode: bool) -> dict[str, Any]:
 
 
 def hand_over(home: str, user: str, run: dict[str, Any]) -> None:
-    """Gives what is in a home to its new user; the home itself goes last, with the files, so the next run knows."""
+    """Give the contents of a home to its new user; the home itself follows with the files, so the next run can tell."""
     former = Path(home).lstat().st_uid if Path(home).is_dir() else 0
     found = pwd.getpwnam(user)
     if former in (0, found.pw_uid):
@@ -155,7 +155,7 @@ def hand_over(home: str, user: str, run: dict[str, Any]) -> None:
 
 
 def told_of(run: dict[str, Any], installed: dict[str, Any], reloads: bool) -> dict[str, Any]:
-    """The options of healthy_unit, with the files that the unit reads and that may have changed just now."""
+    """Return the options of healthy_unit, including the files that this call has installed or changed."""
     paths, changed = installed["paths"], installed["changed_paths"]
     taken_up = "reload_files" if reloads else "files"
     return run | {taken_up: run[taken_up] + paths + changed, "changed_paths": run["changed_paths"] + changed}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""systemd units kept at their present configuration, and asked whether they answer."""
+"""Keep systemd units at their present configuration, and check whether they answer."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ ARGUMENT_SPEC = {
 }
 
 PROBE_SECONDS = 5
-DROP_INS = (UNITS, Path("/run/systemd/system"))  # an administrator's
+DROP_INS = (UNITS, Path("/run/systemd/system"))  # directories for administrators
 PAUSE_SECONDS = 0.5
 RELOAD_SECONDS = 10
 LOG_LINES = 25
 
 
 def instances(template: str) -> list[str]:
-    """Instances of a template unit that run or are enabled."""
+    """Return the instances of a template unit that are running or enabled."""
     pattern = f"{template}@*.service"
     loaded = command("systemctl", "list-units", "--all", "--plain", "--no-legend", "--", pattern)
     enabled = UNITS.glob(f"*.wants/{pattern}")
@@ -81,23 +81,23 @@ def instances(template: str) -> list[str]:
 
 
 def services(names: list[str]) -> list[Unit]:
-    """What those of the units that are timers start."""
+    """Return the services that the timers among the units start."""
     timers = [name for name in names if name.endswith(".timer")]
     return units([name.removesuffix(".timer") + ".service" for name in timers]) if timers else []
 
 
 def newest(files: list[str]) -> float:
-    """Time of the last change to any of the files that exist, in seconds since the epoch."""
+    """Return the time of the last change to any of the existing files, in seconds since the epoch."""
     return max((Path(file).stat().st_mtime for file in files if Path(file).exists()), default=0)
 
 
 def is_changed(files: list[str], changed_paths: list[str], since: float) -> bool:
-    """Whether one of the files is newer, or will be once the run that is checked has changed it."""
+    """Return whether one of the files is newer, or in check mode would be, after a run has changed it."""
     return not set(changed_paths).isdisjoint(files) or newest(files) > since
 
 
 def plan(unit: Unit, options: dict) -> str:
-    """What has to be done to the unit; nothing is an empty text."""
+    """Return the action that the unit needs, or an empty text."""
     if not unit.is_running:
         return "started, for it did not run"
     if unit.needs_daemon_reload:
@@ -115,7 +115,7 @@ def plan(unit: Unit, options: dict) -> str:
 
 
 def plan_wanted(unit: Unit, changed_paths: list[str]) -> str:
-    """The same for a unit that others want."""
+    """Return the same for a unit that others want."""
     file = str(UNITS / unit.id)
     if not unit.is_running:
         return "started, for it did not run"
@@ -125,7 +125,7 @@ def plan_wanted(unit: Unit, changed_paths: list[str]) -> str:
 
 
 def ask(probe: dict, unit: str, started: bool, since: float) -> str:
-    """One question to the service; what is wrong with the answer, or an empty text."""
+    """Probe the service once; return what is wrong with the answer, or an empty text."""
     try:
         if probe.get("http"):
             try:
@@ -147,20 +147,20 @@ def ask(probe: dict, unit: str, started: bool, since: float) -> str:
             return f"its log has no line like {probe['log']!r} yet"
     except OSError as error:
         return f"{probe.get('http') or probe.get('tcp')}: {error}"
-    except (HTTPException, ValueError) as error:  # ValueError is what the library has for some malformed ones
+    except (HTTPException, ValueError) as error:  # for some malformed answers, the library raises ValueError
         return f"{probe.get('http') or probe.get('tcp')} answered what is no HTTP: {error!r}"
     return ""
 
 
 def exchange(connection: socket.socket, probe: dict) -> str:
-    """What the service answers to a line."""
+    """Return the service's answer to a line."""
     connection = secured(connection, probe)
     connection.sendall(f"{probe['send']}\r\n".encode())
     return connection.recv(4096).decode(errors="replace")
 
 
 def secured(connection: socket.socket, probe: dict) -> socket.socket:
-    """The connection with TLS, where the probe wants it. Who tells a secret asks who the service is."""
+    """Return the connection, with TLS if the probe requires it. A caller that sends a secret must check the server."""
     if not probe.get("tls"):
         return connection
     context = ssl.create_default_context()
@@ -172,7 +172,7 @@ def secured(connection: socket.socket, probe: dict) -> socket.socket:
 
 
 def other_in_memory(options: dict) -> str:
-    """In what a running program is not what its files say; nothing for one that cannot be asked or does not answer."""
+    """Return how a running program differs from its files; nothing if it cannot be asked or does not answer."""
     if not options["live"]:
         return ""
     host, _colon, port = options["probe"]["tcp"].rpartition(":")
@@ -187,7 +187,7 @@ def other_in_memory(options: dict) -> str:
 
 
 def strays(current: list[Unit]) -> list[dict]:
-    """Drop-ins by which somebody has changed what the units are, or will have when systemd reads them."""
+    """Report drop-ins of others that change the units, or will when systemd reads them."""
     names = dict.fromkeys(name for unit in current for name in (unit.id, re.sub("@.*[.]", "@.", unit.id)))
     found = []
     for name in names:
@@ -202,13 +202,13 @@ def strays(current: list[Unit]) -> list[dict]:
 
 
 def log(unit: str, since: float, lines: int = 1000) -> str:
-    """The last lines since then. With a start alone, journalctl counts them from there."""
+    """Return the last lines since then. Given only a start, journalctl would count from there, hence --reverse."""
     words = ("journalctl", f"--unit={unit}", f"--since=@{int(since)}", f"--lines={lines}", "--no-pager", "--output=cat")
     return "\n".join(reversed(program([*words, "--reverse"]).stdout.strip().splitlines()))
 
 
 def let_migrate(migration: dict | None, start_seconds: float) -> tuple[str, float]:
-    """Waits as long as a database is being migrated; what was done, and how long it was waited for."""
+    """Wait while a database is being migrated; return what was done, and how long it took."""
     words, begun = "", time.monotonic()
     while migration and (now := migrations.under_way(migration["file"])):
         words = now
@@ -228,11 +228,10 @@ def wait(
     migration: dict | None = None,
     found: Unit | None = None,
 ) -> None:
-    """Asks until the unit is healthy; UnitError when it stopped or the time is over.
+    """Wait until the unit is healthy; raise UnitError if it stops or the time is over.
 
-    One that can go back to what it ran with is not left to try this one again and again. A migration of its database
-    has a bound of its own, and is told of when it took longer than a start may. I(found) is the unit,
-    where that was just asked for.
+    A unit that can go back to its previous files fails after its second try. A migration of its database has a separate
+    timeout, and causes a warning if it took longer than a start may. I(found) is the unit's state, if it was just read.
     """
     deadline, waited_for, waited_seconds = time.monotonic() + timeout_seconds, "", 0.0
     while True:
@@ -258,7 +257,7 @@ def wait(
 
 
 def is_kept_by_database(options: dict) -> bool:
-    """Whether no other files would help, since the unit's database is being migrated or was not to its liking."""
+    """Return whether other files cannot help, because the unit's database is being migrated or was refused."""
     migration = options["migration"]
     return bool(migration) and (
         bool(migrations.under_way(migration["file"]))
@@ -267,7 +266,7 @@ def is_kept_by_database(options: dict) -> bool:
 
 
 def wait_for_reload(unit: str, probe: dict, since: float) -> None:
-    """Some keep their former settings when they refuse new ones, and say so in their log alone."""
+    """Wait for the log line of a reload: some programs keep their settings if they refuse new ones, and only log it."""
     deadline = time.monotonic() + RELOAD_SECONDS
     while probe.get("reloaded") and not re.search(probe["reloaded"], log(unit, since)):
         if time.monotonic() > deadline:
@@ -276,7 +275,7 @@ def wait_for_reload(unit: str, probe: dict, since: float) -> None:
 
 
 def start(unit: Unit, timeout_seconds: int) -> None:
-    if unit.state == "failed":  # perhaps after too many starts: another chance
+    if unit.state == "failed":  # perhaps after too many starts, which would prevent another one
         command("systemctl", "reset-failed", unit.id)
     try:
         command("systemctl", "restart", unit.id, timeout=timeout_seconds)
@@ -285,7 +284,7 @@ def start(unit: Unit, timeout_seconds: int) -> None:
 
 
 def reload(unit: Unit, options: dict, can_go_back: bool) -> None:
-    """systemd keeps no trace of a reload that failed, so the next run would not try again, unless the files go back."""
+    """Reload; restart after a failure unless the files can go back, because systemd keeps no trace of a failure."""
     try:
         command("systemctl", "reload", unit.id, timeout=options["timeout_seconds"])
     except UnitError as error:
@@ -295,7 +294,7 @@ def reload(unit: Unit, options: dict, can_go_back: bool) -> None:
 
 
 def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
-    """Restarts units that others want; first those end what they do with them, as a job does with its data."""
+    """Restart units that others want, after stopping these others, so that they finish what they do with them."""
     mine = [unit.id for unit in users]
     wanting = set(command("systemctl", "show", "--value", "--property=WantedBy", "--", *wanted).split())
     others = [unit.id for unit in units(sorted(wanting - set(mine))) if unit.is_running] if wanting - set(mine) else []
@@ -303,7 +302,7 @@ def renew(wanted: list[str], users: list[Unit], options: dict) -> None:
     try:
         command("systemctl", "restart", *wanted, timeout=options["timeout_seconds"])
     except UnitError as error:
-        raise UnitError(f"{error}\nUntil it is mended these stay stopped: {', '.join([*mine, *others])}") from None
+        raise UnitError(f"{error}\nUntil this is fixed, these stay stopped: {', '.join([*mine, *others])}") from None
     if others:
         command("systemctl", "start", *others, timeout=options["timeout_seconds"])
 
@@ -313,7 +312,7 @@ def failure(name: str, error: UnitError, since: float) -> str:
 
 
 def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
-    """Starts those that do not run; what is wrong with the ones that cannot. One without a user stops again."""
+    """Start those that are not running, and return the failures. A unit that nothing uses stops again."""
     failed = []
     for unit in units(wanted) if wanted else []:
         try:
@@ -325,7 +324,7 @@ def run_wanted(wanted: list[str], since: float, options: dict) -> list[str]:
 
 
 def run(unit: Unit, action: str, since: float, options: dict, can_go_back: bool, is_as_found: bool) -> str:
-    """Does with a unit what was planned, and waits until it is healthy; what is wrong, or an empty text."""
+    """Carry out the planned action and wait until the unit is healthy; return what is wrong, or an empty text."""
     started = action.startswith(("started", "restarted"))
     try:
         if started:
@@ -349,14 +348,14 @@ def run_all(
     can_go_back: bool,
     are_as_found: bool,
 ) -> list[str]:
-    """At once, for each may take its time to end what it does; what is wrong with them."""
+    """Run all units in parallel, because each may take long to finish its work; return the failures."""
     with ThreadPoolExecutor(max_workers=len(current) or 1) as pool:
         found = pool.map(lambda unit: run(unit, planned[unit.id], since, options, can_go_back, are_as_found), current)
         return [wrong for wrong in found if wrong]
 
 
 def prepare(current: list[Unit], others: list[Unit], surplus: list[str], options: dict) -> None:
-    """Has systemd know the units as they are on disk, starts them with the host, and stops those that are too many."""
+    """Make systemd read the units on disk, enable them, and stop surplus ones."""
     for name in surplus:
         shutil.rmtree(UNITS / f"{name}.d", ignore_errors=True)
     reread(current, options["stop_timeout_seconds"] + PROBE_SECONDS, others=others)
@@ -365,7 +364,7 @@ def prepare(current: list[Unit], others: list[Unit], surplus: list[str], options
             command("systemctl", "disable", "--now", *surplus, timeout=options["stop_timeout_seconds"] + PROBE_SECONDS)
         except UnitError as error:
             raise UnitError(f"{', '.join(surplus)} did not stop: {error}") from None
-        with suppress(UnitError):  # one whose end has failed would stay, and be too many for ever
+        with suppress(UnitError):  # one that failed to stop would stay listed, and so be surplus forever
             command("systemctl", "reset-failed", *surplus)
         remove_containers(surplus, options["stop_timeout_seconds"] + PROBE_SECONDS)
     if disabled := [unit.id for unit in current if not unit.is_enabled]:
@@ -373,12 +372,12 @@ def prepare(current: list[Unit], others: list[Unit], surplus: list[str], options
 
 
 def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
-    """Has the units run with what is on disk now, or tells what that would take; the module's result.
+    """Run the units with the files on disk, or report what would change; return the module's result.
 
-    C(can_go_back) says that who calls has the former files put back when this fails, so that it had better fail soon.
+    C(can_go_back) means that the caller restores the previous files if this fails, so it should fail early.
 
     Raises:
-        UnitError: a unit does not do as it is told, or does not answer; with its last log lines.
+        UnitError: a unit fails an action, or does not answer; with its last log lines.
     """
     current = units(options["names"]) if options["names"] else []
     scheduled = services([unit.id for unit in current])
@@ -398,14 +397,14 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
     if not check_mode:
         since = time.time()
         surplus = [name for name, action in actions.items() if action.startswith("stopped")]
-        # Which begins anew if its unit is stopped.
+        # A migration would start over if its unit were stopped.
         waited_for, _seconds = let_migrate(options["migration"], options["timeout_seconds"])
         prepare(current, wanted + scheduled, surplus, options)
         if renewed:
             renew(renewed, current, options)
         names = [unit.id for unit in wanted]
-        # Before the units start, for a worker without its data would fail its jobs; and after, for data that nobody
-        # wanted until then is gone again.
+        # Before the units start, because a worker without its data would fail its jobs; and after, because a mount
+        # that nothing used until then has stopped again.
         failed = (
             run_wanted(names, since, options)
             or run_all(current, planned, since, options, can_go_back, not actions and not waited_for)
@@ -414,7 +413,7 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
         if failed:
             raise UnitError("\n".join(failed))
         for stamp in map(Path, options["files"] if actions else []):
-            if stamp.name == environments.STAMP:  # of which the former was in use until now
+            if stamp.name == environments.STAMP:  # the previous environment was in use until now
                 environments.clear(stamp.parent)
 
     states = {unit.id: unit.state for unit in current + wanted}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""TCP ports that programs listen at, and the units that run, as every user may read them in /proc."""
+"""Listening TCP ports and running units, as every user can read them in /proc."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNIT = re.compile(r"/([^/\n]+)\.service")
 
 @dataclass(frozen=True)
 class Listener:
-    """A socket that waits for connections."""
+    """A listening socket."""
 
     inode: str
     address: str
@@ -37,12 +37,12 @@ def listeners() -> Iterator[Listener]:
 
 
 def overlap(*addresses: str) -> bool:
-    """Whether only one of them can be listened at; the IPv6 wildcard takes those of IPv4 as well."""
+    """Return whether only one of these addresses can be bound; the IPv6 wildcard includes those of IPv4."""
     return len(set(addresses)) == 1 or (not WILDCARDS.isdisjoint(addresses) and "::1" not in addresses)
 
 
 def uid_of_peer(connection: socket.socket) -> int | None:
-    """User of the program of this host that has accepted a connection; None where that cannot be told."""
+    """Return the user of the program on this host that has accepted a connection; None if unknown."""
     here, there = connection.getsockname()[:2], connection.getpeername()[:2]
     for _state, local, remote, uid, inode in _sockets():
         if (local, remote) == (there, here) and inode != "0":
@@ -51,9 +51,9 @@ def uid_of_peer(connection: socket.socket) -> int | None:
 
 
 def _sockets() -> Iterator[tuple[str, tuple[str, int], tuple[str, int], int, str]]:
-    """State, both ends, user and inode of each socket; one that nobody has accepted yet has the inode 0."""
+    """Yield state, both ends, user and inode of each socket; one that is not accepted yet has the inode 0."""
     for table in (PROC / "net/tcp", PROC / "net/tcp6"):
-        for line in table.read_text().splitlines()[1:] if table.exists() else []:  # a host may do without IPv6
+        for line in table.read_text().splitlines()[1:] if table.exists() else []:  # a host may lack IPv6
             _number, local, remote, state, _queues, _timer, _retransmits, uid, _timeout, inode = line.split()[:10]
             yield state, _end(local), _end(remote), int(uid), inode
 
@@ -66,7 +66,7 @@ def _end(text: str) -> tuple[str, int]:
 
 
 def running_units() -> dict[str, set[int]]:
-    """Users of the processes of each unit that has any, by its name without C(.service)."""
+    """Return the users of the processes of each unit that has any, by its name without C(.service)."""
     found: dict[str, set[int]] = {}
     for process in PROC.glob("[0-9]*"):
         try:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a program that migrates its database says meanwhile: in a file, which it locks for so long."""
+"""The progress of a database migration, in a file that the program locks meanwhile."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ OPTION: dict[str, Any] = {
     "type": "dict",
     "options": {"file": {"type": "path", "required": True}, "timeout_seconds": {"type": "int", "required": True}},
 }
-REFUSED = 78  # status of a program that its database keeps from running
+REFUSED = 78  # exit status of a program that refuses its database
 
 
 def under_way(file: str | Path) -> str:
-    """What is done now, such as V(Migrating MLflow's database from a1 to b2); nothing when none is."""
+    """Return the migration in progress, such as V(Migrating MLflow's database from a1 to b2), or nothing."""
     try:
-        # A user's file, who may have put anything in its place.
+        # The service's user owns the file, and may have replaced it with anything.
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), errors="replace") as words:
             if not stat.S_ISREG(os.fstat(words.fileno()).st_mode):
                 return ""

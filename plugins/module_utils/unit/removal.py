@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Take a unit away with all that is its own; its data stay with their owner unless they are to go too."""
+"""Remove a unit with everything that only it uses; its data stay with their owner unless they are purged."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import 
     units,
 )
 
-DEEPEST_SHARED = 3  # parts of a path such as /etc/mlfleet, which other units have files in
+DEEPEST_SHARED = 3  # parts of a path such as /etc/mlfleet, in which other units have files
 
 
 def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, with_diff: bool) -> dict[str, Any]:
-    """Ends the unit and removes its files, and its data with their owner where that is asked for; the module's result.
+    """Stop the unit and remove its files, and if requested its data with their owner; return the module's result.
 
-    The files come last, for by them the next run knows what this one has not done.
+    The files are removed last, because from them the next run knows what a killed one has left.
 
     Raises:
         FilesError: a file cannot be removed.
-        UnitError: the unit does not end, or its user still runs something.
+        UnitError: the unit does not stop, or its user still runs a process.
     """
     run, names = options["run"], names_of(items, options["run"])
     gone = own(items, options)
@@ -56,7 +56,7 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
     results.append(files.install([files.Item(str(path), "absent") for path in gone], check_mode, with_diff))
     if gone and not check_mode:
         command("systemctl", "daemon-reload")
-        with suppress(UnitError):  # of one that ended well nothing is kept
+        with suppress(UnitError):  # a unit that stopped cleanly has no state to reset
             command("systemctl", "reset-failed", "--", *ended)
     return {
         "changed": bool(ended or former or images) or any(result["changed"] for result in results),
@@ -70,14 +70,14 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
 
 
 def data_of(paths: Iterable[str | None]) -> list[Path]:
-    """The directories that go, or what is in one that is a file system of its own."""
+    """Return the directories to remove, or the contents of one that is a mount point."""
     found = [Path(path) for path in paths if path and Path(path).is_dir()]
     inside = [entry for path in found if path.is_mount() for entry in path.iterdir() if entry.name != "lost+found"]
     return [*(path for path in found if not path.is_mount()), *inside]
 
 
 def names_of(items: list[files.Item], run: dict[str, Any]) -> list[str]:
-    """The unit, its timer and mounts, and all its instances that systemd knows, declared or not."""
+    """Return the unit, its timer and mounts, and all its instances known to systemd, declared or not."""
     found = {*run["names"]}
     found |= {Path(item.path).name for item in items if Path(item.path).parent == UNITS and "@." not in item.path}
     found |= {path.name for path in mounts_of(items)}
@@ -90,17 +90,17 @@ def names_of(items: list[files.Item], run: dict[str, Any]) -> list[str]:
 
 
 def own(items: list[files.Item], options: dict[str, Any]) -> list[Path]:
-    """The paths that nothing else needs, a directory in place of all that is in it."""
+    """Return the paths that nothing else needs, with a directory instead of all its contents."""
     template, home, tls = options["run"]["template"], options["home"], options["tls"] or {}
     paths = {Path(item.path) for item in items if item.state != "directory" or item.purge}
-    # Of instances and mounts that are no longer declared there are files, too.
+    # Instances and mounts that are no longer declared may have files, too.
     paths |= {path.parent for path in paths if template and path.parent.name == template}
     paths |= {
         path for path in UNITS.glob(f"{template}@*.service.d/*.conf") if template and files.OURS in path.read_bytes()
     }
     paths |= mounts_of(items)
     paths |= {Path(path) for path in (tls.get("directory"), options["image_file"]) if path}
-    # Beside an environment are the trees that it leads or once led to.
+    # Beside an environment's link are the trees that it points to or has pointed to.
     paths |= {tree for path in map(Path, options["programs"]) for tree in [path, *environments.trees(path)]}
     kept = named_by_others(paths)
     gone = {path for path in paths if os.path.lexists(path)} - kept
@@ -113,7 +113,7 @@ def own(items: list[files.Item], options: dict[str, Any]) -> list[Path]:
 
 
 def mounts_of(items: Iterable[files.Item]) -> set[Path]:
-    """Our mount units that the unit's own file names."""
+    """Return our mount units that the unit's own file names."""
     texts = [
         path.read_text() for path in (Path(item.path) for item in items) if path.parent == UNITS and path.is_file()
     ]
@@ -122,7 +122,7 @@ def mounts_of(items: Iterable[files.Item]) -> set[Path]:
 
 
 def images_of(reference: str | None, names: Iterable[str]) -> list[str]:
-    """Our images of the program that the unit ran by this file, unless another unit or container uses one."""
+    """Return our images of the unit's program, unless another unit or container uses them."""
     if not reference or not Path(reference).exists():
         return []
     program = Path(reference).read_text().strip().partition("@")[0].rpartition(":")[0]
@@ -150,18 +150,18 @@ def goes(image: str) -> dict[str, str]:
 
 
 def named_by_others(paths: Iterable[Path]) -> set[Path]:
-    """Those that a unit of another service, or a file beside such a unit's, still names."""
+    """Return the paths that another service's unit, or a file beside such a unit's files, still names."""
     mine = set(paths)
     readers = {path for directory in {UNITS, *(path.parent for path in mine)} for path in directory.glob("*.*")}
     readers |= {*UNITS.glob("*.d/*.conf")}
     texts = [path.read_bytes() for path in readers - mine if path.is_file() and mine.isdisjoint(path.parents)]
-    # systemd names a unit, and others a path.
+    # Unit files are named by systemd's name of the unit, others by their path.
     names = {path: re.escape(path.name if path.parent == UNITS else str(path)).encode() for path in mine}
     return {path for path, name in names.items() if any(re.search(name + rb"(?![\w.@-])", text) for text in texts)}
 
 
 def account(name: str, check_mode: bool) -> list[dict[str, str]]:
-    """Remove the account and its group; the entries of the diff."""
+    """Remove the account and its group; return the entries of the diff."""
     try:
         found = pwd.getpwnam(name)
     except KeyError:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What systemd says of its units."""
+"""systemd's units and their states."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PROPERTIES = (
     "FragmentPath,DropInPaths,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic,NRestarts,ExecMainStatus"
 )
 UNITS = Path("/etc/systemd/system")
-UNIT_LABEL = "mlfleet.unit"  # of a container; its value is the systemd unit that runs it
+UNIT_LABEL = "mlfleet.unit"  # label of a container; its value is the systemd unit that runs it
 
 
 class UnitError(Exception):
-    """A unit that did not do as it was told, or does not answer."""
+    """A unit that failed an action, or does not answer."""
 
 
 def ours(prefixes: Iterable[str] = ()) -> list[tuple[str, Path]]:
-    """Our units of this host, each with its file: those whose names begin so, and those of our making."""
+    """Return our units of this host, each with its file: those with such a prefix, and those made by us."""
     files = sorted([*UNITS.glob("*.service"), *UNITS.glob("*.timer"), *UNITS.glob("*.service.d/*.conf")])
     return [
         (name, file)
@@ -48,20 +48,20 @@ def command(*words: str, timeout: float = QUESTION_SECONDS) -> str:
 
 
 def since_epoch(monotonic_microseconds: str) -> float:
-    """A time of systemd's in seconds since the epoch."""
+    """Convert one of systemd's times to seconds since the epoch."""
     age_seconds = time.clock_gettime(time.CLOCK_MONOTONIC) - int(monotonic_microseconds or 0) / 1e6
     return time.time() - age_seconds
 
 
 class Unit:
-    """A systemd unit as it is now."""
+    """The present state of a systemd unit."""
 
     def __init__(self, properties: dict[str, str]) -> None:
         self.id = properties["Id"]
         self.is_known = properties["LoadState"] != "not-found"
         self.state = properties["ActiveState"]
         self.is_enabled = properties["UnitFileState"] in ("enabled", "static", "generated")
-        # A file of ours over a package's is not noticed by systemd itself, nor is one beside it in a new directory.
+        # systemd does not notice our file that overrides a package's, nor a drop-in in a new directory.
         ours = UNITS / self.id
         is_hidden = ours.exists() and str(ours) != properties["FragmentPath"]
         beside = [path for path in (UNITS / f"{self.id}.d").glob("*.conf") if OURS in path.read_bytes()]
@@ -69,11 +69,11 @@ class Unit:
         self.needs_daemon_reload = properties["NeedDaemonReload"] == "yes" or (self.is_known and is_hidden)
         self.start = properties["InactiveExitTimestampMonotonic"]
         self.started_at = since_epoch(self.start)
-        # Waits for systemd to start it, which did so already since somebody else has; timers have no number.
+        # It waits for systemd to restart it, not for the first time since its start; timers have no number.
         is_waiting = properties["SubState"].startswith("auto-restart")
         self.has_ended_again = is_waiting and properties.get("NRestarts", "0") != "0"
         self.exit_status = int(properties.get("ExecMainStatus", 0))
-        # A running unit changes its state only to reload.
+        # A running unit changes its state only for a reload.
         self.loaded_at = since_epoch(properties["StateChangeTimestampMonotonic"])
 
     @property
@@ -81,21 +81,21 @@ class Unit:
         return self.state in ("active", "reloading")
 
     def is_same_process(self, other: Unit | None) -> bool:
-        """Whether it has not ended since it was looked at."""
+        """Return whether it has been running without interruption since the other state was read."""
         return other is not None and self.start == other.start
 
 
 def units(names: list[str]) -> list[Unit]:
-    """The units of these names, in their order."""
+    """Return the units of these names, in their order."""
     shown = command("systemctl", "show", f"--property={PROPERTIES}", "--", *names)
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
     return [Unit(block) for block in blocks]
 
 
 def reread(current: list[Unit], timeout: float, others: list[Unit] | None = None) -> None:
-    """Has systemd know units as they are on disk. Changed ones stop before, as only their former file says how.
+    """Make systemd read the units on disk. Changed ones are stopped first, as their previous file defines how.
 
-    Of I(others) the files are read as well, and nothing is stopped.
+    The files of I(others) are read as well, but these are not stopped.
     """
     outdated = [unit for unit in current if unit.needs_daemon_reload]
     if running := [unit.id for unit in outdated if unit.is_running]:
@@ -107,7 +107,7 @@ def reread(current: list[Unit], timeout: float, others: list[Unit] | None = None
 
 
 def remove_containers(names: list[str], timeout: float = QUESTION_SECONDS) -> None:
-    """Ends containers of units that systemd has lost, as when it stopped the unit while the engine did not run."""
+    """Stop containers of units that systemd has lost, such as when it stopped the unit while the engine was down."""
     for name in names:
         label = f"label={UNIT_LABEL}={name.removesuffix('.service')}"
         try:
@@ -119,4 +119,4 @@ def remove_containers(names: list[str], timeout: float = QUESTION_SECONDS) -> No
                 docker("stop", *found, seconds=timeout)
                 docker("rm", "--force", *found)
         except DockerError as error:
-            raise UnitError(f"the container of {name} does not end: {error}") from None
+            raise UnitError(f"the container of {name} does not stop: {error}") from None

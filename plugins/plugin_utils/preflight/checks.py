@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the options of a host mean together: each check takes their values and gives a line for each error."""
+"""Checks of a host's options in combination: each check takes their values and yields a line for each error."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files
 
 SERIAL = re.compile(r"[1-9][0-9]*%?")
 ROLLOUT_SETTINGS = ("topology_rollout_serial", "topology_worker_rollout_serial")
-# What PostgreSQL takes without surprise; the hyphen because the documents name a database mlflow-tracking.
+# Names that are safe in PostgreSQL; with the hyphen, because the documentation names a database mlflow-tracking.
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 PREDEFINED_ROLE = re.compile(r"postgres|pg_.*")
 PORTS = range(1, 65536)
 PRIVILEGED_PORTS = range(1, 1024)
-# Names units, files and queues without quoting.
+# Names of units, files and queues that need no quotes.
 KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-# Stands unquoted in a unit's command.
+# Used unquoted in a unit's command.
 QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
-# Without extras and addresses, which the environment could not compare with what is installed.
+# Without extras and addresses, which cannot be compared with the installed packages.
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*( *;.*)?")
 MOUNTS_OPTION = re.compile(r"worker_\w+_mounts")
 SET_SIZES = range(2, 17)  # drives of an erasure set of MinIO
-# What pgAdmin takes for an address, and domains of which it lets in nobody: those of its library, email_validator.
+# Addresses that pgAdmin accepts, and domains from which it lets no one sign in: those of its library, email_validator.
 EMAIL = re.compile(
     r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@([^\W_]([\w-]*[^\W_])?\.)+[^\W\d_][\w-]*[^\W\d_]"
 )
 RESERVED_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion", "test")
-# As dpkg lists one; apt takes architectures, versions and more in its place, and then it is never there.
+# A name as dpkg lists it; apt also accepts architectures, versions and more, which would never count as installed.
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*([a-z0-9]|\+\+)")
-# Settings of a service's own that the project decides, and what is to be set in their place.
+# Settings of services that the project decides, and the settings to use instead.
 NOBODYS = "is the deployment's own; leave it out"
 DECIDED = {
     "postgres_settings": {
@@ -67,8 +67,8 @@ DECIDED = {
         "MINIO_OPTS|MINIO_CONFIG_ENV_FILE": "",
     },
 }
-# Lists of the wiring and of the user that make one, and what its entries are known by; of all other services,
-# topology_<service>_users and <service>_users_extra, by their names.
+# Lists of the wiring and of the user that are combined, and the key that identifies their entries. Those of all other services,
+# topology_<service>_users and <service>_users_extra, are found by their names.
 IDENTITIES = (
     ("topology_dioptra_users", "restapi_users_extra", "name"),
     ("topology_dioptra_users", "restapi_users_extra", "email"),
@@ -102,7 +102,7 @@ def addresses(values: Values) -> Iterator[str]:
 
 
 def pools(values: Values) -> Iterator[str]:
-    """Each host of MinIO's is in a pool, and each of its volumes in one."""
+    """Check that each MinIO host is in a pool, and each of its volumes in only one."""
     hosts, declared = values.get("topology_minio_hosts"), values.get("minio_pools")
     if not isinstance(hosts, list) or not isinstance(declared, list):
         return
@@ -113,7 +113,7 @@ def pools(values: Values) -> Iterator[str]:
     parity = values.get("minio_parity") or 0
     for pool in declared:
         count = len(pool["hosts"]) * len(pool["volumes"])
-        # MinIO makes the largest sets that divide a pool evenly.
+        # MinIO creates the largest sets that divide a pool evenly.
         largest = max((size for size in SET_SIZES if count % size == 0), default=1)
         if count > 1 and largest == 1:
             yield f"minio_pools: {count} drives cannot be divided into sets of 2 to 16; use another number"
@@ -141,7 +141,7 @@ def frontend_hosts(values: Values) -> Iterator[str]:
 
 
 def custom_kinds(values: Values) -> Iterator[str]:
-    """Kinds of workers that the inventory defines are nobody else's, and can be installed."""
+    """Check that kinds of workers in the inventory have unused names, and can be installed."""
     fixed = {group.removeprefix("worker_").replace("_", "-") for group in _queues_of_groups(values)}
     kinds = values.get("worker_custom_kinds") or []
     names = [kind["name"] for kind in kinds]
@@ -167,7 +167,7 @@ def _unit_names(option: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def containers(values: Values) -> Iterator[str]:
-    """Containers of the user's own can be units, and their programs found."""
+    """Check that the user's own containers can be units, and that their commands are absolute."""
     declared = values.get("containers_extra") or []
     yield from _unit_names("containers_extra", [container["name"] for container in declared])
     for container in declared:
@@ -176,7 +176,7 @@ def containers(values: Values) -> Iterator[str]:
 
 
 def queues(values: Values) -> Iterator[str]:
-    """Each kind of workers listens to something that can be named in its command."""
+    """Check that each kind of workers has queues, with names that can be in its command."""
     listened = {f"topology_worker_queues {group}": names for group, names in _queues_of_groups(values).items()}
     for kind in values.get("worker_custom_kinds") or []:
         listened[f"worker_custom_kinds {kind['name']}"] = kind["queues"]
@@ -195,7 +195,7 @@ def _queues_of_groups(values: Values) -> Mapping[str, list[str]]:
 
 
 def identities(values: Values) -> Iterator[str]:
-    """Of two entries that are known by the same the later one would win in silence, or be refused by the service."""
+    """Report duplicate entries, of which the later one would win silently, or be refused by the service."""
     services = [name.removesuffix("_users_extra") for name in values if name.endswith("_users_extra")]
     named = {extra for _wiring, extra, _key in IDENTITIES}
     usual = [(f"topology_{service}_users", f"{service}_users_extra", "name") for service in services]
@@ -208,7 +208,7 @@ def identities(values: Values) -> Iterator[str]:
 
 
 def pgadmin_account(values: Values) -> Iterator[str]:
-    """pgAdmin makes any account, but signs in none whose address it refuses."""
+    """Check pgAdmin's account: it creates any, but does not sign in one with an address that it refuses."""
     if "pgadmin_settings" not in values:
         return
     email = str(values.get("topology_pgadmin_email"))
@@ -230,7 +230,7 @@ def packages(values: Values) -> Iterator[str]:
 
 
 def decided_settings(values: Values) -> Iterator[str]:
-    """Settings of services that would contradict what the rest of the deployment is told."""
+    """Report settings of services that would contradict those of the rest of the deployment."""
     for option, decided in DECIDED.items():
         for name in values.get(option) or {}:
             for pattern, instead in decided.items():
@@ -239,7 +239,7 @@ def decided_settings(values: Values) -> Iterator[str]:
 
 
 def password_renewal(values: Values) -> Iterator[str]:
-    days = values.get("restapi_password_renew_days")  # nothing where its type is wrong
+    days = values.get("restapi_password_renew_days")  # None if its type is wrong
     if days is not None and not 0 <= days <= MAX_RENEW_DAYS:
         yield f"restapi_password_renew_days: {days} is not from 0 to {MAX_RENEW_DAYS}, because a password lasts a year"
 
@@ -252,7 +252,7 @@ def rollout_serial(values: Values) -> Iterator[str]:
 
 
 def mounts(values: Values) -> Iterator[str]:
-    """Data mounts can be made, and those at one path are the same for all kinds of workers on the host."""
+    """Check that data mounts are possible, and that those at one path are the same for all workers on the host."""
     declared = {name: value for name, value in values.items() if MOUNTS_OPTION.fullmatch(name)}
     for kind in values.get("worker_custom_kinds") or []:
         own = kind.get("mounts")
@@ -297,7 +297,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
 
 
 def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
-    """Ports that two of a host's services want: topology's, and those of nginx's sites, which all stand there."""
+    """Report ports that two of a host's services use: those in topology, and those of nginx's sites."""
     wanted: dict[int, dict[str, None]] = {}
     for _service, name, port, _address in wanted_ports(values, services):
         wanted.setdefault(port, {})[name] = None
@@ -307,7 +307,7 @@ def overlapping_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
 
 
 def privileged_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
-    """Ports that the user of a service in a container may not open."""
+    """Report ports that the user of a service in a container may not open."""
     for service, name, port, _address in wanted_ports(values, services):
         runtime = f"topology_{service}_runtime"
         if port in PRIVILEGED_PORTS and values.get(runtime) == "docker":
@@ -315,7 +315,7 @@ def privileged_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
 
 
 def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str, str, int, str]]:
-    """Service, what names the port, the port, and the address that listens; of nginx those of its sites."""
+    """Yield service, setting, port and listening address of each port; for nginx, those of its sites."""
     for service in services:
         for name, port in values.items():
             is_used = values.get(f"{name.removesuffix('_port')}_enabled", True)
@@ -330,7 +330,7 @@ def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str,
 
 
 def _entries(values: Values, list_name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The dictionaries in every list of this family: the role's, the wiring's and the user's."""
+    """Yield the dictionaries in every list of this family: the role's, the wiring's and the user's."""
     for option, value in values.items():
         if list_name in option and isinstance(value, list):
             yield from ((option, entry) for entry in value if isinstance(entry, Mapping))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the facts of a host say against its roles."""
+"""Checks of a host's facts against its roles."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SUPPORTED_RELEASES = {"Debian": ["12", "13"]}
 MINIMUM_PYTHON = "3.11"
 SERVICE_MANAGER = "systemd"
 ALWAYS_RUNNING = "systemd-journald"
-# Those that say where a host's services listen.
+# The options that determine where a host's services listen.
 PORT_OPTIONS = re.compile(r"topology_\w+_(port|enabled)|\w+_listen_address|nginx_sites_\w+")
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Who has a virtual environment on a host, and with which interpreter.
+    """A virtual environment on a host: its owner and its interpreter.
 
-    C(versions) are those that it runs on, by default all that the collection does; C(remedy) is how to have another.
+    C(versions) are those that it supports, by default all of the collection's; C(remedy) is how to use another one.
     """
 
     owner: str
@@ -38,7 +38,7 @@ class Environment:
 
 
 def host_problems(host: str, facts: Mapping[str, Any], environments: Iterable[Environment] = ()) -> Iterator[str]:
-    """What the roles cannot run on."""
+    """Report a system that the roles do not support."""
     if "distribution" not in facts:
         yield "facts are missing: gather them before preflight"
         return
@@ -54,7 +54,7 @@ def host_problems(host: str, facts: Mapping[str, Any], environments: Iterable[En
 
 
 def _python_problems(host: str, facts: Mapping[str, Any], environments: Iterable[Environment]) -> Iterator[str]:
-    """Environments whose interpreter is not there, or of another version than they run on."""
+    """Report environments whose interpreter does not exist, or has an unsupported version."""
     found = {OF_DEBIAN: _own_python(facts), **facts.get("pythons", {})}
     for environment in environments:
         if environment.python not in found:
@@ -72,7 +72,7 @@ def _python_problems(host: str, facts: Mapping[str, Any], environments: Iterable
 
 
 def _own_python(facts: Mapping[str, Any]) -> str:
-    """The version of the Python that runs the modules."""
+    """Return the version of the Python that runs the modules."""
     version = facts.get("python", {}).get("version", {})
     return f"{version.get('major', 0)}.{version.get('minor', 0)}"
 
@@ -82,9 +82,9 @@ def _is_too_old(version: str) -> bool:
 
 
 def idle_services(units: Mapping[str, str], facts: Mapping[str, Any]) -> set[str]:
-    """Services whose unit does not run; C(units) has the unit of each."""
+    """Return the services whose unit is not running; C(units) has the unit of each."""
     if ALWAYS_RUNNING not in facts.get("running_units", {}):
-        return set()  # the host shows nobody others' processes, so that who has a port cannot be said
+        return set()  # the host hides processes of other users, so the owner of a port is unknown
     return {service for service, users in _users(units, facts).items() if not users}
 
 
@@ -94,7 +94,7 @@ def _users(units: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, list
 
 
 def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, Any]) -> Iterator[str]:
-    """Ports that another program has of those that idle services want.
+    """Report ports of idle services that another program uses.
 
     Args:
         values: options that PORT_OPTIONS matches.
@@ -102,7 +102,7 @@ def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, An
         facts: the host's, of M(mlfleet.stack.host_facts).
     """
     idle = idle_services(units, facts)
-    # Another service of ours may leave its port in this run.
+    # Another service of ours may give up its port in this run.
     ours = {user for users in _users(units, facts).values() for user in users if user}
     for service, name, port, address in wanted_ports(values, units):
         for found in facts.get("listeners", []) if service in idle else []:
@@ -110,7 +110,7 @@ def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, An
                 continue
             is_same_user = units[service].startswith(found["user"])
             other = _other_instance(units[service], facts) if is_same_user else None
-            # A container goes on when its unit does not, and is mended in this run.
+            # A container may outlive its unit, which this run repairs.
             if other or not (is_same_user or found["uid"] in ours):
                 taken = f"port {port}, which {name} needs, is in use by {other or 'a program of user ' + found['user']}"
                 stop = f" with systemctl disable --now {other}" if other else ""
@@ -119,7 +119,7 @@ def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, An
 
 
 def _other_instance(unit: str, facts: Mapping[str, Any]) -> str | None:
-    """The unit of another version, which runs as the same user."""
+    """Return the unit of another version, which runs as the same user."""
     template, is_instance, _name = unit.partition("@")
     running = facts.get("running_units", {})
     return next((name for name in sorted(running) if is_instance and name.startswith(f"{template}@")), None)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What groups and hosts of the inventory say against each other."""
+"""Checks of the inventory's groups and hosts against each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_TOOLKIT = (
     "or set topology_worker_runtime: bare"
 )
 WORKER_PREFIX = "dioptra-worker-"
-# What is read for a whole group at once: by a play before it has a host, or on the controller.
+# Settings that are read for a whole group at once: by a play before it has a host, or on the controller.
 SHARED_SETTINGS = {
     "all": ROLLOUT_SETTINGS,
     "frontend": (
@@ -33,18 +33,18 @@ SHARED_SETTINGS = {
 
 
 def flattened(wishes: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-    """What the workers of a host want of its GPUs, in the order of their roles."""
+    """Return the GPU requests of a host's workers, in the order of their roles."""
     return [wish for mine in wishes.values() for wish in mine]
 
 
 def gpu_holders(environment_files: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], Sequence[str]]:
-    """Worker and instance in place of each instance's file, such as dioptra-worker-pytorch-gpu/1.env."""
+    """Replace the file of each instance, such as dioptra-worker-pytorch-gpu/1.env, by worker and instance."""
     paths = {Path(file): gpus for file, gpus in environment_files.items()}
     return {(path.parent.name.removeprefix(WORKER_PREFIX), path.stem): gpus for path, gpus in paths.items()}
 
 
 def gpu_problems(wishes: Sequence[Mapping[str, Any]], groups: Iterable[str]) -> Iterator[str]:
-    """Wishes that make no sense, and workers that want GPUs on a host that is not said to have any."""
+    """Report invalid GPU requests, and workers that request GPUs on a host that is not declared to have any."""
     try:
         gpu_placement.check(wishes)
     except gpu_placement.PlacementError as error:
@@ -55,21 +55,21 @@ def gpu_problems(wishes: Sequence[Mapping[str, Any]], groups: Iterable[str]) -> 
 
 
 def empty_groups(missing: Mapping[str, Iterable[str]], inventory: str) -> Iterator[str]:
-    """Groups without a host that a role cannot do without. C(missing) has those of each role."""
+    """Report required groups without a host. C(missing) has those of each role."""
     for role, names in missing.items():
         for group in names:
             yield f"{role} needs group {group}, which has no host: add one to {inventory}, see inventories/single"
 
 
 def crowded_groups(roles: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:
-    """Groups with more hosts than their service can share the work with."""
+    """Report groups with several hosts whose service supports only one."""
     for role in filter(services.is_for_one, roles):
         if len(groups[role]) > 1:
             yield f"group {role} has hosts {', '.join(groups[role])}: at most 1 is supported"
 
 
 def unknown_workers(roles: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:
-    """Groups that count as workers, with hosts of no kind: neither a role's own nor made of such."""
+    """Report child groups of workers with hosts in no group of a kind of workers."""
     kinds = [role for role in roles if role.startswith("worker_")]
     of_a_kind = {host for kind in kinds for host in groups.get(kind, ())}
     for group in sorted(name for name in groups if name.startswith("worker")):
@@ -78,7 +78,7 @@ def unknown_workers(roles: Iterable[str], groups: Mapping[str, list[str]]) -> It
 
 
 def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:
-    """What keeps a host of group drift from signing in on this one, which it does as the inventory alone says."""
+    """Report what keeps the host of group drift from signing in on this one with the inventory's settings alone."""
     if groups.get("drift"):
         if not values.get("ansible_user"):
             yield "ansible_user: is not in the inventory; set it to the user that the host of group drift signs in as"
@@ -87,9 +87,9 @@ def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:
 
 
 def scattered(host: str, groups: Mapping[str, Sequence[str]], declared: Callable[[str], Values]) -> Iterator[str]:
-    """What the inventory says of a host otherwise than of the first one of a group that shares it.
+    """Report settings of a host that differ from the first host of a group that must share them.
 
-    C(declared) has a host's variables before they are rendered, for some can be rendered in a role alone.
+    C(declared) has a host's variables before they are rendered, because some can be rendered only in a role.
     """
     for group, names in SHARED_SETTINGS.items():
         members = groups.get(group, ())
@@ -111,7 +111,7 @@ def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory
 
 
 def inventory_directory(sources: Iterable[str], fallback: str | None, cwd: Path) -> str:
-    """The inventory as the user would name it."""
+    """Return the inventory's path as the user would write it."""
     paths = [cwd / source for source in [*sources, fallback or "."]]
     path = next((path for path in paths if path.exists()), cwd)
     directory = path if path.is_dir() else path.parent

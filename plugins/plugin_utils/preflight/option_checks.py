@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of a host's roles, in their types: one line for each error, and no secret in it."""
+"""Type checks of the options of a host's roles: one line for each error, without secrets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECRET_LENGTHS = range(16, 41)
 
 @dataclass
 class Findings:
-    """What is wrong on one host; secrets apart, since all hosts share them."""
+    """The errors of one host; those of secrets are separate, because all hosts share them."""
 
     missing_secrets: list[str] = field(default_factory=list)
     malformed_secrets: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Findings:
 
 
 def validated(name: str, option: Mapping[str, Any], value: Any) -> tuple[Any, list[str]]:
-    """The value in the option's type, with what is wrong with it; no secret is ever quoted."""
+    """Return the value in the option's type, and its errors; secrets are never quoted."""
     result = ArgumentSpecValidator({name: option}).validate({name: value})
     if option.get("no_log"):
         errors = [f"is not a valid {option.get('type', 'str')}"] if result.error_messages else []
@@ -59,7 +59,7 @@ def examine(
     resolve: Callable[[Role, str], Any],
     validate: Callable[[str, Mapping[str, Any], Any], tuple[Any, list[str]]] = validated,
 ) -> Findings:
-    """Every option of every role. C(resolve) gives its value or raises one of the two errors above."""
+    """Check every option of every role. C(resolve) returns its value or raises UnsetError or UnresolvableError."""
     found = Findings()
     values: dict[str, Any] = {}
     secrets: set[str] = set()
@@ -84,20 +84,20 @@ def examine(
                 found.lines += [f"{prefix}: {error}" for error in errors]
             elif problem := secret_problem(value):
                 found.malformed_secrets[name] = problem
-            # Anything shorter would mask parts of ordinary words.
+            # Shorter values would mask parts of ordinary words.
             if is_secret and isinstance(value, str) and len(value) >= 8:
                 secrets.add(value)
     found.lines += [line for check in CHECKS for line in check(values)]
     names = [role.name for role in roles]
     found.lines += [*overlapping_ports(values, names), *privileged_ports(values, names)]
-    # Whatever refers to a missing secret is undefined too, which is no news.
+    # Values that refer to a missing secret are undefined too, which need not be reported.
     known = [line for line in found.lines if not any(name in line for name in found.missing_secrets)]
     found.lines = [remove_values(line, secrets) for line in dict.fromkeys(known)]
     return found
 
 
 def secret_problem(value: Any) -> str | None:
-    """Why the value cannot be one of the secrets that mlfleet init makes."""
+    """Return why the value cannot be one of the secrets that mlfleet init creates."""
     if not isinstance(value, str):
         return "is not text"
     if len(value) not in SECRET_LENGTHS:

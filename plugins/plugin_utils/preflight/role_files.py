@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Roles as their files declare them, and in what order they are loaded."""
+"""Roles as declared by their files, in the order in which they are loaded."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Values = Mapping[str, Any]
 
 
 class UnsetError(Exception):
-    """Neither the inventory nor a default says anything about the option."""
+    """Neither the inventory nor a default sets the option."""
 
 
 class UnresolvableError(Exception):
-    """The option's value cannot be had; the text says why."""
+    """The option's value cannot be determined; the text gives the reason."""
 
 
 @dataclass(frozen=True, eq=False)
 class Role:
-    """A role's interface, as its files declare it."""
+    """A role's interface, as declared by its files."""
 
     name: str
     path: Path
@@ -36,17 +36,17 @@ class Role:
     defaults: Values
     vars: Values
     dependencies: list[str]
-    is_building_block: bool = False  # what it requires, the role that uses it gives
+    is_building_block: bool = False  # its required options are set by the role that uses it
 
 
 def roles_of_host(roles: Iterable[str], groups: Iterable[str]) -> list[str]:
-    """A group is a role; the role host is everybody's."""
+    """Return the roles of a host with these groups: each group is a role, and every host has the role host."""
     mine = {COMMON_ROLE, *groups}
     return [role for role in roles if role in mine]
 
 
 def load_roles(names: Iterable[str], roles_dir: Path, read: Callable[[Path], Any]) -> list[Role]:
-    """The roles and, before each, what it depends on or uses. C(read) gives a YAML file's data, or nothing."""
+    """Return the roles, each preceded by those that it depends on or uses. C(read) returns a YAML file's data."""
     loaded: dict[str, Role | None] = {}
 
     def load(name: str, is_building_block: bool = False) -> None:
@@ -71,7 +71,7 @@ def _load_role(path: Path, read: Callable[[Path], Any]) -> Role:
         raise LookupError(f"there is no role {path.name} in {path.parent}")
 
     def load(name: str) -> dict[str, Any]:
-        """A file, or those of a directory, as Ansible has them."""
+        """Load a file, or all files of a directory, like Ansible."""
         files = [path / f"{name}.yml", *sorted((path / name).glob("*.yml"))]
         return {key: value for file in files for key, value in (read(file) or {}).items()}
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds MinIO on the controller, once for all inventories, and has it at $PROGRAM: build.sh [begin]
-# With begin it looks for what can be seen to make a build fail, and leaves the build to a process of its own, for which waits
-# who needs the program.
+# Builds MinIO on the controller, once for all inventories, and installs it as $PROGRAM: build.sh [begin]
+# With begin, it checks for causes of a failure that are visible in advance, and starts the build in a separate process. The
+# call without begin, before the program is needed, waits for that process.
 set -eu
 WAIT_SECONDS=1800
 fail() {
@@ -17,14 +17,14 @@ cd /  # Go looks for a module in the directory that it is started in, and above
 exec 9>"$programs/minio.lock"
 
 build() {
-    # Without DWARF, which -s and -w leave out anyway, it compiles in nine tenths of the time.
+    # Without DWARF, which -s and -w omit anyway, it compiles in nine tenths of the time.
     nice "$GO" install -trimpath -gcflags=all=-dwarf=false \
         -ldflags "-s -w -X github.com/minio/minio/cmd.ReleaseTag=$RELEASE -X github.com/minio/minio/cmd.Version=$BUILT" "$MODULE"
 }
 
 if [ "${1:-}" = begin ]; then
     if [ -e "$cached" ] || ! flock --nonblock 9; then
-        exit 0  # it is there, or under way
+        exit 0  # it exists, or is under way
     fi
     command -v "$GO" >/dev/null || fail "minio_go: there is no $GO"
     manifest=$("$GO" list -m -f '{{.GoMod}}' "$MODULE")

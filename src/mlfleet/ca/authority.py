@@ -1,4 +1,4 @@
-"""A deployment's own certificate authority: made once, its key encrypted like the secrets, replaced step by step."""
+"""A deployment's own certificate authority: created once, its key encrypted like the secrets, replaced step by step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlfleet.secrets.vault import Vault
 
 DIRECTORY = "ca"
 PARTS = ("ca.crt", "ca.key")
-RETIRED = "former.retired"  # not trusted; says that a replacement has not ended
+RETIRED = "former.retired"  # not trusted; marks an unfinished replacement
 VALID_DAYS = 3650
 BACKDATED = timedelta(hours=1)
 
@@ -27,8 +27,9 @@ BACKDATED = timedelta(hours=1)
 class Authority:
     """The authority in an inventory's directory `ca`.
 
-    `ca.crt` and `ca.key` issue. Hosts trust `next.crt` before it issues, and `former.crt` as long as a certificate of
-    it may be in use; `former.key` is kept as long. Key and certificate are compared before either is replaced.
+    `ca.crt` and `ca.key` issue. Hosts trust `next.crt` before it issues, and `former.crt` as long as one of
+    its certificates may be in use; `former.key` is kept as long. Key and certificate are compared before either is
+    replaced.
     """
 
     vault: Vault
@@ -41,10 +42,10 @@ class Authority:
         return self.directory / name
 
     def create_missing(self) -> bool:
-        """Make the authority if there is none; return whether there was none.
+        """Create the authority if there is none; return whether there was none.
 
         Raises:
-            MlfleetError: one of its files is missing, or is another's.
+            MlfleetError: one of its files is missing, or belongs to another authority.
         """
         with self._settled():
             if self._existing(*PARTS):
@@ -53,7 +54,7 @@ class Authority:
             return True
 
     def next(self) -> bool:
-        """Make the next authority, which hosts then trust; nothing when a replacement is under way."""
+        """Create the next authority, which hosts then trust; do nothing if a replacement is under way."""
         with self._settled(is_key_wanted=False):
             if not self._existing("ca.crt"):
                 raise MlfleetError(f"{self.path('ca.crt')} does not exist: run `mlfleet init {self.vault.inventory}`.")
@@ -63,7 +64,7 @@ class Authority:
             return True
 
     def promote(self) -> bool:
-        """Have the next authority issue from now on; the one before it stays trusted."""
+        """Let the next authority issue from now on; the previous one stays trusted."""
         with self._settled(is_key_wanted=False):
             if not self._existing("next.crt"):
                 return False
@@ -74,7 +75,7 @@ class Authority:
             return True
 
     def retire(self) -> bool:
-        """Trust the former authority no longer."""
+        """Stop trusting the former authority."""
         with self._settled():
             if self._existing("next.crt"):
                 raise MlfleetError(f"{self.path('next.crt')} does not issue yet: run `mlfleet ca … promote` first.")
@@ -84,31 +85,31 @@ class Authority:
             return True
 
     def finish(self) -> bool:
-        """End the replacement, when no host trusts the former authority any more."""
+        """End the replacement, after no host trusts the former authority any more."""
         with self._settled():
             if self._existing("next.crt", "former.crt"):
                 raise MlfleetError(f"hosts still trust two authorities: {self.state()}.")
             existed = bool(self._existing("former.key", RETIRED))
-            for name in ("former.key", RETIRED):  # the certificate last: it says that this has not ended
+            for name in ("former.key", RETIRED):  # the certificate last, because it marks the replacement as unfinished
                 self.path(name).unlink(missing_ok=True)
             return existed
 
     def state(self) -> str:
-        """Say in one line where a replacement stands."""
+        """Return the state of a replacement in one line."""
         if self._existing("next.crt"):
             return "ca.crt issues; next.crt is trusted as well, once site.yml has run"
         if self._existing("former.crt"):
             return "ca.crt issues; former.crt is trusted until it is retired"
         if self._existing(RETIRED):
-            return "ca.crt issues and is trusted alone, once site.yml has run"
-        return "ca.crt issues and is trusted alone" if self._existing("ca.crt") else "there is none"
+            return "ca.crt issues and is the only one trusted, once site.yml has run"
+        return "ca.crt issues and is the only one trusted" if self._existing("ca.crt") else "there is none"
 
     def _existing(self, *names: str) -> list[str]:
         return [name for name in names if self.path(name).exists()]
 
     @contextmanager
     def _settled(self, is_key_wanted: bool = True) -> Iterator[None]:
-        """Alone, with what a killed step left completed, and each certificate beside its key."""
+        """Lock the files, and complete what a killed step has left, with each certificate beside its key."""
         with self.vault.locked():
             self._settle()
             self._require_whole(is_key_wanted)
@@ -124,9 +125,9 @@ class Authority:
             self.path("next.crt").replace(self.path("ca.crt"))
 
     def _require_whole(self, is_key_wanted: bool) -> None:
-        """Raise unless the files are an authority, and perhaps the next one, or there are none."""
+        """Raise unless the files are a complete authority, and perhaps the next one, or there are none."""
         command = f"mlfleet ca {self.vault.inventory}"
-        another = f"another authority is made with `{command} next` and then `{command} promote`"
+        another = f"create another authority with `{command} next` and then `{command} promote`"
         rest = self._existing("ca.key", "next.crt", "next.key", "former.crt", "former.key", RETIRED)
         if not self._existing("ca.crt") and rest:
             raise MlfleetError(
@@ -134,11 +135,11 @@ class Authority:
                 "or remove those as well if no host has a certificate of it."
             )
         if self._existing("ca.crt") and not self._existing("ca.key") and is_key_wanted:
-            raise MlfleetError(f"{self.path('ca.key')} is missing: put it back; where it is lost, {another}.")
+            raise MlfleetError(f"{self.path('ca.key')} is missing: put it back; if it is lost, {another}.")
         if self._existing(*PARTS) == list(PARTS) and not self._fits("ca.key", self.path("ca.crt")):
             raise MlfleetError(
                 f"{self.path('ca.key')} is not the key of ca.crt: put the right one of the two back; "
-                f"where the key is lost, remove ca.key, and {another}."
+                f"if the key is lost, remove ca.key, and {another}."
             )
         halves = self._existing("next.crt", "next.key")
         if len(halves) == 1 or (halves and not self._fits("next.key", self.path("next.crt"))):
@@ -155,13 +156,13 @@ class Authority:
             wanted = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
         except MlfleetError:
             raise
-        except Exception:  # the library's errors of these calls share no base class
+        except Exception:  # the library's errors in these calls have no common base class
             unread = f"{self.path(key)} and {certificate.name} cannot be read as key and certificate"
             raise MlfleetError(f"{unread}: put the right ones back.") from None
         return bool(private.public_key() == wanted)
 
     def _keep(self, part: str) -> None:
-        """Copy what is about to be replaced; what a former replacement has kept is not lost to this one."""
+        """Copy a file that is about to be replaced, without overwriting what an earlier replacement has kept."""
         if not self._existing(f"ca.{part}"):
             return
         content, kept = self.path(f"ca.{part}").read_bytes(), self.path(f"former.{part}")
@@ -173,7 +174,7 @@ class Authority:
         return self.path(f".{name}.crt.made")
 
     def _create(self, name: str) -> None:
-        """Write key and certificate; a certificate that is made and whose key is there, is put in place by the next."""
+        """Write key and certificate; after a kill between the two, the next step puts the certificate in place."""
         certificate, key = _self_signed(f"mlfleet {self.vault.inventory.resolve().name}")
         self.directory.mkdir(parents=True, exist_ok=True)
         write_atomically(self._staged(name), certificate)
@@ -184,7 +185,7 @@ class Authority:
 def _self_signed(name: str) -> tuple[bytes, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
-    # Two authorities of one deployment are told apart by the day they were made.
+    # The day of creation distinguishes two authorities of one deployment.
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} CA {now:%Y-%m-%d %H:%M:%S}"[-64:])])
     usage = {"digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"}
     certificate = (

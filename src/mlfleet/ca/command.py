@@ -25,10 +25,10 @@ class Step(StrEnum):
 def ca(
     inventory: Annotated[Path, typer.Argument(help="Directory such as inventories/prod.")],
     step: Annotated[
-        Step | None, typer.Argument(help="Make the next one, have it issue, trust it alone, and end.")
+        Step | None, typer.Argument(help="Create the next authority, let it issue, trust only it, or finish.")
     ] = None,
 ) -> None:
-    """Show INVENTORY's certificate authority, or take a step to replace it; playbooks/rotate_ca.yml takes all."""
+    """Show INVENTORY's certificate authority, or take one step to replace it; playbooks/rotate_ca.yml takes all."""
     authority = Authority(Vault(repository_root(), inventory))
     if step is None:
         console.print(authority.state())

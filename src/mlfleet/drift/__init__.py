@@ -1,1 +1,1 @@
-"""`mlfleet drift`: is every host as declared?"""
+"""`mlfleet drift`: check whether every host is as declared."""

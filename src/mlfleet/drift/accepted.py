@@ -1,4 +1,4 @@
-"""Drift that the inventory accepts for a time: the variable `drift_ignore` of each host."""
+"""Drift that the inventory accepts until a date: the variable `drift_ignore` of each host."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SCHEMA = {
 
 @dataclass(frozen=True)
 class Accepted:
-    """What each host's variables accept on a day."""
+    """The drift that each host's variables accept on a day."""
 
     entries: Mapping[str, list[Acceptance]]
     today: date
@@ -55,7 +55,7 @@ class Accepted:
         return tuple(entry for entry in every if not self._counts(entry))
 
     def mark(self, drift: Drift) -> Drift:
-        """Say of *drift* whether it is accepted."""
+        """Mark *drift* as accepted or not."""
         for entry in self.entries.get(drift.host, []):
             named = (drift.host, entry.host), (drift.role or "", entry.role), (drift.object, entry.object)
             if self._counts(entry) and all(fnmatchcase(name, pattern) for name, pattern in named):
@@ -63,12 +63,12 @@ class Accepted:
         return drift
 
     def _counts(self, entry: Acceptance) -> bool:
-        """Until the end of its day."""
+        """Return whether the entry applies, which it does until the end of its day."""
         return date.fromisoformat(entry.until) >= self.today
 
 
 def _wrong(error: jsonschema.ValidationError) -> str:
     if error.validator == "format":
-        return f"{error.instance!r} is no day like 2026-12-31"
+        return f"{error.instance!r} is not a date like 2026-12-31"
     name = f"{error.path[1]}: " if len(error.path) > 1 else ""
     return f"{name}{error.message}"

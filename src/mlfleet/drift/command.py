@@ -22,30 +22,30 @@ LAST = "last"
 
 def drift(
     inventory: Annotated[Path, typer.Option("--inventory", "-i", help="Directory or file such as inventories/prod.")],
-    limit: Annotated[str | None, typer.Option("--limit", "-l", help="Check these hosts only.")] = None,
-    tags: Annotated[str | None, typer.Option("--tags", "-t", help="Check these roles only.")] = None,
+    limit: Annotated[str | None, typer.Option("--limit", "-l", help="Check only these hosts.")] = None,
+    tags: Annotated[str | None, typer.Option("--tags", "-t", help="Check only these roles.")] = None,
     extra_vars: Annotated[list[str] | None, typer.Option("--extra-vars", "-e", help="As in Ansible.")] = None,
     vault_password_file: Annotated[Path | None, typer.Option(help="As in Ansible.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as an HTML page.")] = None,
     prometheus: Annotated[Path | None, typer.Option(help="Write metrics for the textfile collector.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML.")] = None,
-    history: Annotated[Path | None, typer.Option(help="Directory that keeps the last reports.")] = None,
+    history: Annotated[Path | None, typer.Option(help="Directory in which to keep the last reports.")] = None,
     keep: Annotated[int, typer.Option(min=1, help="Number of reports to keep.")] = 30,
     since: Annotated[str | None, typer.Option(metavar="FILE|last", help="Compare with an earlier report.")] = None,
     notify_command: Annotated[
-        str | None, typer.Option(help="Run this when the result changed, with the report on standard input.")
+        str | None, typer.Option(help="Run this when the result has changed, with the report on standard input.")
     ] = None,
     notify_url: Annotated[
         str | None,
-        typer.Option(envvar="MLFLEET_DRIFT_NOTIFY_URL", help="Post the report there when the result changed."),
+        typer.Option(envvar="MLFLEET_DRIFT_NOTIFY_URL", help="Post the report here when the result has changed."),
     ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Fix drift with site.yml, and check again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fix without asking.")] = False,
 ) -> None:
     """Check whether every host is as declared; change nothing, except with --fix.
 
-    Exit status 0: all is as declared. 2: something is not. 1: it is not known; a host did not answer, or a task failed.
+    Exit status 0: everything is as declared. 2: something is not. 1: unknown; a host did not answer, or a task failed.
     """
     target = run.Target(repository_root(), inventory, limit, tags, tuple(extra_vars or ()), vault_password_file)
     files = {"json": json, "html": html, "prometheus": prometheus, "junit": junit}
@@ -90,7 +90,7 @@ def _history(directory: Path | None, keep: int) -> History | None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise MlfleetError(f"{directory} cannot be made: {error.strerror}.") from error
+        raise MlfleetError(f"{directory} cannot be created: {error.strerror}.") from error
     outputs.require_writable(directory)
     return History(directory, keep)
 
@@ -106,13 +106,13 @@ def _earlier(since: str | None, history: History | None) -> Report | None:
 
 
 def _mend(target: run.Target, report: Report, yes: bool) -> bool:
-    """Run site.yml for what drifted, if it can mend that and the user wants it; return whether it ran."""
+    """Run site.yml for what has drifted, if it can fix that and the user agrees; return whether it ran."""
     mendable = [item for item in report.counted if item.kind is Kind.CHANGED and item.role]
     if not mendable:
         terminal.by_hand(console, report.counted)
         return False
     hosts, roles = sorted({item.host for item in mendable}), sorted({item.role for item in mendable if item.role})
-    # What services take up from the host, its certificate above all, is told as the host's own.
+    # Drift that services take from the host, above all its certificate, is reported as the host's.
     whole = HOST_ROLE in roles
     limit, tags = ",".join(hosts), None if whole else ",".join(roles)
     besides = [item for item in report.accepted if item.host in hosts and (whole or item.role in roles)]

@@ -1,4 +1,4 @@
-"""What the events of ansible-runner say, sorted into drift and what kept it from being seen."""
+"""Sorts the events of ansible-runner into drift and problems that kept it from being seen."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from mlfleet.drift.report import Drift, Host, Kind, Problem, State, merged
 Event = Mapping[str, Any]
 MAX_DIFF_LINES = 400
 MAX_MESSAGE = 400  # characters
-# What a rollout does around a change is no drift of its own.
+# The steps of a rollout around a change are not drift themselves.
 STEPS = {"rollout"}
 CONSEQUENCES = ("restarted", "reloaded")
 TAKEN_UP = ("for a file it reads has changed", "made and taken up in this run")
 HOST_ROLE = "host"
 CONTROLLER = "localhost"
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# ansible.builtin.lineinfile and its like tell two kinds of changes to a file apart in this way.
+# ansible.builtin.lineinfile and similar modules distinguish two kinds of changes to a file in this way.
 ASPECT = re.compile(r" \((content|file attributes)\)$")
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Which service's role a task belongs to, by the playbook's own tags: events name only its building blocks."""
+    """Maps tasks to the roles of services by the playbook's own tags, because events name only building blocks."""
 
     plays: Mapping[str, str]
     tasks: Mapping[tuple[str, str], str]
@@ -55,7 +55,7 @@ class Roles:
         return cls(plays, tasks, tuple(names))
 
     def of(self, data: Event) -> str | None:
-        """Return the role of the task that *data*, an event's, speaks of; None if it is in none."""
+        """Return the role of the task in *data*, an event's; None if it is in no role."""
         play = data.get("play", "")
         role: str | None = self.tasks.get((play, data.get("task", ""))) or self.plays.get(play) or data.get("role")
         return role
@@ -77,17 +77,17 @@ def _tag(entry: Mapping[str, Any]) -> str | None:
 
 @dataclass
 class Collector:
-    """Takes the events of one run; keeps what they mean and nothing of themselves."""
+    """Collects the meaning of one run's events, without keeping the events."""
 
     roles: Roles
-    tags: frozenset[str] = frozenset()  # of a run that looks at a part alone
+    tags: frozenset[str] = frozenset()  # of a run that checks only a part
     drift: list[Drift] = field(default_factory=list)
     unreachable: list[Problem] = field(default_factory=list)
     failed: list[Problem] = field(default_factory=list)
     not_checkable: dict[Problem, None] = field(default_factory=dict)
     checked: set[tuple[str, str]] = field(default_factory=set)
     played: set[str] = field(default_factory=set)
-    failures: Mapping[str, int] | None = None  # of each host, at the end: those that were rescued are none
+    failures: Mapping[str, int] | None = None  # of each host, at the end, without rescued ones
     error: str = ""
 
     def __call__(self, event: Event) -> None:
@@ -108,13 +108,13 @@ class Collector:
             handler(data, COLOUR.sub("", event.get("stdout", "")))
 
     def hosts(self, names: Iterable[str], drifted: Iterable[str]) -> tuple[Host, ...]:
-        """Return each of the hosts that were to be checked, with its state."""
+        """Return each of the hosts to check, with its state."""
         ended_early = not self.played.issuperset(self.roles.names)
         states = dict.fromkeys(names, State.DECLARED) | dict.fromkeys(drifted, State.DRIFTED)
         states = dict.fromkeys(states, State.UNKNOWN) if ended_early else states
         states |= dict.fromkeys((problem.host for problem in self.lasting), State.FAILED)
         states |= dict.fromkeys((problem.host for problem in self.unreachable), State.UNREACHABLE)
-        # With tags, others are looked at in part: what is always done, or what another role's tag asks of them.
+        # With tags, other roles are checked only in part: tasks that always run, or that another role's tag includes.
         roles = sorted((host, role) for host, role in self.checked if not self.tags or role in self.tags)
         return tuple(Host(name, state, tuple(r for h, r in roles if h == name)) for name, state in states.items())
 
@@ -138,8 +138,8 @@ class Collector:
             self.checked.add((data["host"], role))
         result = data.get("res") or {}
         if (result.get("_ansible_delegated_vars") or {}).get("ansible_host") == CONTROLLER:
-            return  # its cache, which is part of no host
-        if "censored" in result:  # nothing is known but that it would change
+            return  # a cache, which is not part of any host
+        if "censored" in result:  # it is only known that it would change
             result = {"changed": stdout.startswith("changed:")}
         entries = list(_results(result))
         if result.get("changed") and not any(entry.get("changed") for entry in entries):
@@ -148,7 +148,7 @@ class Collector:
             self._result(data, role, entry)
 
     def _item_ok(self, data: Event, stdout: str) -> None:
-        """Items are told again when their loop has ended, save those of a loop that is censored."""
+        """Count items only of a censored loop; all others are reported again at the end of their loop."""
         if "censored" in (data.get("res") or {}):
             self._ok(data, stdout)
 
@@ -156,7 +156,7 @@ class Collector:
         about = {"host": data["host"], "role": role, "task": data["task"]}
         if result.get("changed") and data.get("role") not in STEPS:
             found = [Drift(**about, object=name, diff=text) for name, text in objects(data["task"], result).items()]
-            # What an earlier task of the role has found, or of the host's own, is the file or the certificate.
+            # The file or certificate itself was reported by an earlier task of the role, or of the host's.
             earlier = {item.role for item in self.drift if item.host == data["host"] and item.kind is Kind.CHANGED}
             has_cause = not earlier.isdisjoint((role, HOST_ROLE))
             self.drift += [item for item in found if not (has_cause and item.diff.endswith(TAKEN_UP))]
@@ -168,7 +168,7 @@ class Collector:
     def _failed(self, data: Event, _stdout: str) -> None:
         if not data.get("ignore_errors"):
             result = data.get("res") or {}
-            # What the items that succeeded have found is found nevertheless.
+            # The results of the items that succeeded still count.
             for item in _results(result):
                 if not item.get("failed"):
                     self._result(data, self.roles.of(data), item)
@@ -183,19 +183,19 @@ class Collector:
         )
 
     def _skipped(self, data: Event, stdout: str) -> None:
-        """A module without check mode says so; the event itself lacks the result, but -v prints it."""
+        """Report a module without check mode; the event itself lacks the result, but -v prints it."""
         if "check mode" in stdout:
             problem = Problem(data["host"], "its module has no check mode", self.roles.of(data), data["task"])
             self.not_checkable[problem] = None
 
     def _error(self, _data: Event, stdout: str) -> None:
-        """The first error is the one that ends a run before it has begun."""
+        """Keep the first error, which is the one that ends a run before it has started."""
         if not self.error and "ERROR" in stdout:
             self.error = one_line(re.sub(r"^.*?ERROR[]!:]*\s*", "", stdout, count=1, flags=re.S))
 
 
 def _results(result: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The result, or those of a loop's items."""
+    """Return the result, or the results of a loop's items."""
     items = result.get("results")
     if (
         isinstance(items, list)
@@ -208,10 +208,10 @@ def _results(result: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def objects(task: str, result: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a changed result speaks of, each object with its diff.
+    """Return the objects of a changed result, each with its diff.
 
-    These are `changed_paths`, the headers or keys of `diff`, and the units of `actions`; else the result's path, or the
-    task. A unit that is only to take up what has changed is none of its own.
+    These are `changed_paths`, the headers or keys of `diff`, and the units of `actions`; otherwise the result's path,
+    or the task. A unit that would only be restarted or reloaded for a changed file is not an object itself.
     """
     actions = result.get("actions") or {}
     default = result.get("path") or result.get("dest") or task
@@ -236,7 +236,7 @@ def _named(item: Mapping[str, Any], path: str | None) -> Iterator[tuple[str | No
     before, after = item.get("before", ""), item.get("after", "")
     header = item.get("before_header") or path or item.get("after_header")
     if isinstance(before, dict) and isinstance(after, dict) and not header:
-        if named := after.get("path") or before.get("path"):  # as ansible.builtin.file has it
+        if named := after.get("path") or before.get("path"):  # as in ansible.builtin.file
             yield str(named), unified(before, after)
         else:
             for name in dict.fromkeys([*before, *after]):
@@ -246,7 +246,7 @@ def _named(item: Mapping[str, Any], path: str | None) -> Iterator[tuple[str | No
 
 
 def unified(before: object, after: object) -> str:
-    """Return the lines that differ, with some around them."""
+    """Return the differing lines, with some context."""
     lines = difflib.unified_diff(_text(before).splitlines(), _text(after).splitlines(), lineterm="")
     body = [line for number, line in enumerate(lines) if number > 1]  # the first two name files
     left_out = len(body) - MAX_DIFF_LINES
@@ -258,10 +258,10 @@ def _text(value: object) -> str:
 
 
 def message(result: Mapping[str, Any]) -> str:
-    """Return in a line why a task failed; of a module that broke down, as on a full disk, the last line it wrote."""
+    """Return in one line why a task failed; for a module that crashed, as on a full disk, its last line of output."""
     for broken in (*(result.get("failed_modules") or {}).values(), result):
         if lines := (broken.get("module_stderr") or "").strip().splitlines():
-            return one_line(f"the module broke down: {lines[-1]}")
+            return one_line(f"the module crashed: {lines[-1]}")
     said = next((module["msg"] for module in (result.get("failed_modules") or {}).values() if module.get("msg")), None)
     text = said or result.get("msg") or result.get("censored") or "no message"
     return one_line(str(text)).removeprefix("Task failed: ")

@@ -1,4 +1,4 @@
-"""Tells somebody, once, that what is not as declared has changed."""
+"""Sends a notification, once, when the set of problems has changed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PROBLEMS = (State.UNREACHABLE, State.FAILED, State.UNKNOWN)
 
 @dataclass(frozen=True)
 class Notice:
-    """A report, and the line that sums it up."""
+    """A report, and its summary line."""
 
     report: Report
     summary: str
 
     def news(self, before: set[Key]) -> set[Key]:
-        """Return all that is wrong now, with what this run could not look at as it was *before*."""
+        """Return all present problems, with those from *before* that this run could not check."""
         wrong = {drift.key for drift in self.report.counted}
         wrong |= {(host.name, "", host.state) for host in self.report.hosts if host.state in PROBLEMS}
         here = {host.name for host in self.report.hosts}
@@ -36,10 +36,10 @@ class Notice:
 
 
 def notify(notice: Notice, memory: Path, command: str | None, url: str | None) -> None:
-    """Tell it by each way for which what is wrong is not what *memory* says; remember it then.
+    """Notify by each way whose last notified problems in *memory* differ, and remember the present ones.
 
     Raises:
-        MlfleetError: somebody could not be told; the next run tries again.
+        MlfleetError: a notification failed; the next run tries again.
     """
     told = json.loads(memory.read_text()) if memory.exists() else {}
     problems = []
@@ -58,7 +58,7 @@ def notify(notice: Notice, memory: Path, command: str | None, url: str | None) -
 
 
 class _NotToldError(Exception):
-    """Why nobody was told, without the command's words or the address, which may have a secret in them."""
+    """Why a notification failed, without the command's arguments or the address, which may contain a secret."""
 
 
 def _run(notice: Notice, command: str) -> None:
@@ -72,7 +72,7 @@ def _run(notice: Notice, command: str) -> None:
             timeout=TIMEOUT_SECONDS,
             check=True,
         )
-    except ValueError as error:  # as of a quote that does not end
+    except ValueError as error:  # such as for an unclosed quote
         raise _NotToldError(error) from None
     except OSError as error:
         raise _NotToldError(f"{words[0]}: {error.strerror}") from None
@@ -83,7 +83,7 @@ def _run(notice: Notice, command: str) -> None:
 
 
 def _post(notice: Notice, url: str) -> None:
-    """Chat services show `text`."""
+    """Post the report; chat services show `text`."""
     if not url.startswith(("http://", "https://")):
         raise _NotToldError("its address does not begin with http:// or https://")
     body = json.dumps({"text": notice.summary, "report": notice.report.to_json()}).encode()

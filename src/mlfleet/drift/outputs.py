@@ -20,16 +20,16 @@ from mlfleet.project import MlfleetError, write_atomically
 PRIVATE, PUBLIC = 0o600, 0o644
 PREFIX = "mlfleet_drift"
 LAST_SUCCESS = f"{PREFIX}_last_success_timestamp_seconds"
-# What XML cannot hold even as a reference.
+# Characters that XML cannot contain even as a reference.
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 Render = Callable[[Report, Sequence[Report], Path], bytes]
 
 
 def require_writable(directory: Path) -> None:
-    """Try to make a file in *directory*.
+    """Try to create a file in *directory*.
 
     Raises:
-        MlfleetError: that cannot be done.
+        MlfleetError: that is not possible.
     """
     try:
         with tempfile.TemporaryFile(dir=directory):
@@ -39,7 +39,7 @@ def require_writable(directory: Path) -> None:
 
 
 def require_file(path: Path) -> None:
-    """As `require_writable`, for a file that is to be made or replaced."""
+    """Do the same as `require_writable` for a file to create or replace."""
     if path.is_dir():
         raise MlfleetError(f"no report can be written to {path}: it is a directory.")
     require_writable(path.parent)
@@ -57,7 +57,7 @@ def as_json(report: Report, _history: Sequence[Report], _path: Path) -> bytes:
 
 
 def as_page(report: Report, history: Sequence[Report], _path: Path) -> bytes:
-    """Render one page that needs no other file; the chart shows the runs of *history*, the oldest first."""
+    """Render a self-contained page; the chart shows the runs of *history*, the oldest first."""
     environment = Environment(
         loader=PackageLoader("mlfleet.drift"),
         autoescape=True,
@@ -70,15 +70,15 @@ def as_page(report: Report, history: Sequence[Report], _path: Path) -> bytes:
 
 
 def as_metrics(report: Report, _history: Sequence[Report], path: Path) -> bytes:
-    """Render the metrics; the moment of the last success is taken over from *path* when this was none."""
+    """Render the metrics; if this run was no success, the time of the last one is taken from *path*."""
     registry = CollectorRegistry()
 
     def gauge(name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"{PREFIX}_{name}", text, ["inventory", *labels], registry=registry)
 
-    resources = gauge("resources", "Objects that are not as declared; accepted ones are left out.", "host", "role")
+    resources = gauge("resources", "Objects that are not as declared, without accepted ones.", "host", "role")
     unreachable = gauge("host_unreachable", "Whether the host did not answer.", "host")
-    failed = gauge("host_failed", "Whether a task failed on the host, so that its state is not known.", "host")
+    failed = gauge("host_failed", "Whether a task failed on the host, so that its state is unknown.", "host")
     for host in report.hosts:
         unreachable.labels(report.inventory, host.name).set(host.state == State.UNREACHABLE)
         failed.labels(report.inventory, host.name).set(host.state == State.FAILED)
@@ -98,7 +98,7 @@ def as_metrics(report: Report, _history: Sequence[Report], path: Path) -> bytes:
 
 
 def _last_success(path: Path) -> float | None:
-    """What the file that is to be replaced says, if it can be read."""
+    """Return the time in the file to be replaced, if it can be read."""
     try:
         families = list(text_string_to_metric_families(path.read_text()))
     except (OSError, ValueError):
@@ -128,8 +128,8 @@ def as_junit(report: Report, _history: Sequence[Report], _path: Path) -> bytes:
         _problems(suite, host.name, "error", [*report.unreachable, *report.failed])
         if host.state == State.UNKNOWN:
             case = _case(suite, host.name, None, "is checked")
-            ElementTree.SubElement(case, "error", message="the run ended before it had looked at everything")
-    for element in (*suites, suites):  # of suites first, for the others to be summed up
+            ElementTree.SubElement(case, "error", message="the run ended before it had checked everything")
+    for element in (*suites, suites):  # suites first, because the totals add them up
         counts = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
         for name, tag in counts.items():
             element.set(name, str(len(list(element.iter(tag)))))

@@ -1,4 +1,4 @@
-"""What a check found: plain data, its form as JSON, and what differs from an earlier one."""
+"""The result of a check: plain data, its JSON form, and the differences from an earlier one."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ import jsonschema
 from mlfleet.project import MlfleetError, write_atomically
 
 VERSION = 1
-UNDECLARED_TAG = "undeclared"  # of the play that looks for what belongs to no role
+UNDECLARED_TAG = "undeclared"  # of the play that looks for objects that belong to no role
 NAME = "%Y%m%dT%H%M%SZ.json"
 Key = tuple[str, str, str]
 
 
 class State(StrEnum):
-    """How a host, or all of them, compare with the inventory."""
+    """How a host, or all hosts, compare with the inventory."""
 
     DECLARED = "declared"
     DRIFTED = "drifted"
-    UNKNOWN = "unknown"  # the run ended before it had looked at everything
+    UNKNOWN = "unknown"  # the run ended before it had checked everything
     FAILED = "failed"
     UNREACHABLE = "unreachable"
 
@@ -37,12 +37,12 @@ class Kind(StrEnum):
     """Why an object is drift."""
 
     CHANGED = "changed"  # a run of site.yml would change it
-    UNDECLARED = "undeclared"  # nobody declared it, and site.yml leaves it
+    UNDECLARED = "undeclared"  # it is not declared, and site.yml leaves it alone
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Why an object may differ, and until which day (YYYY-MM-DD); host, role and object are shell patterns."""
+    """Why an object may differ, and until which date (YYYY-MM-DD); host, role and object are shell patterns."""
 
     object: str
     reason: str
@@ -71,7 +71,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Problem:
-    """What kept a host, or a task on it, from being checked."""
+    """A problem that kept a host, or a task on it, from being checked."""
 
     host: str
     message: str
@@ -81,7 +81,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Host:
-    """A host that was to be checked, and the roles that were."""
+    """A host to check, and the roles that were checked."""
 
     name: str
     state: State
@@ -90,7 +90,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs from an earlier report, of what both have checked; each object as host, role and object."""
+    """Differences from an earlier report, in what both have checked; each object as host, role and object."""
 
     started: str
     new: tuple[Key, ...] = ()
@@ -100,7 +100,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """What one check found."""
+    """The result of one check."""
 
     inventory: str
     started: str  # ISO 8601, UTC
@@ -117,7 +117,7 @@ class Report:
 
     @property
     def counted(self) -> tuple[Drift, ...]:
-        """The drift that nobody has accepted."""
+        """The drift that is not accepted."""
         return tuple(drift for drift in self.drift if not drift.accepted)
 
     @property
@@ -126,7 +126,7 @@ class Report:
 
     @property
     def state(self) -> State:
-        """The answer. Drift that was found is none as long as a host's state is not known."""
+        """The overall state. It is not drift, even if some was found, as long as a host's state is unknown."""
         states = {host.state for host in self.hosts}
         if states & {State.UNKNOWN, State.FAILED, State.UNREACHABLE}:
             return State.UNKNOWN
@@ -151,7 +151,7 @@ class Report:
         }
 
     def unseen(self, keys: Iterable[Key]) -> set[Key]:
-        """Return those of *keys* whose role this run has not checked to its end on their host."""
+        """Return those of *keys* whose role this run has not completely checked on their host."""
         tags = set((self.tags or "all").split(","))
         beyond_roles = [""] if tags & {"all", UNDECLARED_TAG} else []
         looked_at = {
@@ -163,7 +163,7 @@ class Report:
         return {key for key in keys if key[:2] not in looked_at}
 
     def compared(self, earlier: Report) -> Report:
-        """Add what differs from *earlier*. What this run has not looked at is not taken to be gone."""
+        """Add the differences from *earlier*. Objects that this run has not checked do not count as gone."""
         now, before = ({drift.key for drift in report.counted} for report in (self, earlier))
         gone = before - {drift.key for drift in self.drift} - self.unseen(before)
         return replace(
@@ -174,7 +174,7 @@ class Report:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that `report.schema.json` describes."""
+        """Return the report in the form that `report.schema.json` describes."""
         return {
             "version": VERSION,
             "state": self.state,
@@ -187,7 +187,7 @@ class Report:
         """Read what `to_json` returned.
 
         Raises:
-            jsonschema.ValidationError: it is something else.
+            jsonschema.ValidationError: it has another form.
         """
         jsonschema.validate(document, schema())
         fields = {name: value for name, value in document.items() if name not in ("version", "state", "summary")}
@@ -224,25 +224,25 @@ def load(path: Path) -> Report:
     """Read an earlier report.
 
     Raises:
-        MlfleetError: it cannot be read, or is no report of this version.
+        MlfleetError: it cannot be read, or is not a report of this version.
     """
     try:
         return Report.from_json(json.loads(path.read_text()))
     except OSError as error:
         raise MlfleetError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, jsonschema.ValidationError) as error:
-        raise MlfleetError(f"{path} is no report of `mlfleet drift --json` (version {VERSION}).") from error
+        raise MlfleetError(f"{path} is not a report of `mlfleet drift --json` (version {VERSION}).") from error
 
 
 @dataclass(frozen=True)
 class History:
-    """A directory of reports, named by the moment they were started."""
+    """A directory of reports, named by their start time."""
 
     directory: Path
     keep: int
 
     def reports(self) -> list[Report]:
-        """Return all of this version, the oldest first."""
+        """Return all reports of this version, the oldest first."""
         found = []
         for path in sorted(self.directory.glob("*T*Z.json")):
             try:
@@ -254,7 +254,7 @@ class History:
         return found
 
     def add(self, report: Report) -> None:
-        """Keep *report*, and no more than the last `keep`."""
+        """Store *report*, and keep only the last `keep` reports."""
         name = datetime.fromisoformat(report.started).astimezone(UTC).strftime(NAME)
         write_atomically(self.directory / name, as_text(report).encode(), mode=0o600)
         for path in sorted(self.directory.glob("*T*Z.json"))[: -self.keep]:
@@ -262,7 +262,7 @@ class History:
 
 
 def merged(drift: Iterable[Drift]) -> tuple[Drift, ...]:
-    """Make what several tasks say of one object one entry; the first names the task."""
+    """Merge what several tasks report about one object into one entry; the first names the task."""
     entries: dict[tuple[Key, Kind], Drift] = {}
     for item in drift:
         known = entries.setdefault((item.key, item.kind), item)

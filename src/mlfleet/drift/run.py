@@ -1,4 +1,4 @@
-"""Runs a playbook through ansible-runner, hands on its events, and leaves nothing behind."""
+"""Runs a playbook through ansible-runner, passes on its events, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mlfleet.project import MlfleetError
 CHECK = "playbooks/drift.yml"
 CONVERGE = "site.yml"
 HOST_KEY_CHECKING = "ANSIBLE_HOST_KEY_CHECKING"
-# Otherwise a file that does not parse is an empty one, and its hosts are not missed.
+# Otherwise a file that does not parse counts as empty, and its missing hosts go unnoticed.
 ENVIRONMENT = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
 GRACE_SECONDS = 20
 POLL_SECONDS = 1
@@ -45,7 +45,7 @@ class InterruptedRunError(MlfleetError):
 
 @dataclass(frozen=True)
 class Target:
-    """The hosts and tasks of a run, and what opens their variables."""
+    """The hosts and tasks of a run, and the passwords for their variables."""
 
     root: Path
     inventory: Path
@@ -120,7 +120,7 @@ def check(target: Target, variables: Mapping[str, Any], accepted: Accepted, watc
 
 
 def play(target: Target, playbook: str, options: list[str], watch: Watch) -> Collector:
-    """Run *playbook*, whatever comes of it; return what its events said.
+    """Run *playbook*, and return its collected events even if it fails.
 
     Raises:
         MlfleetError: it ended before it had begun, or was interrupted.
@@ -131,14 +131,14 @@ def play(target: Target, playbook: str, options: list[str], watch: Watch) -> Col
         interruption.sees(event)
         collector(event)
         watch(event)
-        return False  # ansible-runner keeps no file of it
+        return False  # ansible-runner does not store the event
 
     with _interruptible() as interruption, tempfile.TemporaryDirectory(prefix="mlfleet-") as private:
         config = RunnerConfig(
             private,
             project_dir=str(target.root),
             playbook=str(target.root / playbook),
-            # The result of a task that is skipped is told with -v only.
+            # The result of a skipped task is printed only with -v.
             cmdline=shlex.join([*options, "-v", *target.playbook_arguments()]),
             envvars={**ENVIRONMENT, "PATH": _path()},
             settings={"suppress_output_file": True, "pexpect_timeout": POLL_SECONDS},
@@ -152,7 +152,7 @@ def play(target: Target, playbook: str, options: list[str], watch: Watch) -> Col
         try:
             runner.run()
         except BaseException:
-            interruption.signal(0, None)  # Ansible would go on by itself
+            interruption.signal(0, None)  # Ansible would continue by itself
             raise
     if interruption.happened:
         raise InterruptedRunError
@@ -162,7 +162,7 @@ def play(target: Target, playbook: str, options: list[str], watch: Watch) -> Col
 
 
 class Interruption:
-    """Ends Ansible as Ctrl-C would: it ends its workers, which a killed one leaves behind. The second one kills it."""
+    """Ends Ansible like Ctrl-C, so that it ends its workers, which a kill would leave behind; then kills it."""
 
     def __init__(self) -> None:
         self.happened = 0
@@ -180,7 +180,7 @@ class Interruption:
         self._pid = self._pid or event.get("pid")
 
     def __call__(self) -> bool:
-        """Say whether Ansible has to be killed."""
+        """Return whether Ansible must be killed."""
         if not self.happened:
             return False
         return self._pid is None or self.happened > 1 or time.monotonic() > self._deadline
@@ -202,14 +202,14 @@ def accepted_drift(variables: Mapping[str, Mapping[str, Any]]) -> Accepted:
 
 
 def _first_error(stderr: str) -> str:
-    """What the project's own script for passwords says, or else Ansible's first error."""
+    """Return the message of the project's own password script, or otherwise Ansible's first error."""
     lines = [line for line in stderr.splitlines() if line.strip()]
     chosen = (line for words in ("cannot be opened", "[ERROR]", "") for line in lines if words in line)
     return one_line(next(chosen, "no message").removeprefix("[ERROR]:"))
 
 
 def _program(name: str) -> str:
-    """Ansible's programs are those of this Python, whether or not its directory is in the path."""
+    """Return the path of an Ansible program of this Python, whether or not its directory is in the PATH."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else name
 

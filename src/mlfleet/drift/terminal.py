@@ -1,4 +1,4 @@
-"""What the user sees: progress while it runs, a table of what is not as declared, a line that sums it up."""
+"""The terminal output: progress, a table of what is not as declared, and a summary line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mlfleet.drift.report import Drift, Kind, Problem, Report, State
 from mlfleet.drift.run import Watch
 
 NAMED_HOSTS = 3
-WIDE = 200  # columns, where no terminal has a width
+WIDE = 200  # columns without a terminal
 
 
 @contextmanager
 def progress(console: Console, what: str) -> Iterator[Watch]:
-    """Show the task that runs, and on which hosts; nothing where there is no terminal."""
+    """Show the running task and its hosts; nothing without a terminal."""
     if not console.is_terminal:
         yield lambda _event: None
         return
@@ -43,7 +43,7 @@ def progress(console: Console, what: str) -> Iterator[Watch]:
 
 
 def show(console: Console, report: Report, inventory: str) -> None:
-    """Print the table, what kept hosts from being checked, and the summary."""
+    """Print the table, the problems that kept hosts from being checked, and the summary."""
     if not console.is_terminal:
         console.width = WIDE
     if report.drift:
@@ -60,7 +60,7 @@ def show(console: Console, report: Report, inventory: str) -> None:
             )
     for entry in report.expired:
         console.print(
-            f"accepted no longer, since {entry.until}: {entry.object} ({entry.reason})", style="yellow", markup=False
+            f"no longer accepted since {entry.until}: {entry.object} ({entry.reason})", style="yellow", markup=False
         )
     if report.since:
         since = report.since
@@ -84,7 +84,7 @@ def summary(report: Report, inventory: str) -> str:
             words = {
                 State.UNREACHABLE: "did not answer",
                 State.FAILED: "failed",
-                State.UNKNOWN: "not checked to the end",
+                State.UNKNOWN: "not completely checked",
             }
             parts.append(f"{_hosts(number)} {words[state]}")
     if not parts:
@@ -95,8 +95,8 @@ def summary(report: Report, inventory: str) -> str:
 
 
 def plan(console: Console, drift: Iterable[Drift], accepted: Iterable[Drift], limit: str, tags: str | None) -> None:
-    """Print what a run of site.yml is to mend, and what it would undo besides."""
-    console.print(f"To mend: site.yml --limit {limit}" + (f" --tags {tags}" if tags else ""), markup=False)
+    """Print what a run of site.yml would fix, and what accepted drift it would undo as well."""
+    console.print(f"To fix: site.yml --limit {limit}" + (f" --tags {tags}" if tags else ""), markup=False)
     for item in drift:
         console.print(f"  {item.host}: {item.role}: {item.object}", markup=False)
     for item in accepted:
@@ -104,7 +104,7 @@ def plan(console: Console, drift: Iterable[Drift], accepted: Iterable[Drift], li
 
 
 def by_hand(console: Console, drift: Iterable[Drift]) -> None:
-    """Print what no run of site.yml mends."""
+    """Print what no run of site.yml fixes."""
     for item in drift:
         how = f"remove it with: {item.remove}" if item.remove else "remove or declare it by hand"
         console.print(f"left to you: {item.host}: {item.object}: {how}", markup=False)

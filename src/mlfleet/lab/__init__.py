@@ -1,1 +1,1 @@
-"""`mlfleet lab`: real hosts without machines."""
+"""`mlfleet lab`: real hosts without separate machines."""

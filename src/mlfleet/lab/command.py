@@ -17,23 +17,23 @@ from mlfleet.lab.inventory import LabInventory
 from mlfleet.project import MlfleetError, console, give_back
 
 LAB = Path("inventories/lab")
-LabArgument = Annotated[Path, typer.Argument(metavar="INVENTORY", help="Directory of the lab; its name names it.")]
+LabArgument = Annotated[Path, typer.Argument(metavar="INVENTORY", help="Directory of the lab, whose name it bears.")]
 
-app = typer.Typer(no_args_is_help=True, help="Real hosts without machines: containers with systemd and sshd.")
+app = typer.Typer(no_args_is_help=True, help="Manage lab hosts: containers with systemd and sshd instead of machines.")
 
 
 @app.command()
 def up(
     inventory: LabArgument = LAB,
-    like: Annotated[Path, typer.Option(help="Inventory that a new lab imitates.")] = Path("inventories/single"),
+    like: Annotated[Path, typer.Option(help="Inventory to copy for a new lab.")] = Path("inventories/single"),
     debian: Annotated[
         list[str] | None,
-        typer.Option(help="Debian release of new hosts, by default 12; of one as HOST=13. Repeatable."),
+        typer.Option(help="Debian release of new hosts, by default 12; for one host as HOST=13. Repeatable."),
     ] = None,
-    docker_inside: Annotated[bool, typer.Option("--docker-inside", help="New hosts can run a Docker engine.")] = False,
-    ca_dir: Annotated[Path, typer.Option(help="Authorities (*.crt) that new hosts trust as well.")] = CA_DIRECTORY,
+    docker_inside: Annotated[bool, typer.Option("--docker-inside", help="Let new hosts run a Docker engine.")] = False,
+    ca_dir: Annotated[Path, typer.Option(help="Additional authorities (*.crt) that new hosts trust.")] = CA_DIRECTORY,
 ) -> None:
-    """Make every host of the lab exist, run and answer; run again, it changes nothing."""
+    """Create and start every host of the lab, and wait until it answers; a second run changes nothing."""
     releases = Releases.parse(debian or [])
     with _lab(inventory) as lab:
         changed = lab.up(like, releases, docker_inside, ca_dir)
@@ -44,9 +44,9 @@ def up(
 @app.command()
 def down(
     inventory: LabArgument = LAB,
-    caches: Annotated[bool, typer.Option("--caches", help="Remove base images and package caches too.")] = False,
+    caches: Annotated[bool, typer.Option("--caches", help="Also remove base images and package caches.")] = False,
 ) -> None:
-    """Remove the lab: its hosts, its network, and its directory with the secrets in it."""
+    """Remove the lab: its hosts, its network, and its directory with the secrets."""
     with _lab(inventory) as lab:
         removed = lab.down(caches)
         lab.report(f"lab {lab.inventory.name} is down" + ("" if removed else "; there was nothing to remove"))
@@ -54,11 +54,11 @@ def down(
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def ssh(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="Name as in the inventory.")],
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Name in the inventory.")],
     command: Annotated[list[str] | None, typer.Argument(metavar="COMMAND")] = None,
     inventory: Annotated[Path, typer.Option("--inventory", "-i", help="Directory of the lab.")] = LAB,
 ) -> None:
-    """Sign in to HOST as Ansible does, or run COMMAND there (after `--` when it has an option -i)."""
+    """Sign in to HOST like Ansible, or run COMMAND there (after `--` if it has an option -i)."""
     lab = LabInventory(inventory.resolve())
     addresses = lab.addresses()
     if host not in addresses:
@@ -80,7 +80,7 @@ def status(inventory: LabArgument = LAB) -> None:
 
 @contextmanager
 def _lab(inventory: Path) -> Iterator[Lab]:
-    """Yield the lab; what it reports is printed with the seconds since the start."""
+    """Yield the lab, and print its reports with the seconds since the start."""
     start = time.monotonic()
     with docker_client() as client:
         yield Lab(

@@ -1,4 +1,4 @@
-"""Lab hosts: containers that run systemd and sshd, so that Ansible meets what it meets in production."""
+"""Lab hosts: containers that run systemd and sshd, so that Ansible finds the same as in production."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class HostStatus:
-    """What `mlfleet lab status` shows of one host; *failed_units* is None where systemd does not answer."""
+    """The row of one host in `mlfleet lab status`; *failed_units* is None if systemd does not answer."""
 
     name: str
     debian: str
@@ -84,25 +84,25 @@ def docker_client() -> Iterator[docker.DockerClient]:
 
 
 def archives() -> Path:
-    """Return the directory of what hosts with an engine make their images from."""
+    """Return the directory of the archives from which hosts with an engine build their images."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlfleet/lab"
 
 
 @contextmanager
 def one_lab_at_a_time() -> Iterator[None]:
-    """Hold what labs share: two made at once would build the same image, and take the same range of addresses."""
+    """Lock what labs share: two created at once would build the same image, and take the same address range."""
     path = Path(tempfile.gettempdir(), f"mlfleet-lab-{os.getuid()}.lock")
-    # Anyone may have put something there: a link is not followed, nor is a pipe waited for.
+    # Anyone may have put something there, so do not follow a link or wait for a pipe.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)) as lock:
         if os.fstat(lock.fileno()).st_uid != os.getuid():
-            raise MlfleetError(f"{path} belongs to another user: have it removed.")
+            raise MlfleetError(f"{path} belongs to another user: remove it.")
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @dataclass(frozen=True)
 class Releases:
-    """Which release of Debian each host is to have."""
+    """The Debian release of each host."""
 
     usual: int = 12
     others: Mapping[str, int] = field(default_factory=dict)
@@ -136,13 +136,13 @@ class Lab:
         self.prefix = f"mlfleet-{self.inventory.name}"
 
     def up(self, like: Path, debian: Releases, docker_inside: bool, ca_directory: Path) -> bool:
-        """Make every host of the lab's inventory exist, run and answer.
+        """Create and start every host of the lab's inventory, and wait until it answers.
 
         Args:
             like: the inventory to imitate; read only when the lab is new.
-            debian: the releases (12 or 13) of hosts that have to be created.
-            docker_inside: whether those hosts can run a Docker engine of their own.
-            ca_directory: where this controller keeps authorities (`*.crt`) that those hosts shall trust too.
+            debian: the releases (12 or 13) of hosts to create.
+            docker_inside: whether those hosts can run their own Docker engine.
+            ca_directory: this controller's directory with authorities (`*.crt`) that those hosts must also trust.
 
         Returns:
             Whether anything changed.
@@ -157,7 +157,7 @@ class Lab:
         certificates = {path.name: path.read_bytes() for path in sorted(ca_directory.glob("*.crt"))}
 
         for name, container in list(containers.items()):
-            # An interrupted run left it without its files, or its key went with the former directory.
+            # An interrupted run left it without its files, or its key was removed with the former directory.
             if container.status == "created" or copied:
                 container.remove(v=True, force=True)
                 del containers[name]
@@ -192,12 +192,12 @@ class Lab:
         archive = self._archive(containers.values())
         written = [
             self.inventory.write_variables(lab_variables(bool(certificates), controller_index_url(), archive)),
-            self.inventory.write_overlay(addresses),  # last: with it the lab counts as made
+            self.inventory.write_overlay(addresses),  # last, because with it the lab counts as complete
         ]
         return copied or bool(stopped) or rekeyed or any(written)
 
     def _archive(self, containers: Iterable[Container]) -> str | None:
-        """What hosts with an engine of their own make their images from, as a path for each one's release."""
+        """Return the archive from which hosts with an engine build their images, as a path with each host's release."""
         releases = {
             int(each.labels[DEBIAN])
             for each in containers
@@ -302,7 +302,7 @@ class Lab:
                 ADDRESS: address,
                 DEBIAN: str(debian),
             },
-            environment={"container": "docker"},  # lets systemd know where it runs
+            environment={"container": "docker"},  # tells systemd that it runs in a container
             tty=True,  # the boot messages become the container's log
             cap_add=["ALL"],
             cap_drop=["SYS_RESOURCE"],
@@ -318,7 +318,7 @@ class Lab:
         )
 
     def _wait(self, containers: dict[str, Container]) -> bool:
-        """Wait until each host has booted and answers over SSH with the key read from it; say if a key is new."""
+        """Wait until each host has booted and answers over SSH with the key read from it; return if a key is new."""
         deadline = time.monotonic() + BOOT_SECONDS
         before = self.inventory.known_hosts.read_text() if self.inventory.known_hosts.exists() else ""
         lines: list[str] = []
@@ -364,7 +364,7 @@ class Lab:
 
 
 def free_address(subnet: str, used: set[str]) -> str:
-    """Return the first address of *subnet* (CIDR) that is neither the gateway's, which is its first, nor in *used*.
+    """Return the first address of *subnet* (CIDR) that is neither in *used* nor the gateway's, which is the very first.
 
     Raises:
         MlfleetError: all are taken.
@@ -378,7 +378,7 @@ def free_address(subnet: str, used: set[str]) -> str:
 
 
 def ssh_command(inventory: LabInventory, address: str, *options: str) -> list[str]:
-    """Return the command that signs in to a lab host as Ansible does; a remote command can be appended."""
+    """Return the command that signs in to a lab host like Ansible; a remote command can be appended."""
     return ["ssh", "-i", str(inventory.key), *inventory.ssh_options(), *options, f"ops@{address}"]
 
 
@@ -388,13 +388,13 @@ def _failed_units(container: Container) -> int | None:
 
 
 def _output(container: Container, command: str) -> str | None:
-    """Run *command* in a container; return what it prints, or None when it fails."""
+    """Run *command* in a container; return its output, or None if it fails."""
     code, output = container.exec_run(command)
     return output.decode() if code == 0 and isinstance(output, bytes) else None
 
 
 def _pause(name: str, container: Container, deadline: float, complaint: str) -> None:
-    """Let a host go on booting, or raise once it has stopped or run out of time."""
+    """Let a host continue to boot, or raise if it has stopped or run out of time."""
     container.reload()
     if container.status == "running" and time.monotonic() < deadline:
         time.sleep(0.3)
@@ -405,7 +405,7 @@ def _pause(name: str, container: Container, deadline: float, complaint: str) -> 
 
 
 def _tar(files: dict[str, bytes]) -> bytes:
-    """Pack *files* (path to content) as root's; the home of `ops` belongs to the only ordinary user, number 1000."""
+    """Pack *files* (path to content) as root's; the home of `ops` belongs to the only ordinary user, id 1000."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, content in files.items():

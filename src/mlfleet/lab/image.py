@@ -33,8 +33,8 @@ PACKAGES = (
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 BUILD_SECONDS = 1200
 
-# Runs on the controller with the new root directory as $1. What must differ from host to host is emptied here and made
-# on first boot. Hosts share one pool of downloaded packages, but each has its own archives directory: apt locks it.
+# Runs on the controller with the new root directory as $1. Files that must differ from host to host are emptied here
+# and created on first boot. Hosts share a pool of downloaded packages, but not the archives directory, which apt locks.
 RECIPE = r"""set -eu
 cd "$1"
 rm -f etc/ssh/ssh_host_* etc/apt/sources.list etc/apt/sources.list.d/* var/lib/dbus/machine-id
@@ -96,7 +96,7 @@ END
 
 @dataclass(frozen=True)
 class Source:
-    """One place that apt takes packages from."""
+    """A package source of apt."""
 
     uri: str
     suite: str
@@ -109,7 +109,7 @@ def recipe_digest() -> str:
 
 
 def image_tag(debian: int) -> str:
-    """Return the name of the base image of Debian release *debian*; it changes whenever the recipe does."""
+    """Return the name of the base image of Debian release *debian*; it changes with the recipe."""
     return f"{REPOSITORY}:debian{debian}-{recipe_digest()}"
 
 
@@ -119,7 +119,7 @@ def archive_path(directory: Path, debian: int | str) -> Path:
 
 
 def ensure_image(client: docker.DockerClient, debian: int, sources: str, report: Callable[[str], None]) -> str:
-    """Build the base image unless it is there; return its name.
+    """Build the base image unless it exists; return its name.
 
     Raises:
         MlfleetError: mmdebstrap is missing, fails, or takes longer than `BUILD_SECONDS`.
@@ -142,9 +142,9 @@ def ensure_image(client: docker.DockerClient, debian: int, sources: str, report:
 
 
 def ensure_archive(client: docker.DockerClient, tag: str, archive: Path, report: Callable[[str], None]) -> None:
-    """Write the file system of image *tag* to *archive* unless it is there.
+    """Write the file system of image *tag* to *archive* unless it exists.
 
-    Lab hosts with a Docker engine build their images on it, for they reach no registry.
+    Lab hosts with a Docker engine build their images on it, because they reach no registry.
     """
     if archive.exists():
         return
@@ -190,7 +190,7 @@ def debian_sources(debian: int, directory: Path = Path("/etc/apt")) -> str:
     own = list(dict.fromkeys(source for source in _read_sources(directory) if _is_debian(source)))
     if not own:
         raise MlfleetError(
-            f"{directory} names no Debian archive to make lab hosts from: run the lab on a Debian machine."
+            f"{directory} names no Debian archive to create lab hosts from: run the lab on a Debian machine."
         )
     codename = own[0].suite.partition("-")[0]
     sources = [
@@ -205,7 +205,7 @@ def debian_sources(debian: int, directory: Path = Path("/etc/apt")) -> str:
 
 
 def _is_debian(source: Source) -> bool:
-    """Tell Debian's archive from those that imitate its layout: by the key, or without one by the address."""
+    """Distinguish Debian's archive from others with its layout: by the key, or without one by the address."""
     suite = re.fullmatch(rf"({'|'.join(RELEASES.values())})(-updates|-security)?", source.suite)
     path = urlsplit(source.uri).path.rstrip("/").rpartition("/")[2]
     ours = "debian-archive" in source.signed_by if source.signed_by else path in ("debian", "debian-security")

@@ -1,4 +1,4 @@
-"""The inventory of a lab: a copy of the one it imitates, and two files that say how this lab differs from machines."""
+"""The inventory of a lab: a copy of another inventory, and two files with the differences between lab and machines."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HEADER = "# Made by `mlfleet lab up`; changes here are lost.\n"
 OVERLAY = "lab.yml"  # read by Ansible after hosts.yml
 VARIABLES = "group_vars/all/lab.yml"
 VAULT = "group_vars/all/vault.yml"
-MARKER = ".lab"  # names the inventory that is imitated; without it a directory is not ours to change or remove
+MARKER = ".lab"  # names the copied inventory; a directory without it is not ours to change or remove
 UV_CACHE = "/var/cache/mlfleet/uv"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-# How a host is reached, with the lines that belong to it.
+# The variables that determine how a host is reached, with their continuation lines.
 CONNECTION_LINE = re.compile(
     rb"^(ansible_(host|port|connection|user|ssh_\w+)|topology_address)\s*:.*\n?(^[ \t].*\n?)*", re.MULTILINE
 )
@@ -62,25 +62,25 @@ class LabInventory:
         return self.path / OVERLAY
 
     def create(self, like: Path) -> bool:
-        """Copy inventory *like* here unless that was done before; a vault that is here already is kept.
+        """Copy inventory *like* here unless that was done before; an existing vault is kept.
 
         Returns:
-            Whether anything was copied. A copy that was interrupted is finished, whatever *like* says now.
+            Whether anything was copied. An interrupted copy is finished, regardless of *like*.
 
         Raises:
-            MlfleetError: *like* is no inventory directory, or this directory is an inventory that is not a lab's.
+            MlfleetError: *like* is not an inventory directory, or this directory is an inventory that is not a lab's.
         """
         if self.overlay.exists() and self.marker.exists():
             return False
         if self.marker.exists():
             like = Path(self.marker.read_text().strip())
         elif foreign := [path for path in _files(self.path) if path != Path(VAULT)]:
-            raise MlfleetError(f"{self.path} holds {foreign[0]} and is no lab: name another directory for the lab.")
+            raise MlfleetError(f"{self.path} holds {foreign[0]} and is not a lab: name another directory for the lab.")
         if not like.is_dir():
             raise MlfleetError(f"{like} is not an inventory directory: name one with --like.")
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.marker, f"{like.resolve()}\n".encode())
-        write_atomically(self.path / ".gitignore", b"*\n")  # wherever it is, its keys are nobody's to commit
+        write_atomically(self.path / ".gitignore", b"*\n")  # wherever it is, its keys must not be committed
         for file in _files(like):
             if file not in (Path(VAULT), Path(OVERLAY), Path(VARIABLES)):
                 content = (like / file).read_bytes()
@@ -91,7 +91,7 @@ class LabInventory:
         return True
 
     def create_key(self) -> str:
-        """Make the key pair unless it is there; return the public key in OpenSSH's form."""
+        """Create the key pair unless it exists; return the public key in OpenSSH's format."""
         self.key.parent.mkdir(mode=0o700, exist_ok=True)
         if not self.key.exists():
             private = Ed25519PrivateKey.generate()
@@ -108,7 +108,7 @@ class LabInventory:
         Raises:
             MlfleetError: there are none, or a name cannot be a container's.
         """
-        # lab.yml is left out, for it still names hosts that have been taken out of the inventory since.
+        # lab.yml is left out, because it may still name hosts that have been removed from the inventory.
         sources = [
             str(path)
             for path in sorted(self.path.iterdir())
@@ -119,7 +119,7 @@ class LabInventory:
             raise MlfleetError(f"{self.path} names no hosts.")
         for name in names:
             if not NAME.fullmatch(name):
-                raise MlfleetError(f"host {name} of {self.path} cannot be in a lab: its name is no container name.")
+                raise MlfleetError(f"host {name} of {self.path} cannot be in a lab: its name is not a container name.")
         return names
 
     def addresses(self) -> dict[str, str]:
@@ -129,7 +129,7 @@ class LabInventory:
             MlfleetError: there is no such lab.
         """
         if not (self.marker.exists() and self.overlay.exists()):
-            raise MlfleetError(f"{self.path} is no lab yet: run `mlfleet lab up {self.path}`.")
+            raise MlfleetError(f"{self.path} is not a lab yet: run `mlfleet lab up {self.path}`.")
         hosts = yaml.safe_load(self.overlay.read_text())["all"]["hosts"]
         return {name: str(variables["ansible_host"]) for name, variables in hosts.items()}
 
@@ -156,7 +156,7 @@ class LabInventory:
                 "ansible_user": "ops",
                 "ansible_ssh_private_key_file": str(self.key),
                 "ansible_ssh_common_args": common,
-                # A lab is one network, whatever the inventory that it imitates says of others.
+                # A lab is one network, even if the copied inventory has several.
                 "topology_address": address,
             }
             for name, address in addresses.items()
@@ -164,7 +164,7 @@ class LabInventory:
         return _write_yaml(self.overlay, {"all": {"hosts": hosts}})
 
     def write_known_hosts(self, lines: str) -> None:
-        """Replace the host keys that are trusted in this lab."""
+        """Replace the trusted host keys of this lab."""
         write_atomically(self.known_hosts, lines.encode(), mode=0o600)
 
     def write_variables(self, variables: dict[str, object]) -> bool:
@@ -185,19 +185,19 @@ class LabInventory:
 
 
 def lab_variables(certificates: bool, index_url: str | None, base_archive: str | None = None) -> dict[str, object]:
-    """Return what a lab host must know of the network around the controller, and where the shared caches are.
+    """Return what a lab host must know about the controller's network, and where the shared caches are.
 
     Args:
-        certificates: whether the controller trusts authorities of its own, such as a proxy's.
+        certificates: whether the controller trusts additional authorities, such as a proxy's.
         index_url: the package index that the controller is configured to use, if any.
-        base_archive: what hosts make their container images from, where they have an engine.
+        base_archive: archive from which hosts with an engine build their container images.
     """
     environment: dict[str, str] = {}
     if certificates:
         environment |= {"SSL_CERT_FILE": CA_BUNDLE, "PIP_CERT": CA_BUNDLE}
     if index_url:
         environment |= {"UV_INDEX_URL": index_url, "PIP_INDEX_URL": index_url}
-    # A lab host has one file system for all that it holds.
+    # A lab host has a single file system.
     variables: dict[str, object] = {"python_app_cache_dir": UV_CACHE, "minio_root_drives_allowed": True}
     if environment:
         variables["python_app_environment"] = environment

@@ -14,9 +14,9 @@ from mlfleet.secrets.vault import Vault
 
 def init(
     inventory: Annotated[Path, typer.Argument(help="Directory such as inventories/prod.")],
-    show: Annotated[str | None, typer.Option(metavar="NAME", help="Print this secret instead of making any.")] = None,
+    show: Annotated[str | None, typer.Option(metavar="NAME", help="Print this secret instead of creating any.")] = None,
 ) -> None:
-    """Make the secrets and the certificate authority that INVENTORY lacks; what is there is never touched."""
+    """Create the secrets and the certificate authority that INVENTORY lacks; existing ones are never changed."""
     vault = Vault(repository_root(), inventory)
     if show is not None:
         typer.echo(vault.show(show))

@@ -1,4 +1,4 @@
-"""A deployment's secrets: made once, kept in an ansible-vault file, never printed unless asked for."""
+"""A deployment's secrets: created once, stored in an ansible-vault file, printed only on request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PASSWORD = ".vault_password"
 DEFAULT_ID = "default"
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 32  # characters; MinIO accepts 8 to 40
-LENGTHS = range(16, 41)  # characters; anything shorter is taken for a mistake
+LENGTHS = range(16, 41)  # characters; shorter ones are considered mistakes
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Vault:
         return self.root / PASSWORD
 
     def create_missing(self) -> list[str]:
-        """Add a fresh value for each declared secret that the file does not hold; return the names added.
+        """Add a new value for each declared secret that the file lacks; return the names added.
 
         Raises:
-            MlfleetError: the file cannot be opened, or a value in it is malformed; then nothing was written.
+            MlfleetError: the file cannot be opened, or a value in it is malformed; nothing is written then.
         """
         with self.locked():
             self._require_sight()
@@ -94,7 +94,7 @@ class Vault:
         return str(values[full])
 
     def encrypt(self, content: bytes) -> bytes:
-        """Return *content* as a file that Ansible opens as it opens the secrets: same password, same vault id."""
+        """Return *content* encrypted like the secrets: with the same password and vault id."""
         library = self._library()
         label, secret = None, library.secrets[0][1]
         if self.path.exists():
@@ -104,7 +104,7 @@ class Vault:
         return bytes(library.encrypt(content, secret=secret, vault_id=None if label == DEFAULT_ID else label))
 
     def decrypt(self, path: Path) -> bytes:
-        """Return what *path* holds, encrypted or not.
+        """Return the contents of *path*, encrypted or not.
 
         Raises:
             MlfleetError: it cannot be opened.
@@ -121,7 +121,7 @@ class Vault:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep two commands in one repository from making or replacing the same files."""
+        """Keep two commands in one repository from creating or replacing the same files."""
         descriptor = os.open(self.root, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -130,7 +130,7 @@ class Vault:
             os.close(descriptor)
 
     def _require_sight(self) -> None:
-        """Raise where Ansible reads the directory of the secrets, and for its sake no other file."""
+        """Raise if Ansible would ignore another file because of the directory of the secrets."""
         directory = self.path.parent
         for suffix in ("", ".yml", ".yaml", ".json"):
             path = directory.with_name(f"{directory.name}{suffix}")
@@ -141,12 +141,12 @@ class Vault:
                 )
 
     def _passwords(self) -> list[tuple[str, Any]]:
-        """Return what Ansible would open files with, by vault id."""
+        """Return the passwords with which Ansible would open files, by vault id."""
         listed = os.environ.get("ANSIBLE_VAULT_IDENTITY_LIST", "").split(",")
         pairs = [item.strip().rpartition("@")[::2] for item in listed if item.strip()]
         found = [(label or DEFAULT_ID, _secret_of(file, "ANSIBLE_VAULT_IDENTITY_LIST")) for label, file in pairs]
         given = os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE", "")
-        # The project's own script only reads the file below, and refuses where there is none.
+        # The project's own script only reads the file below, and refuses if there is none.
         if given and Path(given).resolve() != self.root / "scripts/vault-password":
             return [*found, (DEFAULT_ID, _secret_of(given, "ANSIBLE_VAULT_PASSWORD_FILE"))]
         if found and not self.password_path.exists():
@@ -217,7 +217,7 @@ def declared(root: Path) -> tuple[str, ...]:
 
 
 def well_formed(value: object) -> bool:
-    """Say whether *value* can serve as a secret, as preflight will: 16 to 40 visible ASCII characters."""
+    """Return whether *value* can be a secret, by the same rule as preflight: 16 to 40 visible ASCII characters."""
     return isinstance(value, str) and len(value) in LENGTHS and value.isascii() and all(map(visible, value))
 
 
@@ -226,7 +226,7 @@ def visible(character: str) -> bool:
 
 
 def _create_password(path: Path) -> None:
-    """Make the password file whole or not at all; one that appeared meanwhile is kept."""
+    """Create the password file completely or not at all; one that appeared meanwhile is kept."""
     temporary = path.with_name(f"{path.name}.new")
     write_atomically(temporary, f"{secrets.token_urlsafe(LENGTH)}\n".encode(), mode=0o600)
     try:

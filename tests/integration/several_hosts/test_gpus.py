@@ -57,7 +57,7 @@ def test_each_instance_gets_a_gpu_of_its_own(with_gpus: Lab) -> None:
 def test_too_few_gpus_stop_the_run_with_a_table(with_gpus: Lab) -> None:
     run = with_gpus.playbook("--limit", APPLICATION, *kinds(3))
     assert run.code != 0 and run.count("changed") == 0
-    assert "3 GPUs are asked for, and this host has 2: lower count or gpus" in run.output
+    assert "3 GPUs are requested, but this host has 2: lower count or gpus" in run.output
     assert "vision  3          1 each  0, 1, -" in run.output
 
 

@@ -77,7 +77,7 @@ def test_drift_of_a_host_is_mended_with_all_that_take_it_up(declare: Callable[..
     declare("one", certificate_ends=True)
     output = drift("--limit", "one", "--fix", "--yes", code=2)
     assert ran == [(run.CHECK, "one", None), (run.CONVERGE, "one", None), (run.CHECK, "one", None)]
-    assert "To mend: site.yml --limit one\n" in output
+    assert "To fix: site.yml --limit one\n" in output
 
 
 def test_accepted_drift_is_told_and_not_counted(declare: Callable[..., None]) -> None:
@@ -115,7 +115,7 @@ class TestRefusedBeforeTheRun:
 
     def test_history_that_cannot_be_made(self) -> None:
         Path("file").touch()
-        assert "file cannot be made" in refused("--history", "file")
+        assert "file cannot be created" in refused("--history", "file")
 
     def test_malformed_acceptance(self, declare: Callable[..., None]) -> None:
         declare(drift_ignore=[{"object": "/etc/x"}])

@@ -205,7 +205,7 @@ def test_diff_that_ansible_leaves_out_is_empty() -> None:
 def test_module_that_broke_down_is_told_by_its_last_line(module: str | None) -> None:
     broken = {"msg": "no start of json", "module_stderr": "Traceback:\n  ...\nOSError: No space left on device\n"}
     result = {"msg": "modules failed", "failed_modules": {module: broken}} if module else broken
-    assert message(result) == "the module broke down: OSError: No space left on device"
+    assert message(result) == "the module crashed: OSError: No space left on device"
 
 
 def test_facts_that_are_refused_say_why() -> None:

@@ -86,7 +86,7 @@ def test_schema_describes_every_field() -> None:
 @pytest.mark.parametrize("text", ["", "{}", json.dumps(FULL.to_json() | {"version": 2})])
 def test_another_file_is_refused_by_name(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(text)
-    with pytest.raises(MlfleetError, match=r"x\.json is no report"):
+    with pytest.raises(MlfleetError, match=r"x\.json is not a report"):
         load(tmp_path / "x.json")
 
 
@@ -152,7 +152,7 @@ def test_expired_entry_is_told_once() -> None:
     [
         ("/etc", "drift_ignore of db1: '/etc' is not of type 'array'"),
         ([ENTRY, {"object": "x", "reason": "y"}], "entry 2 of drift_ignore of db1: 'until' is a required property"),
-        ([ENTRY | {"until": "soon"}], "entry 1 of drift_ignore of db1: 'soon' is no day like 2026-12-31"),
+        ([ENTRY | {"until": "soon"}], "entry 1 of drift_ignore of db1: 'soon' is not a date like 2026-12-31"),
         ([ENTRY | {"until": 20261231}], "entry 1 of drift_ignore of db1: until: 20261231 is not of type 'string'"),
         ([ENTRY | {"path": "x"}], "entry 1 of drift_ignore of db1: Additional properties are not allowed"),
         ([ENTRY | {"reason": ""}], "entry 1 of drift_ignore of db1: reason: ''"),
