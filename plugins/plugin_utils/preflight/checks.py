@@ -67,8 +67,8 @@ DECIDED = {
         "MINIO_OPTS|MINIO_CONFIG_ENV_FILE": "",
     },
 }
-# Lists of the wiring and of the user that are combined, and the key that identifies their entries. Those of all other services,
-# topology_<service>_users and <service>_users_extra, are found by their names.
+# Lists of the wiring and of the user that are combined, and the key that identifies their entries. Those of all other
+# services, topology_<service>_users and <service>_users_extra, are found by their names.
 IDENTITIES = (
     ("topology_dioptra_users", "restapi_users_extra", "name"),
     ("topology_dioptra_users", "restapi_users_extra", "email"),
