@@ -208,9 +208,9 @@ def test_object_lock_and_retention(minio, name, converges, run):
 def test_retention_without_object_lock_is_refused_before_the_bucket_is_made(minio, name, run):
     options = {"name": name, "retention": {"mode": "governance", "days": 1}}
     for check in (True, False):
-        assert "retention wants object_lock" in run("minio_bucket", check, fails=True, **options).msg
+        assert "retention requires object_lock" in run("minio_bucket", check, fails=True, **options).msg
     minio.s3().create_bucket(Bucket=name)
-    assert "retention wants object_lock" in run("minio_bucket", True, fails=True, **options).msg
+    assert "retention requires object_lock" in run("minio_bucket", True, fails=True, **options).msg
     assert not run("minio_bucket", name=name, retention={"mode": "none"}).changed
 
 
