@@ -18,7 +18,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.document impo
 )
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
-USERS = {"ada": "horse-battery", "bob": "staple-correct", "former": None, "gone": None}  # None: is to be absent
+USERS = {"ada": "horse-battery", "bob": "staple-correct", "former": None, "gone": None}  # None: absent
 
 
 class Broker(Document):

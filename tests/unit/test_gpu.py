@@ -510,7 +510,7 @@ def test_nvidia_smi_that_hangs_is_a_problem(command, tmp_path, monkeypatch):
 def test_nvidia_smi_that_cannot_run_is_a_problem(tmp_path):
     (tmp_path / "nvidia-smi").mkdir()
     problem = gpu_facts.facts(str(tmp_path / "nvidia-smi"), tmp_path)["problem"]
-    assert problem.startswith("nvidia-smi cannot be run, install it anew: ")
+    assert problem.startswith("nvidia-smi cannot be run, reinstall it: ")
 
 
 @pytest.mark.parametrize(

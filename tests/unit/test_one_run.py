@@ -34,7 +34,7 @@ def documentation(module: str) -> dict[str, Any]:
 
 
 def changes_nothing(module: str) -> bool:
-    """Return whether a module changes nothing, by its description of check mode; tests of services are skipped there."""
+    """Return whether a module changes nothing, by its description of check mode; which skips tests of services."""
     if "attributes" not in documentation(module):  # those that a fragment describes
         return False
     told = str(documentation(module)["attributes"]["check_mode"]["description"]).lower()

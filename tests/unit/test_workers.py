@@ -149,7 +149,7 @@ def test_workers_run_on_the_interpreter_that_is_named_for_them(tmp_path):
     needs = "worker_tensorflow_cpu needs Python 3.11 or 3.12, /usr/bin/python3 of"
     assert sorted(re.findall(r"^ +(\w+: worker_.*)$", output, re.MULTILINE)) == [
         f"absent: worker_tensorflow_cpu wants {NONE}, which does not run on absent: install it first",
-        f"built: {needs} built is 3.13: name an image of yours in worker_images",
+        f"built: {needs} built is 3.13: name your own image in worker_images",
         f"kinds: worker_custom b wants {NONE}, which does not run on kinds: install it first",
         f"usual: {needs} usual is 3.13: name another with worker_python",
     ], output
