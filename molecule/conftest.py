@@ -1,4 +1,4 @@
-"""How tests reach the services of a host: a scenario's, or `testbed` of a whole lab."""
+"""Fixtures to reach the services of a host: a scenario's, or `testbed` of a whole lab."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_DIRECTORY")
 CONNECT_SECONDS = 20
 WAIT_SECONDS = 60
-# The same files by other names.
+# The same files under other names.
 collect_ignore_glob = [] if SCENARIO else ["*_docker/*"]
 
 
@@ -39,7 +39,7 @@ def inventory(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def secret(inventory: str) -> Callable[[str], str]:
-    """The value of a secret, by its name without `topology_secret_`."""
+    """Return the value of a secret, by its name without `topology_secret_`."""
     return cache(lambda name: command("mlfleet", "init", inventory, "--show", name).strip())
 
 
@@ -51,7 +51,7 @@ def authority(inventory: str) -> str:
 
 @pytest.fixture(scope="session")
 def play(inventory: str) -> Callable[..., dict[str, int]]:
-    """Runs the scenario's converge playbook, or site.yml; returns the recap's counts over all hosts."""
+    """Run the scenario's converge playbook, or site.yml; return the recap's counts over all hosts."""
     own = Path(SCENARIO or ROOT, "converge.yml")
     playbook = own if own.exists() else ROOT / "site.yml"
 
@@ -66,7 +66,7 @@ def play(inventory: str) -> Callable[..., dict[str, int]]:
 
 @pytest.fixture
 def without_tls(play: Callable[..., dict[str, int]]) -> Iterator[None]:
-    """The host with TLS switched off; on again afterwards."""
+    """The host with TLS switched off, and on again afterwards."""
     assert play("--extra-vars", "topology_tls_mode=off")["changed"] > 0
     yield
     assert play()["changed"] > 0
@@ -74,7 +74,7 @@ def without_tls(play: Callable[..., dict[str, int]]) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[[Callable[[], bool]], bool]:
-    """Whether a condition comes true within a minute."""
+    """Return whether a condition becomes true within a minute."""
 
     def wait(condition: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + WAIT_SECONDS
@@ -87,7 +87,7 @@ def eventually() -> Callable[[Callable[[], bool]], bool]:
 
 @pytest.fixture(scope="module")
 def forward(host: Host) -> Iterator[Callable[[int], int]]:
-    """Makes a port of the host's loopback a port of this machine's."""
+    """Forward a port of the host's loopback to this machine."""
     to = host.ansible.get_variables()
     options = f"{to['ansible_ssh_common_args']} -o ControlMaster=no -o ControlPath=none -o ExitOnForwardFailure=yes"
     words = ["ssh", *shlex.split(options), "-i", to["ansible_ssh_private_key_file"], "-p", str(to["ansible_port"])]
@@ -113,14 +113,14 @@ def forward(host: Host) -> Iterator[Callable[[int], int]]:
 
 @pytest.fixture(scope="module")
 def in_container(host: Host) -> Callable[[str], str]:
-    """What a command for a program of this unit begins with: nothing on a bare host."""
+    """Return the prefix of commands that run beside this unit's program: nothing on a bare host."""
     runtime = host.ansible.get_variables().get("topology_runtime", "bare")
     return lambda unit: f"docker exec mlfleet-{unit.replace('@', '-')} " if runtime == "docker" else ""
 
 
 @pytest.fixture(scope="module")
 def environment_of(host: Host, in_container: Callable[[str], str]) -> Callable[[str], list[str]]:
-    """The environment of a unit's program, as NAME=VALUE."""
+    """Return the environment of a unit's program, as NAME=VALUE."""
 
     def environment(unit: str) -> list[str]:
         main = host.check_output("systemctl show --property=MainPID --value %s", unit)
@@ -133,7 +133,7 @@ def environment_of(host: Host, in_container: Callable[[str], str]) -> Callable[[
 
 @pytest.fixture(scope="module")
 def crash(host: Host, in_container: Callable[[str], str]) -> Callable[[str], None]:
-    """Kills a unit's program at once."""
+    """Kill a unit's program immediately."""
 
     def kill(unit: str) -> None:
         words = f"docker kill mlfleet-{unit}" if in_container(unit) else f"systemctl kill --signal=KILL {unit}"
@@ -144,7 +144,7 @@ def crash(host: Host, in_container: Callable[[str], str]) -> Callable[[str], Non
 
 @pytest.fixture(scope="module")
 def listens_on(host: Host) -> Callable[[int], set[str]]:
-    """The addresses that a port of the host listens on."""
+    """Return the addresses on which a port of the host listens."""
 
     def addresses(port: int) -> set[str]:
         lines = host.check_output("ss -Hltn sport = :%s", str(port)).splitlines()
@@ -155,13 +155,13 @@ def listens_on(host: Host) -> Callable[[int], set[str]]:
 
 @pytest.fixture(scope="module")
 def sql(host: Host) -> Callable[[str, str], str]:
-    """Answers a query as the database's administrator, on the host."""
+    """Run a query as the database's administrator, on the host."""
     return lambda database, query: host.check_output("runuser -u postgres -- psql -XqAt -d %s -c %s", database, query)
 
 
 @pytest.fixture(scope="module")
 def dioptra(forward: Callable[[int], int], secret: Callable[[str], str]) -> Callable[..., requests.Response]:
-    """Asks Dioptra's API as its administrator."""
+    """Send a request to Dioptra's API as its administrator."""
     url = f"http://127.0.0.1:{forward(5000)}/api/v1"
     session = requests.Session()
     account = {"username": "admin", "password": secret("dioptra_admin")}
@@ -173,7 +173,7 @@ def dioptra(forward: Callable[[int], int], secret: Callable[[str], str]) -> Call
 def registered_workers(
     forward: Callable[[int], int], secret: Callable[[str], str], authority: str
 ) -> Callable[[str], list[bytes]]:
-    """The RQ workers that wait for jobs of a queue."""
+    """Return the RQ workers that wait for jobs of a queue."""
     tls = {"ssl": True, "ssl_ca_certs": authority}
     server = redis.Redis(port=forward(6379), username="restapi", password=secret("redis_restapi"), **tls)
     return lambda queue: [key for key in server.smembers("rq:workers") if server.hget(key, "queues") == queue.encode()]
@@ -181,7 +181,7 @@ def registered_workers(
 
 @pytest.fixture(autouse=True, scope="module")
 def _is_deployed(request: pytest.FixtureRequest, host: Host) -> None:
-    """A lab need not have what only a scenario deploys; the scenario itself skips nothing."""
+    """Skip what the host lacks, as a lab lacks what only a scenario deploys; the scenario itself skips nothing."""
     sign = getattr(request.module, "SIGN_OF_DEPLOYMENT", None)
     if sign and not SCENARIO and host.run(sign).rc != 0:
         pytest.skip("not deployed on this host")
@@ -189,7 +189,7 @@ def _is_deployed(request: pytest.FixtureRequest, host: Host) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """A failed test shows what the host's services said last."""
+    """Show the last log lines of the host's services after a failed test."""
     report = yield
     host = item.funcargs.get("host")
     if report.failed and host:

@@ -44,7 +44,7 @@ def make(
     addresses: tuple[str, ...] = (),
     alternatives: bool = True,
 ) -> Made:
-    """A certificate of this name, signed by the issuer or by itself."""
+    """Create a certificate of this name, signed by the issuer or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.DNSName(name), *(x509.IPAddress(ipaddress.ip_address(each)) for each in addresses)]
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])

@@ -1,4 +1,4 @@
-"""Makes the checkout importable as the collection it is."""
+"""Make the checkout importable as a collection."""
 
 import sys
 from pathlib import Path

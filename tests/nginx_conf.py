@@ -1,6 +1,6 @@
-"""nginx's configuration as an inventory has it, rendered without its hosts: nginx_conf.py DIRECTORY INVENTORY...
+"""Render nginx's configuration of an inventory without its hosts: nginx_conf.py DIRECTORY INVENTORY...
 
-A process of its own, for Ansible wants to load the collection itself.
+This is a separate process, because Ansible must load the collection itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LISTENER = f"{{{{ lookup('ansible.builtin.template', '{TEMPLATES}/listener.conf.
 
 
 def rendered(directory: Path, *inventories: Path) -> list[Path]:
-    """The configurations and the listeners that they include, each in a directory of its own."""
+    """Return the configurations and the listeners that they include, each in its own directory."""
     found = [directory / str(number) for number, _inventory in enumerate(inventories)]
     command = [sys.executable, __file__, str(directory), *map(str, inventories)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)

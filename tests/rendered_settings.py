@@ -1,6 +1,6 @@
-"""Settings of hosts, rendered together and each host alone, as JSON: rendered_settings.py INVENTORY HOST...
+"""Print settings of hosts, rendered together and each host alone, as JSON: rendered_settings.py INVENTORY HOST...
 
-A process of its own, for Ansible wants to load the collection itself.
+This is a separate process, because Ansible must load the collection itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SITE = [
 
 
 def rendered(inventory: Path, *hosts: str) -> dict[str, Any]:
-    """By C(together) and C(alone), the values of each host; by C(count), how many were rendered for each together."""
+    """Return each host's values as C(together) and C(alone), and in C(count) how many were rendered for it together."""
     command = [sys.executable, __file__, str(inventory), *hosts]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -49,7 +49,7 @@ def render(inventory: str, names: list[str]) -> dict[str, Any]:
     loader = DataLoader()
     known = InventoryManager(loader, [inventory])
     manager = VariableManager(loader, known)
-    # As a task's, whose connection has been told of its first host.
+    # Like a task's, whose connection has been set to its first host.
     task_vars = manager.get_vars(host=known.get_host(names[0])) | {
         "hostvars": HostVars(known, manager, loader),
         "ansible_play_hosts": list(known.hosts),
@@ -82,7 +82,7 @@ def render(inventory: str, names: list[str]) -> dict[str, Any]:
         return found
 
     all_of_them = hosts()
-    all_of_them.host(names[0])  # as the action does, for what it is to do
+    all_of_them.host(names[0])  # like the action
     together = {name: values(all_of_them.host(name)) for name in names}
     counted = {name: list(rendered) for name, rendered in count.items()}
     return {"together": together, "count": counted, "alone": {name: values(hosts().host(name)) for name in names}}

@@ -186,7 +186,7 @@ class ActionModule(LibraryActionBase):
             if not in_containers:
                 yield host_checks.Environment(role, usual, "name another with worker_python", tuple(versions))
             elif kind not in images:  # a built image has the host's release
-                remedy = "name an image of yours in worker_images"
+                remedy = "name your own image in worker_images"
                 yield host_checks.Environment(role, of_debian, remedy, tuple(versions))
         if not in_containers and "worker_custom" in roles:
             for kind in host.resolve(roles["worker_custom"], "worker_custom_kinds"):

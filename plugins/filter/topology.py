@@ -38,7 +38,7 @@ def clients(groups: Groups, service: str) -> list[str]:
 
 def addresses(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The address of each host as its peers know it: topology_address, else ansible_host, else its name."""
-    known = ((host, hostvars[host]) for host in hosts)  # each lookup in hostvars builds its result anew
+    known = ((host, hostvars[host]) for host in hosts)  # each lookup in hostvars builds its result again
     return [str(own.get("topology_address") or own.get("ansible_host") or host) for host, own in known]
 
 

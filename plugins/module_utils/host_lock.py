@@ -28,7 +28,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-LOCK = Path("/run/mlfleet.lock")  # accessible to root only, because whoever can open it could hold it
+LOCK = Path("/run/mlfleet.lock")  # for root only, because any process that can open it could hold it
 MARK = Path("/run/mlfleet.json")
 PROCESSES = Path("/proc")
 FRESH_SECONDS = 60  # how long a run keeps a host between two modules

@@ -162,7 +162,7 @@ def facts(nvidia_smi: str | None, driver: Path) -> Facts:
     except subprocess.TimeoutExpired:
         told = no_facts(f"nvidia-smi does not answer within {TIMEOUT_SECONDS} s: reboot the host")
     except OSError as error:
-        told = no_facts(f"nvidia-smi cannot be run, install it anew: {error}")
+        told = no_facts(f"nvidia-smi cannot be run, reinstall it: {error}")
     told["driver_version"] = told["driver_version"] or loaded_driver(version)
     return told
 

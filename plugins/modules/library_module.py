@@ -135,7 +135,7 @@ def main() -> None:
     except ValueError:
         basic = importlib.import_module("ansible.module_utils.basic")
         basic.AnsibleModule(argument_spec={}, supports_check_mode=True).fail_json(
-            msg="The actions of the collection run this, and nobody else."
+            msg="Only the actions of the collection may run this."
         )
     try:
         Path.cwd()

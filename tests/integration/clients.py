@@ -1,4 +1,4 @@
-"""What people and their programs do with the testbed while it is changed."""
+"""Requests of users and their programs to the testbed while it is changed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CALLS_PER_SECOND = 10
 
 
 def shown(address: str, port: int) -> str:
-    """Fingerprint of the certificate that a port shows."""
+    """Return the fingerprint of the certificate that a port presents."""
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((address, port)))).hexdigest()
 
 
 class Caller(threading.Thread):
-    """Asks ten times a second; remembers what went wrong."""
+    """Sends ten requests a second, and records errors."""
 
     def __init__(self, ask: Callable[[], object]) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Caller(threading.Thread):
 
 
 class Person:
-    """Someone signed in who trusts the deployment's authorities, on a new connection each time."""
+    """A signed-in user who trusts the deployment's authorities, with a new connection for each request."""
 
     def __init__(self, lab: Lab, address: str) -> None:
         self.lab, self.address = lab, address
@@ -65,7 +65,7 @@ class Person:
         self.authorization = f"Basic {b64encode(credentials.encode()).decode()}"
 
     def request(self, port: int, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str]:
-        """Status of the answer and the cookie that came with it."""
+        """Return the status of the answer and its cookie."""
         trusted = "".join(file.read_text() for file in sorted((self.lab.inventory / "ca").glob("*.crt")))
         context = ssl.create_default_context(cadata=trusted)
         connection = HTTPSConnection(self.address, port, context=context, timeout=30)
@@ -87,7 +87,7 @@ class Person:
 
 @contextmanager
 def callers(lab: Lab, address: str) -> Iterator[None]:
-    """Someone asks the API and MLflow all the while, and is answered each time."""
+    """Send requests to the API and MLflow all the while, each of which must be answered."""
     person = Person(lab, address)
     with ExitStack() as stack:
         asking = {ask.__name__: stack.enter_context(Caller(ask)) for ask in (person.ask_api, person.ask_mlflow)}
@@ -99,7 +99,7 @@ def callers(lab: Lab, address: str) -> Iterator[None]:
 
 
 def job_options(lab: Lab, address: str) -> dict:
-    """How dioptra.run_jobs reaches a testbed whose pages are at this address."""
+    """Return the options with which dioptra.run_jobs reaches a testbed whose pages are at this address."""
     secrets = lab.secrets()
     return {
         "url": f"https://{address}:{DIOPTRA}",
@@ -124,7 +124,7 @@ def job_options(lab: Lab, address: str) -> dict:
 
 
 def wrong_with(options: dict, former: dict) -> str:
-    """What is wrong with what a job of run_jobs has left behind; nothing is an empty text."""
+    """Return the problem with the results of a job of run_jobs, or an empty text."""
     api, account = client.Dioptra(options), options["mlflow"]
     assert api.signs_in(options["username"], options["password"])
     seconds, ca_file = options["timeout_seconds"], options["ca_file"]

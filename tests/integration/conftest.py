@@ -1,4 +1,4 @@
-"""A lab with the whole testbed on one host, and the ways to act on it."""
+"""A lab with the whole testbed on one host, and functions to act on it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ RECAP = re.compile(
     r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)", re.MULTILINE
 )
 
-Groups = Mapping[str, Iterable[str]]  # the hosts of each
-# Ten moments of a fresh converge, in its order: seconds after it comes to a task.
+Groups = Mapping[str, Iterable[str]]  # the hosts of each group
+# Ten moments of a fresh converge, in order: seconds after it reaches a task.
 MOMENTS = [
     ("Gather the facts of this host", 1),
     ("Install the base packages", 2),
@@ -60,18 +60,18 @@ PLAIN_WORKER = {"worker_tensorflow_cpu_requirements_file": "{{ topology_constrai
 
 @dataclass
 class Run:
-    """An ended ansible-playbook."""
+    """A finished run of ansible-playbook."""
 
     code: int
     output: str
 
     @property
     def text(self) -> str:
-        """The output without the lines that Ansible folds it into."""
+        """The output without Ansible's line breaks."""
         return " ".join(self.output.split())
 
     def count(self, column: str) -> int:
-        """A number of the recap, summed over the hosts: ok, changed, unreachable, failed or skipped."""
+        """Return a number of the recap, summed over the hosts: ok, changed, unreachable, failed or skipped."""
         names = ("ok", "changed", "unreachable", "failed", "skipped")
         return sum(int(row[1 + names.index(column)]) for row in RECAP.findall(self.output))
 
@@ -85,7 +85,7 @@ class Lab:
     def anew(
         cls, name: str, like: str | Groups = "inventories/single", *words: str, **settings: object
     ) -> Iterator[Self]:
-        """A lab of empty hosts, like an inventory or of these groups, with its secrets; it goes in the end."""
+        """Yield a lab of empty hosts, like an inventory or of these groups, with secrets; it is removed at the end."""
         lab = cls(ROOT / ".cache/integration" / name)
         lab.down() if lab.inventory.exists() else None
         with TemporaryDirectory() as directory:
@@ -99,7 +99,7 @@ class Lab:
 
     @property
     def name(self) -> str:
-        """The inventory as a user in the repository would write it."""
+        """The inventory's path as a user in the repository would write it."""
         return os.path.relpath(self.inventory, ROOT)
 
     def command(self, *words: str, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
@@ -137,7 +137,7 @@ class Lab:
         return run
 
     def converge_if_empty(self) -> None:
-        """For tests that come first because those before them were left out."""
+        """Converge an empty lab, for tests that come first because earlier ones were deselected."""
         if self.ssh("test -e /etc/mlfleet/dioptra-restapi.env || echo empty"):
             self.converge()
 
@@ -148,7 +148,7 @@ class Lab:
         return run
 
     def run_role_tests(self, *roles: str, without: str = "", marked: str = "not fleet") -> None:
-        """Runs the roles' own tests, save those that switch TLS, which takes long, and of what scenarios declare."""
+        """Run the roles' own tests, except those that switch TLS, which is slow, and of what only scenarios declare."""
         left_out = ["switched", "drives", "extra", *without.split()]
         files = [str(ROOT / "molecule" / role / "tests") for role in roles]
         words = ["pytest", "-p", "no:cacheprovider", "--hosts", "ansible://testbed", "--ansible-inventory", self.name]
@@ -160,7 +160,7 @@ class Lab:
         assert done.returncode == 0
 
     def start_until(self, task: str, delay_seconds: float) -> subprocess.Popen[str]:
-        """Starts a converge; it goes on when this returns, some time after it comes to the task."""
+        """Start a converge, and return some time after it has reached the task, while it continues."""
         command = ["ansible-playbook", "site.yml", "-i", self.name]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert process.stdout is not None
@@ -171,13 +171,13 @@ class Lab:
         pytest.fail(f"the converge never came to {task!r}")
 
     def kill_at(self, task: str, delay_seconds: float) -> None:
-        """Starts a converge and kills it with all of its processes, some time after it comes to the task."""
+        """Start a converge and kill it with all its processes, some time after it has reached the task."""
         process = self.start_until(task, delay_seconds)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
     def kill_host_at(self, task: str, delay_seconds: float, host: str = "testbed") -> None:
-        """Starts a converge and kills the host under it, which then boots again."""
+        """Start a converge and kill the host under it, which then boots again."""
         process = self.start_until(task, delay_seconds)
         self.command("docker", "kill", f"mlfleet-{self.inventory.name}-{host}")
         process.communicate(timeout=600)
@@ -185,7 +185,7 @@ class Lab:
         self.up()
 
     def of_another_controller(self, directory: Path) -> tuple[Lab, dict[str, str]]:
-        """The same hosts as somebody else has them, with the environment that gives him connections of his own."""
+        """Return the same hosts for another controller, with the environment that gives it separate connections."""
         other = Lab(directory / "inventory")
         shutil.copytree(self.inventory, other.inventory)
         return other, {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp")}
@@ -193,14 +193,14 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """A host with secrets, empty at first; the modules of tests share it in their order."""
+    """A host with secrets, empty at first, which the test modules share in their order."""
     with Lab.anew("testbed") as lab:
         yield lab
 
 
 @pytest.fixture(scope="module", params=["bare", pytest.param("docker", marks=pytest.mark.fleet)])
 def deployed(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """The lab of all tests of one host, or one of its own with all in containers."""
+    """The lab of all single-host tests, or a separate one with everything in containers."""
     if request.param == "bare":
         lab = request.getfixturevalue("lab")
         lab.converge_if_empty()

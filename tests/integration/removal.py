@@ -1,4 +1,4 @@
-"""What a removed service has left on its host, and what all other files of the host are."""
+"""The remains of a removed service on its host, and the state of all other files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import yaml
 
 from .conftest import Lab
 
-# Of Debian's packages and of what the lab gives its hosts.
+# Files of Debian's packages and of the lab.
 NOT_OURS = "-path /var/cache/mlfleet -o -path /var/cache/apt -o -path /var/lib/apt -o -path /var/lib/docker"
-# Accounts, which getent shows, and a script of all services that speaks of each.
+# Accounts, which getent shows, and a common script that names each service.
 ELSEWHERE = ["passwd*", "group*", "shadow*", "gshadow*", "*.migrate.py"]
 PLACES = "/etc /opt /run /srv /tmp /usr/local /var/cache /var/lib"
 
 
 def traces(lab: Lab, name: str, host: str = "testbed") -> list[str]:
-    """Paths, files of settings, accounts, units and containers that bear the name or have it in them."""
+    """Return paths, settings files, accounts, units and containers with this name, or that contain it."""
     found = lab.ssh(
         f"sudo find {PLACES} -xdev \\( {NOT_OURS} \\) -prune -o -name '*{name}*' -print;"
         f"sudo grep -rIl --exclude-dir=tls {' '.join(f'--exclude={file}' for file in ELSEWHERE)} -- {name} /etc;"
@@ -47,7 +47,7 @@ def _taken(tree: dict, group: str, host: str) -> bool:
 
 
 def assert_removed(lab: Lab, removed: str, *options: str, again: bool = True) -> None:
-    """A check predicts what is removed and, unless it is a host, a second time nothing changes."""
+    """Assert that a check predicts the removal and, unless a host is removed, a second run changes nothing."""
     words = ("-e", f"remove={removed}", *options)
     predicted = lab.playbook(*words, "--check", "--diff", playbook="playbooks/remove.yml")
     assert predicted.code == 0, predicted.output[-4000:]

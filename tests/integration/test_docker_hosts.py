@@ -1,4 +1,4 @@
-"""Data on a bare host, and what uses it in containers on another."""
+"""Data on a bare host, and its users in containers on another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two hosts that share images through a registry, which wants an account."""
+"""Two hosts that share images through a registry, which requires an account."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ sudo systemctl restart docker-registry
 
 @pytest.fixture(scope="module")
 def sharing() -> Iterator[Lab]:
-    """A lab with a registry on its first host, and nginx on both; nothing of it has run yet."""
+    """A lab with a registry on its first host, and nginx on both; nothing has run yet."""
     site = {
         "name": "example",
         "port": 8080,
@@ -65,7 +65,7 @@ def test_image_is_built_once_and_pulled_by_its_digest(sharing: Lab) -> None:
     assert ACCOUNT[1] not in run.output
     assert "@sha256:" in reference(sharing, BUILDER)
     assert reference(sharing, OTHER) == reference(sharing, BUILDER)
-    # Who builds has what is built upon.
+    # Only the host that builds has the base image.
     bases = {host: sharing.ssh("sudo docker images --quiet debian", host=host) for host in (BUILDER, OTHER)}
     assert bases[BUILDER] and not bases[OTHER]
     for host in (BUILDER, OTHER):

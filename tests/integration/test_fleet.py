@@ -1,4 +1,4 @@
-"""`inventories/prod` as it stands, on eleven hosts with two releases of Debian; takes most of an hour."""
+"""`inventories/prod` unchanged, on eleven hosts with two releases of Debian; takes most of an hour."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .conftest import Lab, Run
 pytestmark = pytest.mark.fleet
 
 EDGE = "edge1"
-SECOND_EDGE = "redis1"  # which has nothing to do for people else
+SECOND_EDGE = "redis1"  # otherwise it would have no requests from users
 WORKERS = ["node1", "node2"]
-# What a lab of small hosts needs beside what the inventory says.
+# Settings that a lab of small hosts needs in addition to the inventory.
 SETTINGS = {"worker_tensorflow_cpu_count": 1}
 
 
@@ -72,7 +72,7 @@ def test_every_queue_runs_a_job(fleet: Lab) -> None:
     assert sorted(jobs) == ["pytorch-cpu", "tensorflow-cpu"]
 
 
-# The job's plugin trains what its worker has, on data from the read-only mount, to which it cannot write.
+# The job's plugin trains with its worker's framework, on data from the mount, to which it cannot write.
 TRAIN = """
 import errno
 import importlib.util

@@ -1,4 +1,4 @@
-"""What ends in the middle, and what comes at the same time: the next run completes it, and one run has a host alone.
+"""Killed and simultaneous runs: the next run completes a killed one, and only one run at a time changes a host.
 
 A fresh converge is killed at ten different moments, each on a new host, and the host under the next one a moment later.
 """
@@ -18,7 +18,7 @@ from .conftest import MOMENTS, Lab
 pytestmark = pytest.mark.kill
 
 BUSY = re.compile(r"this host is busy since [0-9-]+ [0-9:]+ UTC by a run of ops from [0-9.]+ \([^)]+\)")
-# Empty files of ours, and environments that do not end as they should.
+# Empty files of ours, and environment files without their last line.
 HALF = r"""
 find /etc/mlfleet /etc/systemd/system /opt/mlfleet -xdev -type f -empty \
     \( -path '/etc/*' -o -name '*.sh' \) 2>/dev/null

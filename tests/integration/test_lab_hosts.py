@@ -1,4 +1,4 @@
-"""A whole lab, from nothing to nothing."""
+"""A whole lab, from its creation to its removal."""
 
 from __future__ import annotations
 

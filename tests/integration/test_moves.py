@@ -1,5 +1,5 @@
-"""PostgreSQL, Redis and MinIO on another host, another release and under another name: refused, then moved as the guide
-says, word for word; an hour."""
+"""PostgreSQL, Redis and MinIO on another host, another release and under another name: refused, then moved with the
+literal commands of the how-to; takes an hour."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Moves(Lab):
             assert run.count("changed") == 0
 
     def follow(self, heading: str, hosts: dict[str, str]) -> None:
-        """The first block without a heading, which stops what uses the data, and the one of this heading."""
-        # What people call ssh is the lab's here; Ansible has its own.
+        """Run the block before the headings, which stops the users of the data, and the one of this heading."""
+        # The commands' ssh is the lab's here; Ansible has its own.
         ssh = f'ssh() {{ mlfleet lab ssh -i {self.name} "$1" -- "${{@:2}}"; }}\n'
         for text in (GUIDE.split("\n## ")[0], next(part for part in GUIDE.split("\n## ") if part.startswith(heading))):
             (block,) = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Each kind of drift is found rightly and alone, and mended; a host that is as declared has none."""
+"""Each kind of drift is found correctly, without others, and fixed; a host that is as declared has none."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ UNDECLARED = "undeclared"
 CLEAN_RUNS = 20
 WAIT_SECONDS = 400
 REPORTS = "/var/lib/mlfleet/mlfleet-drift/reports"
-# One group in each run of all tests, for time.
+# One group in each run of all tests, to save time.
 QUICK = "files"
 PACKAGE = Path(__file__).parents[2] / "molecule/restapi/resources"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of drift, as kinds.yml has it."""
+    """A kind of drift from kinds.yml."""
 
     kind: str
     object: str
@@ -53,7 +53,7 @@ MARKED = [pytest.param(name, marks=() if name == QUICK else pytest.mark.fleet) f
 
 @dataclass
 class Checked:
-    """An ended `mlfleet drift`."""
+    """A finished run of `mlfleet drift`."""
 
     code: int
     report: dict
@@ -65,7 +65,7 @@ class Checked:
 
 
 class Drifting:
-    """A converged testbed on which somebody does things by hand."""
+    """A converged testbed with manual changes."""
 
     def __init__(self, lab: Lab, directory: Path) -> None:
         self.lab, self.directory = lab, directory
@@ -127,7 +127,7 @@ def test_host_that_is_as_declared_has_none(drifting: Drifting, number: int) -> N
 
 @pytest.fixture
 def webhook(lab: Lab) -> Iterator[tuple[str, list[dict]]]:
-    """An address on this machine as the lab sees it, and what was posted there."""
+    """An address of this machine that the lab can reach, and what was posted there."""
     gateway = lab.ssh("ip -4 route show default").split()[2]
     posted: list[dict] = []
 
@@ -156,7 +156,7 @@ def wait_for_reports(lab: Lab, number: int) -> None:
 
 @pytest.fixture
 def package(drifting: Drifting, tmp_path: Path) -> Iterator[Path]:
-    """An archive for Dioptra that the inventory declares and that lies outside it."""
+    """An archive for Dioptra that the inventory declares and that is outside of it."""
     archive = shutil.make_archive(str(tmp_path / "greeting"), "gztar", PACKAGE)
     settings = drifting.lab.inventory / "group_vars/restapi.yml"
     settings.write_text(json.dumps({"restapi_resources": [{"src": archive}]}))

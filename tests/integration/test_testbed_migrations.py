@@ -1,4 +1,4 @@
-"""A program comes to a database of another version: a newer one is refused, an older one migrated, and both in time."""
+"""A program finds a database of another version: a newer one is refused, an older one migrated, both in time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEWEST = "30e74c5564b3"
 BACK = f"DROP TABLE job_swaps; UPDATE alembic_version SET version_num = '{FORMER}'"
 OLDER_MLFLOW = [f"{name}==3.16.1" for name in ("mlflow", "mlflow-skinny", "mlflow-tracing")]
 LOCK = 5001  # of migrate.py
-START_SECONDS = 40  # in which the API answers on a machine that has much else to do
+START_SECONDS = 40  # within which the API answers on a busy machine
 STATE = "ActiveState,ExecMainStatus,InvocationID,MainPID"
 
 
@@ -51,7 +51,7 @@ def until(lab: Lab, wanted: str) -> None:
 
 
 def until_said(lab: Lab, words: str, former: dict[str, str] | None = None) -> None:
-    """In the log since the last start, which is another one than the former."""
+    """Wait for these words in the log since the last start, which differs from the former one."""
     for _second in range(180):
         invocation = state(lab)["InvocationID"]
         is_new = not former or invocation != former["InvocationID"]
@@ -63,7 +63,7 @@ def until_said(lab: Lab, words: str, former: dict[str, str] | None = None) -> No
 
 @contextmanager
 def held(lab: Lab, statement: str) -> Iterator[Callable[[], None]]:
-    """Somebody has the lock of the statement until the function is called, or all is over."""
+    """Hold the lock of the statement until the returned function is called, or until the end."""
     words = f"cd / && {psql(lab)} -Xqd restapi -c 'BEGIN; {statement}; SELECT pg_sleep(600)'"
     session = subprocess.Popen(
         ["mlfleet", "lab", "ssh", "-i", lab.name, "testbed", "--", words], cwd=ROOT, stderr=subprocess.DEVNULL
@@ -81,7 +81,7 @@ def held(lab: Lab, statement: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def running(lab: Lab, **variables: object) -> Iterator[Future[Run]]:
-    """A run of the role meanwhile."""
+    """Run the role in the background."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(lab.playbook, "--tags", "restapi", "-e", json.dumps(variables))
 
@@ -147,7 +147,7 @@ def test_migration_that_fails_ends_and_is_not_tried_again(migrated: Lab) -> None
 
 
 def test_long_migration_is_waited_for(migrated: Lab) -> None:
-    """Here one that waits for a table, as one that rewrites it would take."""
+    """Here it waits for a table, which takes as long as rewriting one would."""
     former = state(migrated)
     sql(migrated, BACK)
     with (

@@ -1,4 +1,4 @@
-"""What a service refuses is said with its words, and never takes it down."""
+"""Settings that a service refuses are reported in its words, and never stop it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import ROOT, Lab, Run
 PORTS = {"postgres": 5432, "redis": 6379, "minio": 9000, "mlflow": 5001, "nginx": 30443, "restapi": 5000}
 STARTS = "systemctl show --property=Id,InactiveExitTimestampMonotonic 'postgresql@*' redis-server nginx dioptra-restapi"
 CALLS_PER_SECOND = 10
-OUTAGE_SECONDS = 60  # a refused start, a pause, another one, and the former one
+OUTAGE_SECONDS = 60  # a refused start, a pause, another one, and one with the former files
 CLIENT = f"""
 import socket, time
 while True:
@@ -30,7 +30,7 @@ SITE = {"name": "taken", "servers": ["127.0.0.1:9000"], "routes": [{"path": "/"}
 
 
 def cases(service: str, variable: str, *refused: tuple[object, str]) -> list[object]:
-    """Values with the words that refuse them. Only PostgreSQL's first one is tried whenever all is."""
+    """Return values with the words that refuse them. A run of all tests tries only PostgreSQL's first one."""
     return [
         pytest.param(
             service, variable, value, words, marks=[pytest.mark.fleet] if number or service != "postgres" else []
@@ -99,7 +99,7 @@ UNCHECKED = [
         ({"loadmodule": "/none.so"}, "none.so"),
     ),
     *cases("mlflow", "mlflow_environment", ({"PYTHONHOME": "/none"}, "encodings")),
-    # Of which nginx says nothing but in its log.
+    # nginx reports these only in its log.
     *cases("nginx", "nginx_sites_extra", ([{**SITE, "port": TAKEN_PORT}], str(TAKEN_PORT))),
 ]
 
@@ -113,7 +113,7 @@ def another_program(deployed: Lab) -> Iterator[None]:
 
 @contextmanager
 def client(lab: Lab, port: int) -> Iterator[Callable[[], float]]:
-    """Asks a port of the host ten times a second; then for how many seconds nobody answered."""
+    """Probe a port of the host ten times a second, and return for how many seconds there was no answer."""
     script = f"python3 -c '{CLIENT.replace('PORT', str(port))}'"
     words = ["mlfleet", "lab", "ssh", "-i", lab.name, "testbed", "--", script]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
@@ -125,7 +125,7 @@ def client(lab: Lab, port: int) -> Iterator[Callable[[], float]]:
 
 
 def refuses(run: Run, verdict: str, said: str, words: str) -> str:
-    """The line with these words, and the next one, of what the service said."""
+    """Return the line with these words, and the next one, of the service's message."""
     assert run.code != 0 and verdict in run.output, run.output[-3000:]
     lines = [line.strip() for line in run.output.partition(said)[2].splitlines()]
     first = next((number for number, line in enumerate(lines) if words in line), None)

@@ -1,4 +1,4 @@
-"""Experiment tracking without Dioptra, from an empty host to a browser with the file of a run and with a table."""
+"""Experiment tracking without Dioptra, from an empty host to a browser that shows a run's file and a table."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def browser() -> Iterator[Browser]:
 
 
 def context(browser: Browser, **options: object) -> BrowserContext:
-    # High, for a tree has only those branches that are in sight. Certificates are looked at elsewhere.
+    # High, because a tree contains only its visible branches. Certificates are checked elsewhere.
     size = {"width": 1400, "height": 2400}
     made = browser.new_context(ignore_https_errors=True, viewport=size, **options)  # type: ignore[arg-type]
     made.set_default_timeout(PATIENCE_MILLISECONDS)
@@ -107,14 +107,14 @@ def test_person_asks_for_a_table_in_pgadmin(tracking: Lab, browser: Browser, url
     page.locator("input[type=password]:visible").fill(secrets["topology_secret_postgres_mlflow"])
     page.keyboard.press("Enter")
     open_branch("Databases")
-    # The only database opens by itself, at times without what is in it, so that the query is typed.
+    # The only database opens by itself, sometimes without its contents, so the query is typed.
     branch("mlflow-tracking", 1).locator(".file-name").click()
     page.get_by_role("button", name="Query Tool", exact=True).click()
     query = page.frame_locator("iframe")
     query.locator(".cm-content").first.fill("SELECT name FROM experiments")
     query.get_by_role("button", name="Execute script").click()
     query.get_by_text("mlfleet-verify").first.wait_for()
-    # What is left open asks for its password at the next visit.
+    # An open connection would ask for its password at the next visit.
     page.locator("[data-node-key^=id-query-tool]").get_by_role("button", name="Close").click()
     query.get_by_text("Don't save").click()
     page.locator("iframe").wait_for(state="detached")

@@ -1,6 +1,6 @@
-"""Roles whose tests need no host of their own.
+"""Roles whose tests need no separate host.
 
-What their scenarios declare comes to the testbed and stays, so that this module is the last.
+The declarations of their scenarios are added to the testbed and stay, so this module is the last.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A real MinIO on the loopback, and the modules run as on a host: a process of their own, JSON in and out."""
+"""A real MinIO on the loopback, and modules run like on a host: in a separate process, with JSON in and out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def role(tmp_path_factory):
-    """What the role minio has for its hosts: C(program) and C(policies)."""
+    """The role minio's values for its hosts: C(program) and C(policies)."""
     answer = tmp_path_factory.mktemp("role") / "answer.json"
     playbook = Path(__file__).with_name("role_minio.yml")
     command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(playbook), "-e", f"answer={answer}"]
@@ -114,7 +114,7 @@ def minio(role, tmp_path_factory):
 
 @pytest.fixture
 def run(minio):
-    """Runs a module; gives its result, and asserts that no secret is in it."""
+    """Run a module; return its result, and assert that it contains no secret."""
 
     def run(module, check=False, *, fails=False, **options):
         connection = {"endpoint": minio.endpoint, "access_key": minio.root, "secret_key": minio.secret}
@@ -132,8 +132,8 @@ def run(minio):
 
 
 def _output(module, arguments):
-    """What a module prints, in a process of its own that has its libraries from this one."""
-    importlib.import_module(f"{MODULES}.{module}")  # with what it imports, once
+    """Return the output of a module, in a separate process that inherits its libraries from this one."""
+    importlib.import_module(f"{MODULES}.{module}")  # imported once, with its dependencies
     with tempfile.TemporaryFile("w+") as output:
         child = os.fork()
         if not child:
@@ -167,7 +167,7 @@ def _values(data, key):
 
 @pytest.fixture
 def converges(run):
-    """Checks, runs and runs again: what is predicted is done, and is done once. Gives the result of the run."""
+    """Check, run and run again: what is predicted is done, and only once. Return the result of the run."""
 
     def converges(module, is_unchanged, **options):
         before = is_unchanged()

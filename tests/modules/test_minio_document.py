@@ -1,4 +1,4 @@
-"""A whole document: its order, what it removes, the disorders that it finds and mends, and what it costs."""
+"""A whole document: its order, what it removes, the deviations that it finds and fixes, and what it costs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ DOCUMENT = {
 
 
 def disorders(minio):
-    """Name, what somebody does by hand, and the objects that then differ."""
+    """Return name, manual change, and the objects that then differ."""
     admin, s3 = minio.admin, minio.s3()
     enabled, suspended = {"Status": "Enabled"}, {"Status": "Suspended"}
     rule = {"ID": "other", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}, **enabled}
@@ -166,7 +166,7 @@ def test_disorder_is_named_mended_and_gone(minio, tidy, run, index):
 
 def test_all_disorders_at_once(minio, tidy, run):
     made = disorders(minio)
-    # Those that undo another, or need what another removes, have been seen alone.
+    # Those that undo another, or need what another removes, were tested separately.
     left_out = {"user removed", "policy detached", "policy of a group detached", "service account removed"}
     differing = set()
     for name, make, labels in made:
@@ -201,7 +201,7 @@ def test_open_bucket_that_nobody_declared_is_told(minio, tidy, run):
     statement = anyone | {"Resource": "arn:aws:s3:::open-stray/*"}
     s3.put_bucket_policy(Bucket="open-stray", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
     assert requests.get(f"{minio.endpoint}/open-stray/object").status_code == 200
-    for kept in ([], ["bucket open-*"]):  # what may be there is not therefore to be open
+    for kept in ([], ["bucket open-*"]):  # a bucket that may exist must still not be open
         told = run("minio_access", True, **DOCUMENT | {"prune_except": [*DOCUMENT["prune_except"], *kept]}).undeclared
         remove = "mc anonymous set none ALIAS/open-stray"
         assert {"kind": "MinIO bucket open to everybody", "name": "open-stray", "remove": remove} in told
@@ -241,7 +241,7 @@ def test_info_tells_everything_but_secrets(minio, tidy, run):
 
 
 def test_large_document_is_one_quick_task(minio, run):
-    """50 policies, 100 users, 20 buckets. No timed assertion: the figure is for the reader of the output."""
+    """50 policies, 100 users, 20 buckets. The time is not asserted, only printed."""
     large = {
         "policies": [{"name": f"p{i}", "policy": policy("large-0", "s3:GetObject")} for i in range(50)],
         "users": [{"name": f"user-{i}", "secret": f"{SECRET}{i}", "policies": [f"p{i % 50}"]} for i in range(100)],

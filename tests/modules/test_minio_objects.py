@@ -1,4 +1,4 @@
-"""Each module for one kind of object: every option, in check mode, for real and again, seen through other clients."""
+"""Each module for one kind of object: every option, in check mode, for real and again, verified by other clients."""
 
 from __future__ import annotations
 

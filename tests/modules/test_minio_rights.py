@@ -1,4 +1,4 @@
-"""What a user may do that holds one of the role's policies alone, tried with a real S3 client."""
+"""Rights of a user with only one of the role's policies, tried with a real S3 client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INSIDE = {
     "workflow": "workflow/",
 }
 READ, WRITE = {"list", "get"}, {"list", "get", "put", "delete"}
-# By the annotations of the folder tree in the README of Dioptra's deployment template.
+# According to the annotated folder tree in the README of Dioptra's deployment template.
 DOCUMENTED = {
     "builtin-plugins-readonly": {"builtins": READ},
     "builtin-plugins-readwrite": {"builtins": WRITE},
@@ -48,7 +48,7 @@ def folders(minio, role):
 
 
 def attempt(root, user, right, path):
-    """Whether the user may; the object is there before, whatever an earlier attempt did."""
+    """Return whether the user has this right; the object is created again before each attempt."""
     bucket, _slash, prefix = path.partition("/")
     key = f"{prefix}object"
     root.put_object(Bucket=bucket, Key=key, Body=b"bytes")

@@ -1,4 +1,4 @@
-"""No archive writes where its names lead, and what was written is read back."""
+"""Archives never write to the paths that they name, and their files can be read back."""
 
 import gzip
 import io
@@ -91,7 +91,7 @@ def test_little_that_unpacks_to_much_is_refused_before_it_fills_the_memory(tmp_p
             file.write(zeros)
     header = tarfile.TarInfo("a")
     header.size = size
-    long_name = tarfile.TarInfo("././@LongLink")  # read by tarfile itself, before any member is told
+    long_name = tarfile.TarInfo("././@LongLink")  # read by tarfile itself, before it returns any member
     long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, size
     for name, info in (("a.tgz", header), ("b.tgz", long_name)):
         with gzip.open(tmp_path / name, "wb") as stream:

@@ -1,4 +1,4 @@
-"""Certificates as people hand them over: what is wrong is said in a line that names the file, before anything else."""
+"""Certificates as users provide them: errors are reported in a line that begins with the file."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_wrong_time_is_named(root: Made, start: datetime, end: datetime, line: s
 
 
 def test_name_in_the_subject_alone_is_none(root: Made) -> None:
-    """Browsers and Python's libraries look at the alternative names only."""
+    """Browsers and Python's libraries check only the alternative names."""
     leaf = make("www", root, alternatives=False)
     with pytest.raises(CertificateError, match=r"^www\.crt: is not valid for www, only for no name$"):
         pair(leaf.certificate, leaf.private, root)
@@ -281,7 +281,7 @@ def test_key_that_is_another_authoritys_is_named_with_the_mend(root: Made, tmp_p
 
 
 def test_authority_that_is_missed_elsewhere_is_named(root: Made, tmp_path: Path) -> None:
-    """Of several inventories, and where the hosts are in a file below, the last word is its directory."""
+    """With several inventories, or with hosts in a subdirectory, the message ends with the right directory."""
     elsewhere = str(tmp_path / "hosts.d/ca")
     line = problem_of_own(tmp_path, tls_authority_dir=elsewhere)
     assert f"{elsewhere}/ca.crt" in line

@@ -1,4 +1,4 @@
-"""`mlfleet ca`: an authority is made with the secrets, and replaced in steps of which none is lost."""
+"""`mlfleet ca`: an authority is created with the secrets, and replaced in steps that survive interruptions."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_file_that_is_lost_or_another_is_one_line_and_nothing_is_overwritten(
         (CA / name).write_bytes(Path("inventories/other/ca", name.replace("next", "ca")).read_bytes())
     before = contents()
     if name == "ca.key" and change == "deleted" and words[-1] in ("promote", "next"):
-        return  # what is to be done then: test_lost_key_names_the_mend
+        return  # for the remedy, see test_lost_key_names_the_mend
     message = run(words[0], "inventories/prod", *words[1:], code=1)
     assert message.count("\n") == 1 and "inventories/prod/ca/" in message and name in message and "back" in message
     assert contents() == before

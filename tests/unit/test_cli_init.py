@@ -1,4 +1,4 @@
-"""`mlfleet init`: secrets are made once, kept, and shown only on request."""
+"""`mlfleet init`: secrets are created once, kept, and shown only on request."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_script_names_the_vault_that_does_not_open(repository: Path, password: s
 
 
 def run_as_ansible_vault(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """As in a fresh clone, whose ansible.cfg names the script."""
+    """Run the script like in a fresh clone, whose ansible.cfg names it."""
     (repository / "ansible.cfg").write_text("[defaults]\nvault_password_file = scripts/vault-password\n")
     script = repository / "scripts/vault-password"
     script.parent.mkdir()
@@ -272,7 +272,7 @@ def test_settings_that_would_no_longer_be_read_are_named_and_nothing_is_written(
 
 
 def sealed(value: str, password: bytes = b"correct horse") -> str:
-    """As `ansible-vault encrypt_string` gives it."""
+    """Return a value like `ansible-vault encrypt_string`."""
     text = VaultLib([("default", VaultSecret(password))]).encrypt(value.encode()).decode()
     return "!vault |\n" + "".join(f"  {line}\n" for line in text.splitlines())
 

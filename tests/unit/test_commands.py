@@ -1,4 +1,4 @@
-"""Nothing is waited for without a bound, and what is no answer is no fault of ours."""
+"""Every wait has a timeout, and invalid answers do not crash modules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_program_that_hangs_is_one_line():
 
 @pytest.fixture
 def engine(tmp_path, monkeypatch):
-    """Puts a program in place of Docker's."""
+    """Replace Docker by a program."""
 
     def put(script):
         program = tmp_path / "docker"
@@ -52,7 +52,7 @@ def test_host_without_docker_has_no_image(tmp_path, monkeypatch):
 
 @pytest.fixture
 def answering():
-    """URL of something that answers every request with the same bytes."""
+    """Return the URL of a server that answers every request with the same bytes."""
     listeners = []
 
     def serve(listener, answer):

@@ -37,7 +37,7 @@ def put(*entries, **keywords):
 
 
 def tree(root):
-    """Everything below root as {name: (mode, content or target)}."""
+    """Return everything below root as {name: (mode, content or target)}."""
     return {
         str(path.relative_to(root)): (
             stat.S_IMODE(path.lstat().st_mode),

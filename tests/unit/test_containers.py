@@ -1,4 +1,4 @@
-"""What a container sees of its host, and which image it is."""
+"""The parts of its host that a container sees, and its image."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_digest_is_that_of_the_names_own_registry(name, known, digest):
 
 
 class Registry:
-    """An engine and a registry, each with images or without, in place of docker."""
+    """Replaces docker by an engine and a registry, each with or without images."""
 
     def __init__(self, here=False, there=False, is_up=True):
         self.here, self.there, self.is_up, self.done = here, there, is_up, []
@@ -78,7 +78,7 @@ class Registry:
         (Registry(there=True), {}, ["pull"], True),
         (Registry(), {"missing": "tell"}, ["pull"], False),
         (Registry(there=True), {"missing": "fail"}, ["pull"], True),
-        # Another host's leftover that was never pushed.
+        # Left by another host, which never pushed it.
         (Registry(here=True, there=True), {"missing": "fail"}, ["pull"], True),
         # Killed between building and pushing.
         (Registry(here=True), {}, ["push"], True),

@@ -21,7 +21,7 @@ YEAR = 365
 
 
 class Server:
-    """What a REST API remembers: accounts, and lists of named items."""
+    """The state of a REST API: accounts, and lists of named items."""
 
     def __init__(self, accounts=(), **lists):
         self.accounts = {}
@@ -43,7 +43,7 @@ class Server:
 
 
 class Api(client.Dioptra):
-    """One client of it, with a session that a change of its account's password ends."""
+    """A client of the API, with a session that ends when its account's password changes."""
 
     def __init__(self, accounts=(), server=None, **lists):
         super().__init__(OPTIONS)
@@ -352,7 +352,7 @@ def test_task_is_python():
 
 
 class Service:
-    """Answers each path with what was prepared for it."""
+    """Answers each path with a prepared response."""
 
     def __init__(self, **answers):
         self.answers = answers

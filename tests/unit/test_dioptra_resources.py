@@ -186,7 +186,7 @@ def test_account_in_a_url_is_not_shown():
 
 
 def found_of(package: dict) -> dict:
-    """What the API has after an import."""
+    """Return the API's objects after an import."""
     contents = {"attacks": {"fgm.py": FILES["attacks/fgm.py"], "__init__.py": ""}}
     plugins = {"attacks": {key: package["plugins"]["attacks"][key] for key in ("description", "files")}}
     kinds = {"types": package["types"], "plugins": plugins, "entrypoints": package["entrypoints"], "contents": contents}

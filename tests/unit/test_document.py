@@ -1,4 +1,4 @@
-"""What a service should hold is compared with what it holds, changed where it differs, and told."""
+"""The desired contents of a service are compared with its present ones, changed if they differ, and reported."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.document impo
 )
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
-USERS = {"ada": "horse-battery", "bob": "staple-correct", "former": None, "gone": None}  # None: is to be absent
+USERS = {"ada": "horse-battery", "bob": "staple-correct", "former": None, "gone": None}  # None: absent
 
 
 class Broker(Document):
-    """A service with users, None where it does not run."""
+    """A service with users, None if it is not running."""
 
     def __init__(self, users: dict | None, declared: dict = USERS) -> None:
         self.users, self.declared, self.applied = users, declared, []
@@ -91,7 +91,7 @@ def test_what_nobody_declared_is_told_and_stays(check_mode: bool) -> None:
 
 
 def test_service_that_cannot_be_asked_is_not_an_empty_one() -> None:
-    """A check predicts all that is to be; what is to go may be gone, and what there is besides is not known."""
+    """A check predicts all desired objects, but no removal and nothing undeclared, which are unknown."""
     stopped = Broker(None)
     result = converge(stopped, check_mode=True)
     assert result["changes"] == ["user ada", "user bob"]
@@ -112,7 +112,7 @@ def test_other_error_ends_a_check_too() -> None:
 
 
 class Module:
-    """What exit_with uses of AnsibleModule."""
+    """The part of AnsibleModule that exit_with uses."""
 
     params, check_mode = {"users": 3}, True
 

@@ -1,4 +1,4 @@
-"""What a host gets that checks the others."""
+"""The files of a host that checks the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Virtual environments are exchanged whole: until then, and when that fails, the former one stays in use."""
+"""Virtual environments are exchanged as a whole: until then, and if that fails, the former one stays in use."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_interpreter_says_its_version_and_what_links_lead_to(tmp_path):
 class TestWhole:
     @pytest.fixture
     def made(self, tmp_path):
-        """An environment with what its maker notes, and its Python."""
+        """Create an environment with its creator's notes, and its Python."""
 
         def make(notes=f"home = /usr/bin\nversion_info = {THIS}.2\n", python=sys.executable):
             (tmp_path / "app/bin").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Past no link of a stranger's, and on the disk before it has its name."""
+"""Links of other users are not followed, and files are synced before they get their name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ME = {"owner": str(os.geteuid()), "group": str(os.getegid())}
 
 @pytest.fixture
 def link_of_a_service(monkeypatch):
-    """Makes links that are not ours."""
+    """Create links that are not ours."""
 
     def make(path: Path, target: Path) -> None:
         path.symlink_to(target)

@@ -1,4 +1,4 @@
-"""Which sources make sense, and what a build is known by."""
+"""Valid sources, and the identity of a build."""
 
 import gzip
 from pathlib import Path

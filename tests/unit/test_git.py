@@ -1,4 +1,4 @@
-"""A name means the same whenever it is asked for, and no URL with an account is used."""
+"""A reference means the same at each step, and URLs with an account are refused."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.git import GitError,
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """With a branch whose name ends like another's, and a tag of a branch's name."""
+    """A repository with a branch whose name ends like another's, and a tag with a branch's name."""
     path = tmp_path / "repository"
     identity = ["-c", "user.name=Tests", "-c", "user.email=tests@example.org"]
 

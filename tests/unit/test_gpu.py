@@ -1,4 +1,4 @@
-"""GPUs as hosts tell of them, and who gets which. Where the outputs in gpu/ are from is told in gpu/README.md."""
+"""GPUs as hosts report them, and their assignment. The origin of the outputs in gpu/ is in gpu/README.md."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def said(name):
 
 
 def facts(name):
-    """What is read from the outputs of this name."""
+    """Return the facts read from the outputs of this name."""
     files = [OUTPUTS / f"{name}.{ending}" for ending in ("xml", "txt", "minors.txt")]
     return gpu.from_smi(*(file.read_text() if file.exists() else "" for file in files))
 
 
 def told(name):
-    """The same in short."""
+    """Return the same in short."""
     found = facts(name)
     columns = ("index", "model", "memory_mb", "minor", "mig_enabled")
     return found["driver_version"], found["cuda_version"], [tuple(each[c] for c in columns) for each in found["gpus"]]
@@ -177,7 +177,7 @@ def test_version_of_the_loaded_driver(line, version):
     assert gpu.loaded_driver(line) == version
 
 
-# --- who gets what ---------------------------------------------------------------------------------------------------
+# --- assignment ------------------------------------------------------------------------------------------------------
 
 
 def whole(index, minor=None):
@@ -207,18 +207,18 @@ def divided(index, slices):
 
 
 def host(kinds):
-    """A host's GPUs: a letter each, g for a whole one, and a digit for one of so many MIG slices."""
+    """Return a host's GPUs: a letter each, g for a whole one, and a digit for one with that many MIG slices."""
     return [whole(index) if kind == "g" else divided(index, int(kind)) for index, kind in enumerate(kinds)]
 
 
 def wish(text):
-    """A wish as it stands in the table: worker, count, gpus."""
+    """Return a wish from its text in the table: worker, count, gpus."""
     worker, count, *gpus = text.split(maxsplit=2)
     return {"worker": worker, "count": int(count)} | ({"gpus": yaml.safe_load(gpus[0])} if gpus else {})
 
 
 def placed(kinds, *wishes):
-    """Who gets what, for each instance its GPUs."""
+    """Return the GPUs of each instance."""
     result = {}
     for each in gpu_placement.assign([wish(text) for text in wishes], host(kinds)):
         result.setdefault(each["worker"], []).append("+".join(each["gpus"]) or "-")
@@ -228,7 +228,7 @@ def placed(kinds, *wishes):
 @pytest.mark.parametrize(
     ("kinds", "wishes", "gets"),
     [
-        # Automatic: the lowest that are free, wish by wish.
+        # Automatic: the lowest free ones, wish by wish.
         ("g", ["tf 1"], {"tf": "0"}),
         ("gg", ["tf 1", "torch 1"], {"tf": "0", "torch": "1"}),
         ("gggg", ["tf 2", "torch 1 2"], {"tf": "0 1", "torch": "2+3"}),
@@ -252,7 +252,7 @@ def placed(kinds, *wishes):
         ("ggg", ["tf 1 all"], {"tf": "0+1+2"}),
         ("gg", ["tf 2 0", "torch 1 all"], {"tf": "- -", "torch": "0+1"}),
         ("1", ["tf 1 all"], {"tf": "0:0"}),
-        # MIG: slices are what is placed, one for an instance; several are whole GPUs.
+        # MIG: slices are assigned, one for each instance; several must be whole GPUs.
         ("3", ["tf 2", "torch 1"], {"tf": "0:0 0:1", "torch": "0:2"}),
         ("2g", ["tf 2", "torch 1"], {"tf": "0:0 0:1", "torch": "1"}),
         ("g2", ["tf 2", "torch 1 ['1:0']"], {"tf": "0 1:1", "torch": "1:0"}),
@@ -402,7 +402,7 @@ def test_wish_may_leave_out_gpus_and_is_not_changed():
     assert json.dumps(wishes) == before
 
 
-# --- what an instance is given ---------------------------------------------------------------------------------------
+# --- environment of an instance --------------------------------------------------------------------------------------
 
 
 def test_instance_gets_uuids_and_device_nodes_by_minor():
@@ -443,7 +443,7 @@ def test_gpu_of_unknown_uuid_is_named_by_its_index():
     [mine] = gpu_placement.assign([wish("tf 1")], found["gpus"])
     assert mine["environment"] == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0"}
     assert mine["devices"][0] == "/dev/nvidia0"
-    # CUDA takes indices or UUIDs, not both at once.
+    # CUDA accepts indices or UUIDs, not both at once.
     [both] = gpu_placement.assign([wish("tf 1 all")], found["gpus"])
     assert both["uuids"] == ["0", "1"]
 
@@ -453,7 +453,7 @@ def test_gpu_of_unknown_uuid_is_named_by_its_index():
 
 @pytest.fixture
 def command(tmp_path):
-    """Makes a command that does what a shell script says."""
+    """Create a command from a shell script."""
 
     def make(name, script):
         path = tmp_path / name
@@ -466,7 +466,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def driver(tmp_path):
-    """What a loaded driver tells in /proc/driver, with two GPUs."""
+    """The files of a loaded driver in /proc/driver, with two GPUs."""
     root = tmp_path / "driver"
     for bus, name in (("0000:03:00.0", "proc_k80_unused.txt"), ("0000:62:00.0", "proc_h100.txt")):
         (root / "nvidia/gpus" / bus).mkdir(parents=True)
@@ -510,7 +510,7 @@ def test_nvidia_smi_that_hangs_is_a_problem(command, tmp_path, monkeypatch):
 def test_nvidia_smi_that_cannot_run_is_a_problem(tmp_path):
     (tmp_path / "nvidia-smi").mkdir()
     problem = gpu_facts.facts(str(tmp_path / "nvidia-smi"), tmp_path)["problem"]
-    assert problem.startswith("nvidia-smi cannot be run, install it anew: ")
+    assert problem.startswith("nvidia-smi cannot be run, reinstall it: ")
 
 
 @pytest.mark.parametrize(

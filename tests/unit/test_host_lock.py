@@ -1,4 +1,4 @@
-"""One run at a time for a host, known by the SSH connection that its modules come by."""
+"""One run at a time for a host, identified by the SSH connection of its modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import files, host_l
 
 
 class Module:
-    """As much of an AnsibleModule as the lock wants."""
+    """The part of AnsibleModule that the lock uses."""
 
     check_mode = False
     _name = "mlfleet.stack.packages"
@@ -54,7 +54,7 @@ class Host:
         (self.root / f"proc/{process}/stat").unlink()
 
     def module(self, process: int, shell: int) -> None:
-        """From now on this process is the module, as a fresh one."""
+        """Make this process count as the module, as a new one, from now on."""
         self.start(process, "python3", shell)
         self.monkeypatch.setattr(os, "getpid", lambda: process)
         self.release()

@@ -1,4 +1,4 @@
-"""The parts of the lab that need no Docker: which packages it is made from, and the inventory it writes."""
+"""The parts of the lab that need no Docker: its package sources, and the inventory that it writes."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_ansible_reaches_lab_hosts_by_their_own_address_user_and_key(lab: LabInv
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     variables = json.loads(done.stdout)
     assert (variables["ansible_host"], variables["ansible_user"]) == ("192.0.2.2", "ops")
-    assert variables["topology_address"] == "192.0.2.2"  # not the one of the inventory that is imitated
+    assert variables["topology_address"] == "192.0.2.2"  # not the one of the copied inventory
     assert variables["ansible_ssh_private_key_file"] == str(lab.key)
     assert "StrictHostKeyChecking=yes" in variables["ansible_ssh_common_args"]
     assert not done.stderr, "Ansible took .ssh or the marker for an inventory"

@@ -1,4 +1,4 @@
-"""Hosts keep the code of our modules, and run none that somebody else could have written."""
+"""Hosts keep the code of our modules, and run none that another user could have written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can install th
 
 
 def run(directory: Path, digest: str = "a", where: Path | None = None, **more: Any) -> dict[str, Any]:
-    """What a host answers to the module that ansible-core makes of the stub: the answer of mount_sources."""
+    """Return a host's answer to the module that ansible-core builds from the stub: the answer of mount_sources."""
     call = {
         "module": f"{library.COLLECTION}.plugins.modules.mount_sources",
         "arguments": {"directories": [], "user": 'three """ quotes \\'},
@@ -46,7 +46,7 @@ def run(directory: Path, digest: str = "a", where: Path | None = None, **more: A
         task_vars=variables,
     )
     assert (built.module_style, built.shebang) == ("new", f"#!{sys.executable}")
-    # Without what is installed here: ansible-core, above all.
+    # Without the packages installed here, above all ansible-core.
     words = [sys.executable, "-S", "-"]
     environment = {"PATH": os.environ["PATH"]}
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Listening sockets and running units are read as the kernel tells them."""
+"""Listening sockets and running units are read as the kernel reports them."""
 
 from __future__ import annotations
 

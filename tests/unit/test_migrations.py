@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A migration is under way as long as its file is locked, and one of its unit has a bound of its own."""
+"""A migration is under way as long as its file is locked, and has a separate timeout."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_a_user_puts_in_its_place_neither_holds_nor_shows_anything(tmp_path
 
 @pytest.fixture
 def wait(monkeypatch):
-    """Waits for a unit that migrates for some seconds and answers one later, by a clock of its own; what is told."""
+    """Wait for a unit that migrates for some seconds and answers one later, with a fake clock; return the output."""
 
     def wait(takes_seconds, bound_seconds):
         clock = SimpleNamespace(now=0.0)

@@ -1,4 +1,4 @@
-"""Documents of MinIO objects as plain data; what a server does with them is seen in tests/modules."""
+"""Documents of MinIO objects as plain data; tests/modules tests them with a server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def document(**items):
 
 
 def server(**has):
-    """A client of a server that has this and nothing else."""
+    """Return a client of a server with this and nothing else."""
     client = minio.Client(CONNECTION)
     nothing = {"policies": {}, "buckets": set(), "users": {}, "groups": set(), "access_keys": {}}
     vars(client).update(nothing | {"attached": {"user": {}, "group": {}}} | has)

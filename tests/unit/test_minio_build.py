@@ -1,4 +1,4 @@
-"""The build of MinIO's program goes on beside other work, and what would make it fail is told before.
+"""MinIO's program is built in parallel with other work, and causes of a failure are reported before.
 
 Go itself builds a small program, from a module proxy in a directory.
 """

@@ -1,4 +1,4 @@
-"""Layouts of MinIO's drives that the data on them does not have."""
+"""Layouts of MinIO's drives that do not match their data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def pool(hosts=("h1", "h2"), volumes=("/a", "/b")):
 
 
 def written(place, count=4, per_set=4):
-    """What MinIO writes on a drive, seen in its format.json."""
+    """Return MinIO's format.json of a drive."""
     drives = [f"drive-{index}" for index in range(count)]
     sets = [drives[start : start + per_set] for start in range(0, count, per_set)]
     return json.dumps({"version": "1", "format": "xl", "xl": {"version": "3", "this": drives[place], "sets": sets}})

@@ -20,7 +20,7 @@ OPTIONS = {
 
 
 class Passwords(dict):
-    """By name; admins are names too, and grants are permissions by name, type and identifier."""
+    """Passwords by name, with the names of admins, and grants: permissions by name, type and identifier."""
 
     admins: set[str]
     grants: dict[tuple[str, str, str], str]
@@ -30,7 +30,7 @@ class Passwords(dict):
 
 @pytest.fixture
 def server(monkeypatch):
-    """Passwords of an MLflow server in memory."""
+    """The passwords of an MLflow server in memory."""
     passwords = Passwords(admin="administrator")
     admins = {"admin"}
 

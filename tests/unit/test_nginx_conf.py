@@ -1,4 +1,4 @@
-"""nginx's configuration, as every inventory and scenario has it, under a static analyser."""
+"""nginx's configuration of every inventory and scenario, checked by a static analyser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from ..nginx_conf import ROOT, rendered
 
-# What is left, and why; by the check's name and the inventory, or all of them.
+# Accepted findings, with the reason; by the check's name and the inventory, or for all inventories.
 LEFT = {
     ("proxy_pass_normalized", "molecule/nginx/inventory"): "its routes take a prefix away, which is what it tests",
     ("try_files_is_evil_too", ""): "a cache of open files would show the former front end after an exchange",
@@ -55,7 +55,7 @@ def test_analyser_finds_the_hole_of_a_prefix(configurations: dict[str, Path], tm
 
 @pytest.mark.parametrize("inventory", NAMES)
 def test_only_the_scenario_takes_prefixes_away(configurations: dict[str, Path], inventory: str) -> None:
-    """A location that is no exact one hands on the path as it is, so that the guards see what the service will."""
+    """A location that is not exact passes on the path unchanged, so that the guards see the same as the service."""
     lines = [line.strip() for line in configurations[inventory].read_text().splitlines()]
     location = ""
     for line in lines:
@@ -65,7 +65,7 @@ def test_only_the_scenario_takes_prefixes_away(configurations: dict[str, Path], 
 
 
 def test_pgadmin_on_a_host_of_its_own_is_known_by_a_name(tmp_path: Path) -> None:
-    """nginx cannot verify the address that it reaches it at."""
+    """nginx cannot verify the address at which it reaches pgAdmin."""
     hosts = {"edge1": {"ansible_host": "192.0.2.41"}, "pages1": {"ansible_host": "192.0.2.71"}}
     groups = {"nginx": {"hosts": {"edge1": None}}, "pgadmin": {"hosts": {"pages1": None}}}
     inventory = tmp_path / "inventory"

@@ -1,4 +1,4 @@
-"""Which servers nginx is told to leave out."""
+"""The servers that are marked as down in nginx."""
 
 from __future__ import annotations
 

@@ -40,5 +40,5 @@ def test_site_that_hosts_use_listens_where_they_reach_it():
     sizes = {"front": 100, "store": 4000}
     store, front = served(merged_sites([[API | {"body_size_mb": 7}], [STORE]]), "127.0.0.1", "0.0.0.0", sizes)
     assert (store["listen_address"], front["listen_address"]) == ("127.0.0.1", "0.0.0.0")
-    assert (store["body_size_mb"], front["body_size_mb"]) == (4000, 7)  # what a site says itself goes first
+    assert (store["body_size_mb"], front["body_size_mb"]) == (4000, 7)  # a site's own value takes precedence
     assert not {"pages", "for_hosts"} & (set(store) | set(front))

@@ -1,4 +1,4 @@
-"""What changes hosts does so alone: each playbook claims the inventory first, each module holds the host's lock."""
+"""Only one run changes hosts: each playbook claims the inventory first, and each module holds the host's lock."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def documentation(module: str) -> dict[str, Any]:
 
 
 def changes_nothing(module: str) -> bool:
-    """As it says itself of check mode; what proves that services work is skipped there."""
-    if "attributes" not in documentation(module):  # those of what a fragment describes
+    """Return whether a module changes nothing, by its description of check mode; which skips tests of services."""
+    if "attributes" not in documentation(module):  # those that a fragment describes
         return False
     told = str(documentation(module)["attributes"]["check_mode"]["description"]).lower()
     return bool(re.match(r"(it )?(changes nothing|does nothing)", told))
 
 
 def plays(playbook: str) -> Iterator[dict[str, Any]]:
-    """In their order, with those of imported playbooks."""
+    """Return the plays in order, with those of imported playbooks."""
     for play in load(ROOT / "playbooks" / playbook):
         imported = play.get("ansible.builtin.import_playbook")
         yield from plays(imported) if imported else [play]
@@ -78,7 +78,7 @@ def reads(task: Task) -> bool:
 
 
 def stays_on_the_controller(role: str) -> bool:
-    """Whether nothing that the role makes for its hosts, before it comes to them, is on one."""
+    """Return whether everything that the role prepares for its hosts is on the controller."""
     made = load(ROOT / "roles" / role / "tasks/controller.yml")
     return all(each.get("delegate_to") == "localhost" or f"{OURS}dioptra_packages" in each for each in made)
 
@@ -99,14 +99,14 @@ def test_playbook_claims_the_inventory_before_it_changes_a_host(playbook: str) -
 
 
 def test_what_playbooks_change_is_seen() -> None:
-    """Else the test above would pass whatever they do."""
+    """Otherwise the test above would pass regardless of what they do."""
     changing = {name for name in PLAYBOOKS if any(map(changes_hosts, plays(name)))}
     assert {"site.yml", "rotate_ca.yml", "restart_minio.yml", "install_gpu_driver.yml", "drift.yml"} <= changing
     assert not {"claim.yml", "verify.yml"} & changing
 
 
 def uses(module: str) -> list[Task]:
-    """The tasks of roles and playbooks that call it."""
+    """Return the tasks of roles and playbooks that call it."""
     files = [*(ROOT / "roles").glob("*/tasks/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
     found = [part for file in files for part in load(file)]
     single = [each for part in found for each in (tasks(part) if "hosts" in part else unfolded(part))]
@@ -118,7 +118,7 @@ def is_the_controllers(module: str) -> bool:
 
 
 def runs_another(module: str) -> bool:
-    """Its documentation alone is in the module; its action sends others."""
+    """Return whether the module only has the documentation, and its action runs other modules."""
     return module in ACTIONS and "def main()" not in (ROOT / f"plugins/modules/{module}.py").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Who has told in this run what is installed is not asked again."""
+"""A host that has reported its installed packages in this run is not asked again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils import dpkg
 
 @pytest.fixture
 def ask(monkeypatch):
-    """What the action returns for these names, with what is known of the host."""
+    """Return the action's result for these names, given what is known about the host."""
     monkeypatch.setattr(normal.ActionModule, "run", lambda _self, _tmp, _task_vars: {"changed": "asked"})
 
     def run(names, told="nginx mawk", delegate_to=None):

@@ -1,4 +1,4 @@
-"""pgAdmin's hashes are known again, and its account and servers compared and set in its database."""
+"""pgAdmin's hashes are verified, and its account and servers compared and set in its database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils import pgadmin
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
 
-# Of a database that pgAdmin 9.18 made for the password secret12.
+# From a database that pgAdmin 9.18 created for the password secret12.
 PEPPER = "WdjMEV2WlHpDENm45Zap4YSftrJMhYD5B7mgknX_i40="
 HASH = (
     "$pbkdf2-sha512$25000$odR6L2UMwXiPUYpxjjEGwA$"
@@ -45,7 +45,7 @@ INSERT INTO role VALUES (1, 'Administrator'), (2, 'User');
 
 @pytest.fixture
 def options(tmp_path) -> dict:
-    """For a database with pgAdmin's tables, as far as they matter here."""
+    """Return options for a database with pgAdmin's relevant tables."""
     path = tmp_path / "pgadmin4.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(TABLES)

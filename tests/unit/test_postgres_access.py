@@ -22,7 +22,7 @@ NOBODY = dict.fromkeys(postgres.ATTRIBUTES, False) | postgres.NO_LIMITS
 
 
 def lines(role=None, database=None, schema=None):
-    """What psql prints for the document above, with some of it otherwise."""
+    """Return psql's output for the document above, with some differences."""
     row = NOBODY | {"rolcanlogin": True, "rolpassword": postgres.verifier("horse-battery")} | (role or {})
     items = [
         {"role": "mlflow", "number": 16384, "row": row},
@@ -41,7 +41,7 @@ def lines(role=None, database=None, schema=None):
 
 
 def cluster(monkeypatch, printed, **options):
-    """A cluster of which psql prints this; what it is told later is in its C(scripts)."""
+    """Return a cluster with this output of psql; its C(scripts) records later input."""
     monkeypatch.setattr(postgres.pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name="postgres"))
     options = {"roles": ROLES, "databases": DATABASES} | options
     document = postgres.Cluster(options | {"login_user": "postgres", "port": 5432, "timeout_seconds": 1})

@@ -574,7 +574,7 @@ def test_a_whole_inventory_is_validated_without_a_connection(play):
 
 
 def test_each_host_is_validated_with_its_own_values(play):
-    """Those that a template names by text, that the first host lacks, and that the play has for all."""
+    """Values that a template names by text, that the first host lacks, and that the play sets for all."""
     own = {
         "h1": {"mine": 1, "known_as": "none"},
         "h2": {"mine": "many", "known_as": "two", "ansible_host": "two"},

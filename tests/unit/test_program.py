@@ -1,4 +1,4 @@
-"""A program of one file is the controller's, whatever was done to it by hand."""
+"""A single-file program is the same as on the controller, even after manual changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users and settings of a running Redis are compared with its files, in its own words."""
+"""Users and settings of a running Redis are compared with its files, in Redis' own wording."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CATEGORIES = {
     "write": {"set", "flushall"},
 }
 FILE = "user worker on #abc ~rq:* &rq:* +@all -@admin -@dangerous +info +client|list"
-# As Redis 7 tells it.
+# As reported by Redis 7.
 RUNNING = "user worker on sanitize-payload #abc ~rq:* resetchannels &rq:* +@all -@admin -flushall -keys +client|list"
 
 

@@ -1,4 +1,4 @@
-"""Redis' administrator signs in to the program that owns Redis' files, and tells nobody else the password."""
+"""Redis' administrator signs in only to the program whose user owns Redis' files, and sends others no password."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MADE = make("redis", is_authority=True, addresses=("127.0.0.1",))
 
 @contextmanager
 def listener(context: ssl.SSLContext | None) -> Iterator[tuple[str, list[bytes]]]:
-    """Somebody who answers as Redis would; its address, and what it is told."""
+    """A program that answers like Redis: its address, and what it receives."""
     told: list[bytes] = []
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -83,7 +83,7 @@ def reload(address: str, directory: Path) -> bool:
 
 @pytest.fixture
 def of_somebody_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Redis' files are another user's than the one who has the port."""
+    """Make Redis' files belong to another user than the one that has the port."""
     stat = Path.stat
 
     def other(path: Path, **options: bool) -> os.stat_result:

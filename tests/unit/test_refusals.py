@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a service refuses is said before it is in place, or leaves the service with what it had."""
+"""Settings that a service refuses are reported before they are in place, or the previous ones are restored."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Systemd:
 
 @pytest.fixture
 def converged(tmp_path, monkeypatch):
-    """The unit's file with this content, and what came of another one."""
+    """Return the unit's file after this content, and the outcome of changing it."""
 
     def converge(former: str | None, wanted: str, is_running: bool = True, reloads: bool = False):
         file = tmp_path / "hello.conf"
@@ -159,7 +159,7 @@ def test_checker_of_a_container_runs_in_the_image(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     words = [word.replace("%s", "/a/file") for word in shlex.split(checker('test "$1"', "docker", str(image)))]
     subprocess.run(words, check=True)
-    assert not asked.exists()  # without its image there is nobody to ask yet
+    assert not asked.exists()  # without its image, there is no program to ask yet
     image.write_text("mlfleet/hello:1\n")
     subprocess.run(words, check=True)
     told = asked.read_text().splitlines()

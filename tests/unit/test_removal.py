@@ -1,4 +1,4 @@
-"""A unit goes with all that is its own, and what another one names stays."""
+"""A unit is removed with everything that only it uses, and objects that another one names stay."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_what_is_still_wanted_is_not_removed(name: str, data: str, found: list[l
 
 @pytest.fixture
 def commands(host: Path, monkeypatch) -> list[str]:
-    """The commands that a removal runs, in order, with a mark where files go."""
+    """Return the commands of a removal, in order, with a mark for the removal of files."""
     ran: list[str] = []
     unit = SimpleNamespace(id="one.service", is_known=True, is_running=True, is_enabled=True)
     monkeypatch.setattr(removal, "command", lambda *words, **_options: ran.append(" ".join(words)) or "")

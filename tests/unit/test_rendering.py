@@ -1,4 +1,4 @@
-"""What hosts have in common is rendered once, and each still gets what it would get alone."""
+"""Common values of hosts are rendered once, and each host still gets the same as if rendered alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils import rendering
 from tests import rendered_settings
 
 ROOT = Path(__file__).parents[2]
-# Of a value of the host's own, of one in a template, of one that a template names by its text, and of one that fails.
+# A host's own value, one in a template, one that a template names by its text, and one that fails.
 OWN = {
     "node3": {
         "topology_address": "198.51.100.53",
@@ -27,7 +27,7 @@ OWN = {
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The example over many hosts, with more workers."""
+    """The example inventory over many hosts, with more workers."""
     directory = tmp_path_factory.mktemp("prod")
     inventory = yaml.safe_load((ROOT / "inventories/prod/hosts.yml").read_text())["all"]
     for number in (3, 4, 5, 6):

@@ -15,7 +15,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import H
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with what it was asked, and with the status that the path names."""
+    """Answers with the request itself, and with the status in its path."""
 
     def do_GET(self):
         length = int(self.headers.get("Content-Length") or 0)

@@ -1,4 +1,4 @@
-"""A run knows by name what it changes on a host, so no service is restarted or drained for another one's change."""
+"""A run records by name what it changes on a host, so no service is restarted or drained for another's change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils import outcomes
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., SimpleNamespace]
 
-# Each changes what a file asks for, and writes down what it does.
+# Each makes the changes that a file requests, and records what it does.
 STUBS = {
     "python_venv": """
 module = AnsibleModule({"path": {"type": "path"}}, supports_check_mode=True)
@@ -139,7 +139,7 @@ def test_a_service_is_drained_and_restarted_where_it_changes(roll: Run) -> None:
     predicted = roll("--check", pending=("b-two",))
     done = roll()
     assert (predicted.log, done.log) == ([], ["drain b-two", "install b-two", "restart two", "put back b-two"])
-    # The prediction before and what is done are two tasks for installation and unit each.
+    # Prediction and change are two tasks each, for installation and unit.
     assert predicted.changed == done.changed == {"a": "0", "b": "6"}
 
 

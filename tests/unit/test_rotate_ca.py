@@ -1,4 +1,4 @@
-"""playbooks/rotate_ca.yml takes no step while a host of the inventory has not come through, in a project of stubs."""
+"""playbooks/rotate_ca.yml takes no step until all hosts have completed the previous one, in a project of stubs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Run = Callable[..., tuple[int, str, list[str]]]
 
 @pytest.fixture
 def rotate(tmp_path: Path) -> Run:
-    """Run the real playbook, over a site.yml and a role host that fail or change where the variables say so."""
+    """Run the real playbook, with a site.yml and a role host that fail or change as the variables request."""
     stack = tmp_path / "ansible_collections/mlfleet/stack"
     (stack / "playbooks").mkdir(parents=True)
     (stack / "galaxy.yml").touch()
     (tmp_path / "ansible.cfg").touch()
     shutil.copy(ROOT / "playbooks/rotate_ca.yml", stack / "playbooks")
-    # Which of the three runs it is, is how many steps were taken.
+    # The number of completed steps shows which of the three runs it is.
     passes = f"lookup('ansible.builtin.file', '{tmp_path}/taken').split() | length"
     fails = f"failing == [inventory_hostname, {passes}]"
     site = {

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run at a time for an inventory: a second one says who runs, and a process that has ended holds nothing."""
+"""One run at a time for an inventory: a second one names the first, and a process that has ended holds nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_second_run_says_who_runs_since_when(path, other):
 def test_process_that_was_killed_holds_nothing(path, other):
     claim(path, other.pid)
     other.kill()
-    # Not waited for yet: it is a zombie, which runs nothing.
+    # Not waited for yet, so it is a zombie, which runs nothing.
     os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
     claim(path, os.getpid())
 

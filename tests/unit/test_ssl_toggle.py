@@ -1,4 +1,4 @@
-"""What ssl_toggle writes for each service, and nothing else stays."""
+"""The files that ssl_toggle writes for each service; nothing else stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which data a deployment goes on with: the decision table, and what a host tells."""
+"""The data with which a deployment continues: the decision table, and a host's report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def place(mark="", has_data=False, path=DATA, is_declared=True):
 
 
 def store(places, used, asked=ALL, name="postgres", groups=GROUPS):
-    """C(places) has those of each of the store's hosts, C(used) the marks of those that have used it."""
+    """Return a store: C(places) has those of each of its hosts, C(used) the marks of those that have used it."""
     facts = {
         host: {
             "machine_id": f"machine of {host}",
@@ -95,7 +95,7 @@ def test_a_store_on_several_hosts_has_data_when_one_of_them_has():
         return store(places, {"app1": "x s1"}, list(asked), "minio", groups)
 
     assert problems(of({"s1": [place("x s1", True)], "s2": [place()]}), ["s1", "s2", "app1"]) == []
-    assert problems(of({"s2": [place()]}, ["s2"]), ["s2"]) == []  # the other one is not asked
+    assert problems(of({"s2": [place()]}, ["s2"]), ["s2"]) == []  # the other host is not in the run
     assert len(problems(of({}), ["s1", "s2", "app1"])) == 1
 
 
@@ -116,7 +116,7 @@ def test_a_host_tells_what_it_has_used(tmp_path):
     assert stores.used(used) == {}
     (tmp_path / "dioptra-restapi.secret.env").touch()
     assert stores.used(used) == {"postgres": "", "redis": ""}
-    used.mkdir()  # by a run that knows of marks, before the service has been healthy
+    used.mkdir()  # by a run with marks, before the service was healthy
     assert stores.used(used) == {}
     (used / "redis").write_text("x db1\n")
     assert stores.used(used) == {"redis": "x db1\n"}

@@ -1,4 +1,4 @@
-"""Commands to copy from a report, whatever name somebody has thought of."""
+"""Commands to copy from a report are safe for any name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task's settings refer to is rendered once, and as ansible-core renders it otherwise."""
+"""Values that a task's settings refer to are rendered once, with the same result as ansible-core's."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def variables() -> dict:
         for name, value in VARIABLES.items()
         if name != "secret"
     }
-    return trusted | {"secret": VARIABLES["secret"]}  # which is no template
+    return trusted | {"secret": VARIABLES["secret"]}  # it is not a template
 
 
 def rendered(templar: TemplateEngine, names=SETTINGS) -> dict:
@@ -153,7 +153,7 @@ class TestCompiledTemplates:
         return told
 
     def render(self, engine, text=TEXT, origin=OURS):
-        compiled_templates.cache_clear()  # as the next run has it
+        compiled_templates.cache_clear()  # like in the next run
         return RememberingEngine.of(engine).template(trust_as_template(origin.tag(text)))
 
     def test_next_run_compiles_nothing(self, engine, compilations):

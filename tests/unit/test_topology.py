@@ -1,4 +1,4 @@
-"""Which host reaches which service."""
+"""The hosts that reach each service."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_no_url_has_a_password_encoded_in_another_way():
 
 
 def test_no_value_has_another_order_in_each_run():
-    """Ansible's filters of sets have that of Python's, which is another one in each process."""
+    """Ansible's set filters use the order of Python's sets, which differs in each process."""
     of_sets = r"\| *(ansible\.builtin\.)?(intersect|union|difference|symmetric_difference)\("
     files = [path for role in Path("roles").iterdir() for path in role.rglob("*") if path.suffix in (".yml", ".j2")]
     assert [str(path) for path in files if re.search(of_sets, path.read_text())] == []

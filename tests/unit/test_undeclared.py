@@ -1,4 +1,4 @@
-"""Units, containers and ports that nobody declared are told; what a host has by its groups is not."""
+"""Undeclared units, containers and ports are reported; those that a host has by its groups are not."""
 
 from __future__ import annotations
 

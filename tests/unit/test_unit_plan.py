@@ -1,4 +1,4 @@
-"""A unit restarts or reloads for the files that this run changes, also where a check has not made them newer."""
+"""A unit restarts or reloads for the files that this run changes, even if check mode has not made them newer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUN = {"files": ["/stamp"], "reload_files": ["/bundle"], "restart": False, "live
         ([], ["/removed"], False, "restarted"),
         ([], ["/own"], True, "reloaded"),
         ([], ["/removed"], True, "reloaded"),
-        # What a container is made from, which the unit installs itself.
+        # The inputs of a container, which the unit installs itself.
         ([], ["/stamp"], True, "restarted"),
     ],
 )

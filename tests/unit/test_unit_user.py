@@ -1,4 +1,4 @@
-"""Each unit's program is a user of its own, who gets what a former one has left."""
+"""Each unit's program runs as its own user, which takes over the files of a former one."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_further_indexes_give_way_where_they_lack_a_version():
 
 
 def pinned(file):
-    """Lines of a file of constraints, each as the package and the rest."""
+    """Return the lines of a constraints file, each as package and rest."""
     lines = (ROOT / "constraints" / file).read_text().splitlines()
     return {tuple(line.split("==", 1)) for line in lines if "==" in line}
 
@@ -78,7 +78,7 @@ def test_pins_of_a_kind_have_its_framework(kind, package):
 
 
 def test_tensorflow_without_gpus_is_what_dioptra_wants():
-    """Its own extra would bring the code for GPUs, so no resolver compares the two."""
+    """Dioptra's own extra would install the code for GPUs, so no resolver compares the two."""
     wanted, _, _ = dict(pinned("worker_tensorflow_gpu.txt"))["tensorflow"].partition(" ")
     assert dict(pinned("worker_tensorflow_cpu.txt"))["tensorflow-cpu"] == wanted
 
@@ -112,7 +112,7 @@ FACTS_OF_DEBIAN_13 = {
 
 
 def test_workers_run_on_the_interpreter_that_is_named_for_them(tmp_path):
-    """Debian 13 has one that is too new for TensorFlow; preflight looks at the one that makes the environment."""
+    """Debian 13's is too new for TensorFlow; preflight checks the one that creates the environment."""
     in_containers = {"topology_runtime": "docker", "worker_python": OWN}
     image = {"worker_images": {"tensorflow-cpu": "registry.example.org/tf:2"}}
     hosts = {
@@ -149,7 +149,7 @@ def test_workers_run_on_the_interpreter_that_is_named_for_them(tmp_path):
     needs = "worker_tensorflow_cpu needs Python 3.11 or 3.12, /usr/bin/python3 of"
     assert sorted(re.findall(r"^ +(\w+: worker_.*)$", output, re.MULTILINE)) == [
         f"absent: worker_tensorflow_cpu wants {NONE}, which does not run on absent: install it first",
-        f"built: {needs} built is 3.13: name an image of yours in worker_images",
+        f"built: {needs} built is 3.13: name your own image in worker_images",
         f"kinds: worker_custom b wants {NONE}, which does not run on kinds: install it first",
         f"usual: {needs} usual is 3.13: name another with worker_python",
     ], output
@@ -392,7 +392,7 @@ def test_front_end_is_the_same_on_all_of_its_hosts():
 
 
 def test_who_shares_data_stays_stopped_when_it_cannot_be_mounted_anew(monkeypatch):
-    """Rather than run jobs without their data."""
+    """They stay stopped rather than run jobs without their data."""
     said = []
 
     def command(*words, timeout=None):

@@ -1,4 +1,4 @@
-"""The scheduled check signs in by its own key, tells what is not as declared, and keeps its secrets to itself."""
+"""The scheduled check signs in with its own key, reports what is not as declared, and does not reveal its secrets."""
 
 import json
 
@@ -11,7 +11,7 @@ REDIS = "/etc/redis/redis.conf"
 
 @pytest.fixture
 def check(host):
-    """Runs the service once; returns its report and its exit status."""
+    """Run the service once; return its report and its exit status."""
 
     def run():
         host.check_output("systemctl start mlfleet-drift")

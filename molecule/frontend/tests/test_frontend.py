@@ -1,4 +1,4 @@
-"""nginx serves a built application on every path of its own, and the hosts have what was declared and no half of it."""
+"""nginx serves a built application on all its paths, and the hosts have exactly what was declared, completely."""
 
 import functools
 import http.server
@@ -26,7 +26,7 @@ SIGN_OF_DEPLOYMENT = f"test -e {FILES}/current"
 
 @pytest.fixture
 def ask(forward, authority):
-    """Asks as a browser that trusts the deployment's authority, and follows no redirection."""
+    """Send a request like a browser that trusts the deployment's authority, without following redirects."""
 
     def request(path, scheme="https", **headers):
         url = f"{scheme}://127.0.0.1:{forward(HTTPS if scheme == 'https' else HTTP)}{path}"
@@ -39,7 +39,7 @@ def ask(forward, authority):
 
 @pytest.fixture
 def converge(inventory):
-    """Runs the role's part of site.yml with other values; gives what it printed and whether it failed."""
+    """Run the role's part of site.yml with other values; return its output and whether it failed."""
 
     def run(*options, **values):
         words = ["ansible-playbook", "site.yml", "-i", inventory, "--diff", "--tags", "frontend", *options]
@@ -53,7 +53,7 @@ def converge(inventory):
 
 @pytest.fixture
 def changes(converge):
-    """How much such a run changes on the host; the controller's cache is none of it."""
+    """Return how much such a run changes on the host, without the controller's cache."""
 
     def count(*options, **values):
         code, output = converge(*options, **values)
@@ -65,7 +65,7 @@ def changes(converge):
 
 @pytest.fixture
 def contents(host):
-    """The host's files with all that is said of them."""
+    """Return the host's files with all their attributes."""
     return lambda: host.check_output(
         "cd %s/current/ && find -type f -printf '%%p %%m %%u ' -exec sha256sum {} \\; | sort", FILES
     )
@@ -73,7 +73,7 @@ def contents(host):
 
 @pytest.fixture
 def application(tmp_path):
-    """A copy of the source tree, to be changed."""
+    """A copy of the source tree that tests can change."""
     return Path(shutil.copytree(APPLICATION, tmp_path / "app"))
 
 
@@ -90,7 +90,7 @@ def built(host, tmp_path):
 
 @pytest.fixture
 def archive(built, tmp_path):
-    """The same as an archive, with the directory around it that such have."""
+    """The same as an archive, with the usual directory around it."""
     path = tmp_path / "built.tar.gz"
     with tarfile.open(path, "w:gz") as file:
         file.add(built, "dist")
@@ -139,7 +139,7 @@ def test_assets_travel_compressed(ask):
     (script,) = re.findall(r'src="(/assets/[^"]+)"', ask("/").text)
     packed, plain = ask(script, **{"Accept-Encoding": "gzip"}), ask(script, **{"Accept-Encoding": "identity"})
     assert packed.headers["Content-Encoding"] == "gzip"
-    assert packed.headers["Content-Type"] == "text/javascript"  # else no browser runs it
+    assert packed.headers["Content-Type"] == "text/javascript"  # otherwise no browser runs it
     assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 2
     assert packed.text == plain.text
 
@@ -158,7 +158,7 @@ def test_headers_of_the_site_are_everywhere(ask):
 
 
 def test_services_keep_their_paths(ask):
-    # The API does not run here, which only its proxy can say.
+    # The API does not run here, so only its proxy can answer.
     for path in ("/api/v1/experiments/", "/health", "/swagger.json"):
         assert ask(path).status_code == 502
     assert '<a href="https://' in ask("/links/").text
@@ -200,7 +200,7 @@ def test_files_are_roots_and_open_to_read(host):
     assert host.check_output("find %s/ -type f ! -perm 0644 -o -type d ! -perm 0755 -o ! -user root", FILES) == ""
 
 
-# --- where it is from ------------------------------------------------------------------------------------------------
+# --- sources ---------------------------------------------------------------------------------------------------------
 
 
 def test_changed_source_takes_the_place_of_the_former_at_once(application, ask, changes):
@@ -216,7 +216,7 @@ def test_changed_source_takes_the_place_of_the_former_at_once(application, ask, 
 
 
 def test_build_is_kept_for_its_inputs(application, converge):
-    # Once the same for the controller, there is no npm that could run.
+    # If the controller considers it unchanged, npm is not needed, and here it is missing.
     assert converge(frontend_source=str(application), frontend_build_command="npm run build-only")[0] == 0
     assert converge("--check", frontend_source=str(application), frontend_node="missing")[0] == 0
 
@@ -274,7 +274,7 @@ def old_node(tmp_path_factory):
 
 @pytest.fixture
 def refused(converge, contents):
-    """What such a run says instead of changing the host."""
+    """Return the message of such a run, which must not change the host."""
 
     def run(**values):
         before = contents()

@@ -1,4 +1,4 @@
-"""Every host can make virtual environments, trusts certificates, and has the directories that roles share."""
+"""Every host can create virtual environments, trusts certificates, and has the directories that roles share."""
 
 import pytest
 

@@ -22,7 +22,7 @@ USERS = {
 
 @pytest.fixture
 def client(forward, secret, authority):
-    """A connection as one of the users, or as nobody."""
+    """Return a connection as one of the users, or without an account."""
 
     def connect(user=None, password=None, access_key=None, secure=True):
         keys = {}
@@ -36,7 +36,7 @@ def client(forward, secret, authority):
 
 @pytest.fixture
 def artifact(client):
-    """The name of an artifact that is there."""
+    """Return the name of an existing artifact."""
     name = f"artifacts/molecule/{uuid.uuid4()}"
     put(client("root"), name)
     yield name

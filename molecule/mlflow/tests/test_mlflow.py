@@ -14,7 +14,7 @@ SEARCH = "experiments/search?max_results=1"
 
 @pytest.fixture
 def ask(forward, secret):
-    """Asks MLflow's API as one of the users, or as nobody; with data it posts."""
+    """Send a request to MLflow's API as one of the users, or without an account; with data, as POST."""
 
     def request(path, user=None, password=None, data=None, method=None, **headers):
         url = urljoin(f"http://127.0.0.1:{forward(PORT)}/api/2.0/mlflow/", path)
@@ -26,7 +26,7 @@ def ask(forward, secret):
 
 @pytest.fixture
 def run(ask):
-    """A run with a metric, made as a worker would."""
+    """A run with a metric, created like a worker's."""
     name = f"molecule-{uuid.uuid4()}"
     experiment = ask("experiments/create", "worker", data={"name": name}).json()["experiment_id"]
     made = ask("runs/create", "worker", data={"experiment_id": experiment, "start_time": 1}).json()["run"]
@@ -61,7 +61,7 @@ def account(ask):
 
 def test_former_password_is_refused_after_some_seconds(host, ask, account):
     name, former = account
-    # Each server process has compared it, and keeps that.
+    # Each server process has compared the password, and remembers the result.
     assert {ask(SEARCH, name, former).status_code for _again in range(20)} == {200}
     change = {"username": name, "password": uuid.uuid4().hex}
     assert ask("users/update-password", "admin", data=change, method="PATCH").status_code == 200
@@ -105,7 +105,7 @@ def test_only_the_loopback_listens(listens_on):
 
 @pytest.fixture
 def ada(ask, secret):
-    """Asks as the account that only this scenario declares."""
+    """Send a request as the account that only this scenario declares."""
     return lambda path, **data: ask(path, "ada", secret("drift"), data=data or None)
 
 
@@ -150,7 +150,7 @@ def test_job_changes_nothing_of_another_account(ask):
 
 
 def test_job_logs_registers_and_reads(ask):
-    """As Dioptra's does: a run in the experiment that MLflow has by itself."""
+    """Like Dioptra's jobs: a run in the experiment that MLflow creates itself."""
     made = ask("runs/create", "worker", data={"experiment_id": "0", "start_time": 1}).json()["run"]["info"]
     metric = {"run_id": made["run_id"], "key": "answer", "value": 42, "timestamp": 1}
     assert ask("runs/log-metric", "worker", data=metric).status_code == 200

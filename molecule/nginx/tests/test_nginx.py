@@ -1,4 +1,4 @@
-"""nginx hands each declared route on, asks for a sign-in where one is declared, and is open nowhere else."""
+"""nginx passes on each declared route, requires a sign-in if declared, and is open nowhere else."""
 
 import socket
 import ssl
@@ -11,7 +11,7 @@ PORT = 8080
 BACKEND = 8081
 BURST, PER_SECOND = 30, 0.5  # nginx_sign_in_burst, nginx_sign_in_rate_per_minute
 PAGES = "/run/molecule-backend"
-# Files, and at /told/ what it heard.
+# Serves files, and at /told/ the headers that it received.
 SERVE = """
 import http.server, pathlib, sys
 
@@ -29,7 +29,7 @@ SIGN_OF_DEPLOYMENT = "test -e /etc/nginx/mlfleet-tls/example.conf"
 
 @pytest.fixture(autouse=True, scope="module")
 def _backend(host):
-    """A program for the routes to lead to."""
+    """A program as the target of the routes."""
     host.check_output("mkdir --parents %s && echo 'I am the backend' > %s/index.html", PAGES, PAGES)
     host.check_output("printf %s > %s/serve.py", SERVE, PAGES)
     run = f"systemd-run --collect --unit=molecule-backend --working-directory={PAGES}"
@@ -41,7 +41,7 @@ def _backend(host):
 
 @pytest.fixture
 def ask(forward, authority):
-    """Asks as a browser that trusts the deployment's authority, and follows no redirection."""
+    """Send a request like a browser that trusts the deployment's authority, without following redirects."""
 
     def request(path, method="GET", scheme="https", **options):
         url = f"{scheme}://127.0.0.1:{forward(PORT)}{path}"
@@ -69,7 +69,7 @@ def test_page_of_links_shows_what_is_deployed_and_no_secret(host, forward, autho
     assert page.headers["Content-Type"] == "text/html"
     assert "MLflow" in page.text and "pgAdmin" not in page.text
     assert secret("mlflow_admin") not in page.text
-    # Of what does not run there is no answer.
+    # A stopped service gives no answer.
     assert requests.get(f"{url}/links/health/mlflow", verify=authority).status_code == 502
 
 
@@ -133,7 +133,7 @@ def test_guarded_path_is_read_only_on_every_route(ask, path):
 
 
 def test_few_large_bodies_are_kept_at_once(forward):
-    """Each says that it carries a megabyte, and sends nothing of it."""
+    """Each request announces a megabyte, and sends nothing of it."""
     sockets = []
     for _number in range(9):
         door = ssl._create_unverified_context().wrap_socket(socket.create_connection(("127.0.0.1", forward(PORT))))

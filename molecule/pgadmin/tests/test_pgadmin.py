@@ -1,4 +1,4 @@
-"""pgAdmin lets in its administrator alone, whose tree has the stack's databases and whose queries are answered."""
+"""Only pgAdmin's administrator can sign in, with the stack's databases in the tree and answers to queries."""
 
 import re
 
@@ -14,11 +14,11 @@ SIGN_OF_DEPLOYMENT = f"test -e {DATABASE}"
 
 @pytest.fixture
 def sign_in(forward, authority):
-    """Signs in by nginx as a browser does; returns a way to ask pgAdmin, and nothing where it refuses."""
+    """Sign in through nginx like a browser; return a function to query pgAdmin, or nothing if it refuses."""
 
     def attempt(password):
         url, session = f"https://127.0.0.1:{forward(PAGES)}", requests.Session()
-        session.trust_env = False  # its authorities would go before the deployment's
+        session.trust_env = False  # its authorities would take precedence over the deployment's
         session.verify, session.headers["Referer"] = authority, url
         (token,) = re.findall(r'"csrfToken": "([^"]+)"', session.get(f"{url}/login").text)
         form = {"email": EMAIL, "password": password, "csrf_token": token}

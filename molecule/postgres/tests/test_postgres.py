@@ -1,4 +1,4 @@
-"""Each consumer has a database of its own, and no way into another's."""
+"""Each consumer has its own database, and no access to another's."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ STRANGERS = [(database, owner) for database in OWNERS for owner in OWNERS.values
 
 @pytest.fixture
 def connect(forward, secret, authority):
-    """A connection over TCP, with the declared password unless another is given."""
+    """Return a connection over TCP, with the declared password unless another is given."""
 
     @contextlib.contextmanager
     def open_as(user, database, password=None, sslmode="verify-full"):
@@ -53,7 +53,7 @@ def test_other_database_is_refused(connect, sql, database, stranger):
 
 @pytest.fixture
 def moving(host, sql, play):
-    """Runs with this owner of a database that only this test declares."""
+    """Run with this owner of a database that only this test declares."""
 
     def run(owner, *options):
         database = {"name": "moving", "owner": owner, "password": f"password-of-{owner}", "clients": ["testbed"]}

@@ -1,4 +1,4 @@
-"""A virtual environment holds exactly its pins, whatever was done to it by hand."""
+"""A virtual environment contains exactly its pins, even after manual changes."""
 
 import json
 import re
@@ -14,7 +14,7 @@ UV = "/opt/mlfleet/uv/bin/uv pip"
 
 @pytest.fixture
 def installed(host):
-    """The packages that are there when asked, with their versions."""
+    """Return the installed packages with their versions, read again at each call."""
 
     def packages():
         found = json.loads(host.check_output(f"{UV} list --format=json --python={VENV}/bin/python"))
@@ -85,5 +85,5 @@ def test_it_is_made_with_the_interpreter_that_is_named(host, installed, pins, pl
 
 
 def test_others_cannot_change_it(host):
-    # uv's own lock file is open to all on purpose, and empty.
+    # uv's own lock file is intentionally writable for all, and empty.
     assert host.check_output(rf"find {VENV}/ ! -type l ! -name .lock \( -perm /022 -o ! -user root \)") == ""

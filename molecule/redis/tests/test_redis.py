@@ -1,4 +1,4 @@
-"""Redis lets in declared accounts only, to RQ's keys only, and forgets nothing."""
+"""Redis accepts only declared accounts, for RQ's keys only, and loses nothing."""
 
 import uuid
 from functools import partial
@@ -92,7 +92,7 @@ def test_user_runs_scripts_on_its_keys_as_rq_does(client, user, key):
 
 def test_writes_survive_a_crash(client, key, host, crash):
     client("restapi").lpush(key, "job")
-    # As RQ adds a job: in a transaction.
+    # Like RQ adds a job: in a transaction.
     client("restapi").pipeline(transaction=True).lpush(key, "another").execute()
     crash("redis-server")
     host.check_output("systemctl restart redis-server")

@@ -1,4 +1,4 @@
-"""Plugins, entrypoints, queues and accounts of Dioptra are as declared; the API itself is asked by another client."""
+"""Plugins, entrypoints, queues and accounts of Dioptra are as declared, as seen by an independent client of the API."""
 
 import hmac
 import json
@@ -18,7 +18,7 @@ OBJECTS = ["parameter type {0}", "plugin {0}", "entrypoint {0}", "plugin {0}: ar
 
 
 class Client:
-    """Asks the API in a session of its own."""
+    """A client of the API with its own session."""
 
     def __init__(self, url, username, password):
         self.url = f"{url}/api/v1"
@@ -55,7 +55,7 @@ def admin(url, secret):
 
 @pytest.fixture
 def module(host, secret):
-    """Runs one of the collection's modules on the host, or its check."""
+    """Run one of the collection's modules on the host, or in check mode."""
 
     def run(name, check=False, fails=False, **options):
         may_register = {"deployment_secret": secret("restapi_deployment")} if name == "dioptra_users" else {}
@@ -78,7 +78,7 @@ def signed_in(module, secret):
 
 @pytest.fixture
 def name(admin):
-    """A name that nothing in the API has; what has it afterwards is removed."""
+    """A name that is unused in the API; objects with it are removed afterwards."""
     name = f"m{uuid.uuid4().hex[:12]}"
     yield name
     for kind in ("entrypoints", "plugins", "pluginParameterTypes"):
@@ -221,7 +221,7 @@ def add_file(admin, name):
 def test_other_file_stays_until_it_is_overwritten(provide, package, admin, name):
     provide(package)
     add_file(admin, name)
-    assert provide(package)["changes"] == [f"entrypoint {name}"]  # which is to have the newest version of the plugin
+    assert provide(package)["changes"] == [f"entrypoint {name}"]  # it must get the newest version of the plugin
     assert "more.py" in admin.files(admin.find("plugins", name))
     assert provide(package, check=True, on_conflict="overwrite")["changes"] == [f"plugin {name}"]
     assert provide(package, on_conflict="overwrite")["changes"] == [f"plugin {name}"]
@@ -274,7 +274,7 @@ def test_version_of_a_repository_is_provided(provide, package, repository, admin
     assert provide(source, version="v1", check=True)["changes"] == objects(name)
     assert provide(source, version="v1")["changes"] == objects(name)
     (package / f"plugins/{name}/tasks.py").open("a").write("\n# newer\n")
-    assert not provide(source)["changed"]  # what is not committed
+    assert not provide(source)["changed"]  # uncommitted changes
     repository("commit", "--all", "--message=second")
     assert not provide(source, version="v1")["changed"]
     assert provide(source, check=True)["changes"] == [f"plugin {name}: tasks.py"]
@@ -366,7 +366,7 @@ def expire(sql):
 
 @pytest.fixture
 def accounts(secret):
-    """The deployment's own, as the role declares them."""
+    """The deployment's own accounts, as declared by the role."""
     pairs = {"admin": "dioptra_admin", "dioptra-worker": "dioptra_worker"}
     return [{"name": name, "password": secret(word), "email": f"{name}@example.org"} for name, word in pairs.items()]
 
@@ -432,7 +432,7 @@ def test_renewal_that_was_killed_half_way_is_ended(module, accounts, url, expire
 
 @pytest.fixture
 def ada(module, url):
-    """An account of somebody's, which is deleted afterwards."""
+    """An additional account, which is deleted afterwards."""
     user = {"name": f"ada-{uuid.uuid4()}", "password": "first", "email": f"{uuid.uuid4()}@example.org"}
     yield user
     Client(url, user["name"], user["password"]).call("DELETE", "/users/current", json={"password": user["password"]})

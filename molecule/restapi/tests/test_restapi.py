@@ -1,4 +1,4 @@
-"""Dioptra's REST API answers, lets in declared accounts only, and signs its sessions with its own key."""
+"""Dioptra's REST API answers, accepts only declared accounts, and signs its sessions with its own key."""
 
 import pytest
 import requests
@@ -27,7 +27,7 @@ print(ScriptDirectory(str(package / "alembic")).get_current_head())
 
 @pytest.fixture
 def python(host, in_container):
-    """Runs a program with the interpreter of the REST API."""
+    """Run a program with the interpreter of the REST API."""
     interpreter = f"{in_container('dioptra-restapi')}/opt/mlfleet/restapi/bin/python"
     return lambda program, *words: host.run(f"{interpreter} -c %s" + " %s" * len(words), program, *words)
 

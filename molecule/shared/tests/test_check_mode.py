@@ -1,4 +1,4 @@
-"""Drift: what was converged is as declared, also after the other tests."""
+"""Drift: a converged host is as declared, even after the other tests."""
 
 
 def test_check_of_a_converged_host_reports_nothing(play):

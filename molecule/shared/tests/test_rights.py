@@ -1,4 +1,4 @@
-"""What every unit of ours may do: by systemd's measure, in which 0 is nothing and 9.6 all, and by its process."""
+"""Rights of each of our units: by systemd's exposure score, from 0 for none to 9.6 for all, and by its process."""
 
 MAXIMUM_EXPOSURE = 2.5
 OURS = "grep -rl 'Made by mlfleet' /etc/systemd/system --include='*.service' --include=mlfleet.conf"

@@ -9,7 +9,7 @@ SIGN_OF_DEPLOYMENT = f"systemctl cat {UNIT}"
 
 @pytest.fixture
 def process(host):
-    """The main process's id, as it is when asked."""
+    """Return the present id of the main process."""
     return lambda: host.check_output("systemctl show --property=MainPID --value %s", UNIT)
 
 

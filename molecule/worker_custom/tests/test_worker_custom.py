@@ -1,4 +1,4 @@
-"""Workers of kinds that only the inventory knows: their queues, packages, environment, data and devices."""
+"""Workers of kinds that only the inventory defines: their queues, packages, environment, data and devices."""
 
 import pytest
 
@@ -9,13 +9,13 @@ SOURCE = "/usr/share/common-licenses"
 
 @pytest.fixture
 def process(host):
-    """The main process's id of an instance, as it is when asked."""
+    """Return the present id of an instance's main process."""
     return lambda unit: host.check_output("systemctl show --property=MainPID --value %s", f"dioptra-worker-{unit}")
 
 
 @pytest.fixture
 def as_job(host, process):
-    """Runs a command as a job of the instance would: in its view of the host, as its user."""
+    """Run a command like a job of the instance: in its view of the host, as its user."""
 
     def run(unit, command):
         user = f"dioptra-worker-{unit.partition('@')[0]}"

@@ -9,7 +9,7 @@ import pytest
 from ..conftest import PLAIN_WORKER, Lab
 
 STORES = ["store1", "store2", "store3", "store4"]
-APPLICATION = "store1"  # where people and workers are
+APPLICATION = "store1"  # the side of users and workers
 DATABASE = "store2"
 SERVERS = ["store3", "store4"]
 

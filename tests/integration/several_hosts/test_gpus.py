@@ -1,4 +1,4 @@
-"""Placement of workers on GPUs, on a host whose nvidia-smi tells of two; what a real one says is in tests/unit/gpu."""
+"""Assignment of GPUs to workers, on a host whose nvidia-smi reports two; outputs of real ones are in tests/unit/gpu."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ esac
 
 @pytest.fixture
 def with_gpus(stores: Lab, tmp_path: Path) -> Lab:
-    """The lab with one of its hosts in group gpu, and with a kind of workers of its own."""
+    """The lab with one of its hosts in group gpu, and with a custom kind of workers."""
     shutil.copytree(stores.inventory, tmp_path / "gpus")
     groups = {"gpu": {"hosts": {APPLICATION: None}}, "worker_custom": {"hosts": {APPLICATION: None}}}
     (tmp_path / "gpus/gpus.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
@@ -75,7 +75,7 @@ def test_malformed_kind_is_told_in_one_line(with_gpus: Lab) -> None:
 
 
 def test_driver_is_there_or_the_host_says_what_is_missing(with_gpus: Lab) -> None:
-    """Of the packages one that every host has stands in for the driver, which a container cannot load."""
+    """A package that every host has replaces the driver, which a container cannot load."""
     install = ("-e", json.dumps({"gpu_driver_packages": ["ca-certificates"]}))
     run = with_gpus.playbook(*install, playbook="playbooks/install_gpu_driver.yml")
     assert run.code == 0 and run.count("changed") == 0

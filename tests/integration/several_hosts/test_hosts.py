@@ -1,5 +1,5 @@
-"""A testbed over four hosts: nobody on their network hears a secret, every port speaks modern TLS and no other is open,
-and nobody notices when certificates and their authority are replaced."""
+"""A testbed over four hosts: no secret is visible on their network, every port uses modern TLS and no other is open,
+and no client notices when certificates and their authority are replaced."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_second_run_changes_nothing(stores: Lab) -> None:
 
 @contextmanager
 def capture(stores: Lab, path: Path) -> Iterator[None]:
-    """Keeps every frame on the lab's network in a file, by a container that can see them."""
+    """Record every frame on the lab's network in a file, from a container that can see them."""
     client = docker.from_env()
     (network,) = client.networks.list(filters={"label": f"mlfleet.lab={stores.inventory.name}"})
     image = client.containers.list(filters={"label": f"mlfleet.lab={stores.inventory.name}"})[0].image
@@ -77,7 +77,7 @@ signal.signal(signal.SIGTERM, end)
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
 wire.setsockopt(socket.SOL_SOCKET, 33, 256 * 2**20)  # SO_RCVBUFFORCE
 wire.bind((sys.argv[1], 0))
-# A bridge shows what its hosts say to each other only when it is asked for everything.
+# A bridge shows the traffic between its hosts only in promiscuous mode.
 everything = struct.pack("iHH8s", socket.if_nametoindex(sys.argv[1]), 1, 0, b"")  # PACKET_MR_PROMISC
 wire.setsockopt(263, 1, everything)  # SOL_PACKET, PACKET_ADD_MEMBERSHIP
 with open("/capture/frames", "wb") as file:
@@ -92,7 +92,7 @@ with open("/capture/frames", "wb") as file:
 
 
 def tcp_ports(heard: bytes) -> set[int]:
-    """The ports that frames with TCP over IPv4 went to."""
+    """Return the destination ports of TCP frames over IPv4."""
     ports, start = set(), 0
     while start < len(heard):
         (length,) = struct.unpack_from("I", heard, start)
@@ -138,7 +138,7 @@ def test_client_has_to_show_a_certificate(stores: Lab) -> None:
 
 
 def scan(stores: Lab, targets: Iterable[str], path: Path, *words: str) -> dict[str, dict]:
-    """What sslyze finds at each target."""
+    """Return sslyze's results for each target."""
     scans = [f"--{name}" for name in SCANS]
     trust = ("--certinfo_ca_file", str(stores.inventory.resolve() / "ca/ca.crt"), "--mozilla_config", "disable")
     command = (*SCAN, *scans, *trust, "--json_out", str(path), *words, *targets)
@@ -189,7 +189,7 @@ def test_every_port_speaks_modern_tls_only(stores: Lab, tmp_path: Path) -> None:
 
 
 def test_no_door_lets_a_stranger_in(stores: Lab) -> None:
-    """The machine of the test is in no inventory."""
+    """The machine that runs the tests is in no inventory."""
     configuration = stores.ssh("sudo cat /etc/nginx/nginx.conf", host=APPLICATION)
     tried = walk.walk(configuration, stores.address(APPLICATION), {name: port for port, name in PAGES.items()})
     for host, ports in PORTS.items():
@@ -198,7 +198,7 @@ def test_no_door_lets_a_stranger_in(stores: Lab) -> None:
         assert all(walk.is_closed(stores.address(host), port) for port in closed)
         tried += walk.ask_services(services) + len(closed)
     print(f"{tried} requests tried")
-    person = Person(stores, stores.address(APPLICATION))  # who has an account is let in
+    person = Person(stores, stores.address(APPLICATION))  # users with an account can sign in
     person.ask_api()
 
 
@@ -206,12 +206,12 @@ def test_no_door_lets_a_stranger_in(stores: Lab) -> None:
 def test_no_other_port_is_open_to_the_network(stores: Lab, host: str) -> None:
     sockets = [line.split()[3].rpartition(":")[::2] for line in stores.ssh("ss -Hltn", host=host).splitlines()]
     reachable = {int(port) for address, port in sockets if not address.startswith(("127.", "[::1]"))}
-    # The port for SSH, and the one that leads to HTTPS.
+    # The port for SSH, and the one that redirects to HTTPS.
     assert reachable == {*PORTS[host], 22} | ({30080} if host == APPLICATION else set())
 
 
 def test_services_of_the_users_own_are_used_as_they_are(stores: Lab, tmp_path: Path) -> None:
-    """The same PostgreSQL and Redis, told as somebody else's: the others have no reason to change."""
+    """The same PostgreSQL and Redis, declared as external ones: the other services have no reason to change."""
     shutil.copytree(stores.inventory, tmp_path / "external")
     hosts = tmp_path / "external/hosts.yml"
     inventory = yaml.safe_load(hosts.read_text())
@@ -249,7 +249,7 @@ def test_authority_is_replaced_without_a_failed_request(stores: Lab) -> None:
     assert sorted(path.name for path in (stores.inventory / "ca").iterdir()) == ["ca.crt", "ca.key"]
     former = ssl.create_default_context(cadata=before)
     for host, ports in PORTS.items():
-        for port in ports.keys() - {5432}:  # which greets in its own way first
+        for port in ports.keys() - {5432}:  # it has its own greeting before TLS
             with pytest.raises(ssl.SSLCertVerificationError):
                 HTTPSConnection(stores.address(host), port, context=former, timeout=10).connect()
         bundle = stores.ssh("cat /etc/ssl/certs/ca-certificates.crt", host=host)
@@ -260,7 +260,7 @@ def test_authority_is_replaced_without_a_failed_request(stores: Lab) -> None:
 
 READ_ONLY = "mount --bind {0} {0} && mount -o remount,bind,ro {0}"
 TRUSTED, TLS = "/usr/local/share/ca-certificates", "/etc/mlfleet/tls"
-# What fails where, which leaves what in the directory of the authority.
+# What fails where, and the files that are then in the authority's directory.
 FAILING_STEPS = [
     (DATABASE, TRUSTED, "promote", ["ca.crt", "ca.key", "next.crt", "next.key"]),
     (SERVERS[0], TLS, "retire", ["ca.crt", "ca.key", "former.crt", "former.key"]),

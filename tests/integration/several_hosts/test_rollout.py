@@ -1,4 +1,4 @@
-"""Services that two hosts share are changed one after the other, and nobody notices."""
+"""Services on two hosts are changed one after the other, and no client notices."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ HAS_A_JOB = """
 worker=$(systemctl show --value --property MainPID dioptra-worker-tensorflow-cpu@1)
 timeout 120 sh -c "until grep -q . /proc/$worker/task/*/children; do sleep 1; done"
 """
-PACKAGE = "certifi"  # which both services have, and which each of its versions goes with
+PACKAGE = "certifi"  # both services have it, and work with each of its versions
 
 
-# A job that a change of packages would harm.
+# A job that a change of packages would break.
 SLOW = f"""
 import importlib.metadata
 import time
@@ -36,7 +36,7 @@ assert importlib.metadata.version("{PACKAGE}") == version
 
 
 def constraints_with(version: str, directory: Path, name: str = "restapi") -> dict[str, str]:
-    """Settings that ask for another version of a package in an environment."""
+    """Return settings with another version of a package in an environment."""
     shutil.copytree(ROOT / "constraints", directory)
     file = directory / f"{name}.txt"
     text, count = re.subn(rf"(?m)^{PACKAGE}==.*$", f"{PACKAGE}=={version}", file.read_text())
@@ -46,7 +46,7 @@ def constraints_with(version: str, directory: Path, name: str = "restapi") -> di
 
 
 def servers_in_nginx(stores: Lab) -> dict[str, bool]:
-    """The REST API's hosts, and whether nginx sends them requests."""
+    """Return the REST API's hosts, and whether nginx sends them requests."""
     text = stores.ssh("cat /etc/nginx/nginx.conf", host=APPLICATION)
     return {
         host: " down;" not in re.search(rf"server {re.escape(stores.address(host))}:5000[^;]*;", text).group()
@@ -67,7 +67,7 @@ def test_change_of_settings_and_package_fails_no_request(stores: Lab, tmp_path: 
         found = stores.ssh(f"ls /opt/mlfleet/restapi/lib/python3.11/site-packages | grep {PACKAGE}-", host=host)
         assert "2026.1.4" in found
     assert stores.converge(*changes).count("changed") == 0
-    stores.converge()  # as it was, for the tests to come
+    stores.converge()  # restored for the next tests
 
 
 @pytest.mark.fleet
@@ -76,7 +76,7 @@ def test_change_that_fails_stops_at_the_first_host(stores: Lab, tmp_path: Path) 
     package = SETTINGS | constraints_with("1.0.99", tmp_path / "constraints")
     no_start = SETTINGS | {"restapi_environment": {"PYTHONHOME": "/none"}, "restapi_start_timeout_seconds": 20}
     with callers(stores, stores.address(APPLICATION)):
-        # What cannot be installed is seen before the host is touched, and what does not start after it was drained.
+        # A failed installation shows before the host is touched, and a failed start after it was drained.
         for change, cause, is_in_use in ((package, f"{PACKAGE}==1.0.99", True), (no_start, "encodings", False)):
             run = stores.playbook("--tags", "restapi", "-e", json.dumps(change))
             assert run.code != 0 and cause in run.output
@@ -123,7 +123,7 @@ def test_killed_host_is_left_out(stores: Lab) -> None:
         container.start()
         threading.Event().wait(5)
     print(f"{caller.asked} requests around the loss of a host, {len(caller.failures)} failed: {caller.failures}")
-    # What was under way there is lost; what comes later is not.
+    # Pending requests there are lost, later ones are not.
     assert len(caller.failures) < caller.asked / 10
     stores.converge("--limit", SERVERS[1])
     assert stores.converge("--check").count("changed") == 0

@@ -1,4 +1,4 @@
-"""MinIO on four hosts outlives one of them, a rolling restart and a wrong layout, and grows."""
+"""MinIO on four hosts survives the loss of one, a rolling restart and a wrong layout, and can be extended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @pytest.fixture
 def s3(stores: Lab):
-    """The clients' way, through nginx, without another try when a request fails."""
+    """Return a client that connects through nginx, without retries of failed requests."""
     return boto3.client(
         "s3",
         endpoint_url=f"https://{stores.address(APPLICATION)}:39000",
@@ -40,7 +40,7 @@ def s3(stores: Lab):
 
 
 def server(stores: Lab, host: str = APPLICATION) -> dict:
-    """What the server on this host says of itself and sees of the others."""
+    """Return the server's state on this host, and what it sees of the others."""
     options = {
         "endpoint": "https://127.0.0.1:9000",
         "ca_file": "/etc/ssl/certs/ca-certificates.crt",
@@ -56,10 +56,10 @@ def server(stores: Lab, host: str = APPLICATION) -> dict:
 
 
 class Writer(threading.Thread):
-    """Writes and reads objects until it is told to stop; remembers what it wrote and what failed.
+    """Writes and reads objects until it is stopped; records what it wrote and what failed.
 
-    A server may close an idle connection just as a client asks on it, as nginx does at a reload; the client then asks
-    once more (RFC 9112, section 9.3.1). Whether it hears of that as it sends or as it waits for the answer is chance.
+    A server may close an idle connection just as a client sends a request on it, as nginx does at a reload; the client
+    then repeats it (RFC 9112, section 9.3.1). Whether it notices while sending or while waiting is chance.
     """
 
     CLOSED_WHILE_SENDING = "TLS/SSL connection has been closed (EOF)"
@@ -128,12 +128,12 @@ def test_reads_and_writes_go_on_without_one_host(stores: Lab, s3) -> None:
     stores.ssh("sudo systemctl start minio", host="store3")
     assert writer.failures == []
     assert len(writer.written) > 10
-    # A host that starts says that objects do not exist until it has found the others; nginx then asks those.
+    # A starting host answers that objects do not exist until it has found the others; nginx then asks those.
     writer.read_back()
     while any(server(stores, host)["drives"]["offline"] for host in STORES):
         time.sleep(1)
     writer.read_back()
-    # What is written through that host may fail until it has looked again for drives that it did not reach at first.
+    # Writes through that host may fail until it has retried drives that it did not reach at first.
     while server(stores)["uptime_seconds"] < 40:
         time.sleep(1)
 
@@ -151,7 +151,7 @@ def test_rolling_restart_fails_no_request(stores: Lab, s3) -> None:
         f"{writer.asked_again} asked again"
     )
     assert writer.failures == []
-    assert writer.asked_again <= len(STORES) * 2  # at most one at each reload: a fault would be more
+    assert writer.asked_again <= len(STORES) * 2  # at most one at each reload; an error would cause more
     writer.read_back()
 
 

@@ -1,4 +1,4 @@
-"""A small project in the likeness of this one, over hosts that are this machine."""
+"""A small project like this one, over hosts that are this machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def project(make_project: Callable[[Path], Path], tmp_path: Path, monkeypatch: p
 
 @pytest.fixture
 def declare(project: Path) -> Callable[..., None]:
-    """Sets variables of all hosts, or of one."""
+    """Set variables of all hosts, or of one."""
 
     def write(host: str | None = None, **variables: object) -> None:
         path = project / "inventory" / (f"host_vars/{host}.yml" if host else "group_vars/all/test.yml")

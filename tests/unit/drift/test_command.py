@@ -1,4 +1,4 @@
-"""`mlfleet drift` as users meet it, over a project whose hosts are this machine."""
+"""`mlfleet drift` from the user's view, over a project whose hosts are this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def drift(*arguments: str, code: int) -> str:
 
 
 def refused(*arguments: str) -> str:
-    """The one line of what ends before the run."""
+    """Return the only line of a command that ends before the run."""
     output = drift(*arguments, code=1)
     assert output.count("\n") == 1, output
     return output
@@ -40,7 +40,7 @@ Runs = list[tuple[str, str | None, str | None]]
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> Runs:
-    """Playbook, limit and tags of each run."""
+    """Return playbook, limit and tags of each run."""
     runs: Runs = []
     play = run.play
 
@@ -177,7 +177,7 @@ def test_interrupted_run_leaves_nothing(
 
 
 def running(words: str) -> list[str]:
-    """Command lines of processes that have these words."""
+    """Return the command lines of processes with these words."""
     lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -1,4 +1,4 @@
-"""What a run's events say is sorted into drift and what kept it from being seen."""
+"""A run's events are sorted into drift and problems that kept it from being seen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def root(make_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def found(root: Path) -> Collector:
-    """What one real run over three hosts has found; one of them does not answer."""
+    """The findings of a real run over three hosts, one of which does not answer."""
     return play(Target(root, root / "inventory"), "playbooks/events.yml", ["--check", "--diff"], lambda _event: None)
 
 
@@ -55,7 +55,7 @@ def test_role_of_a_task_in_a_play_of_several_is_its_tag(found: Collector) -> Non
 def test_builtin_modules_are_named_by_the_file_they_change(found: Collector, root: Path) -> None:
     assert list(of(found, "Make a directory")) == [f"{root}/state-one/directory"]
     assert list(of(found, "Copy a file")) == [f"{root}/state-one/copied"]
-    assert of(found, "Keep a file on the controller") == {}  # which is no host
+    assert of(found, "Keep a file on the controller") == {}  # it is not a host
     (line,) = of(found, "Have a line").values()
     assert (line.object, line.diff.splitlines()[-1]) == (f"{root}/inventory/hosts.yml", "+# a comment")
 

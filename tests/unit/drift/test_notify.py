@@ -1,4 +1,4 @@
-"""Somebody is told when what is not as declared has changed, and only then."""
+"""A notification is sent when the set of problems has changed, and only then."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOWN = Host("db1", State.UNREACHABLE)
 
 
 def tell(directory: Path, found: Report) -> bool:
-    """Whether the command ran, which keeps what it was given."""
+    """Return whether the command ran, which stores its input."""
     (directory / "told").unlink(missing_ok=True)
     command = f"sh -c 'echo \"$MLFLEET_DRIFT_SUMMARY\" > {directory}/told; cat > {directory}/report.json'"
     notify(Notice(found, "two objects"), directory / "notified.json", command, None)

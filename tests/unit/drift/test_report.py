@@ -1,4 +1,4 @@
-"""A report answers the question, is read as it was written, and is compared with an earlier one."""
+"""A report has an overall state, is read as it was written, and is compared with an earlier one."""
 
 from __future__ import annotations
 

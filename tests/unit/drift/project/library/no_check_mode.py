@@ -1,4 +1,4 @@
-"""Does not say what it would do."""
+"""Does not support check mode."""
 
 from ansible.module_utils.basic import AnsibleModule
 

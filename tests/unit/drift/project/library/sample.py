@@ -1,4 +1,4 @@
-"""Ends with the result it is given."""
+"""Ends with the given result."""
 
 from ansible.module_utils.basic import AnsibleModule
 
