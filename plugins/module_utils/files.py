@@ -220,7 +220,7 @@ def install(
 def plan(items: list[Item]) -> list[Change]:
     """Return every item, missing parent and stray file with its two states: directories, files, then removals."""
     wanted = _missing_parents(items) + items + _strays(items)
-    changes = [Change(item, _observe(item), _wanted(item)) for item in wanted]
+    changes = [Change(part, _observe(part), _wanted(part)) for item in wanted for part in _parts(item)]
     return sorted(changes, key=lambda c: (_ORDER[c.item.state], c.path.count("/") * (c.item.state == "directory")))
 
 
@@ -327,6 +327,13 @@ def _strays(items: list[Item]) -> list[Item]:
     with host_lock.others_are_idle() as are_idle:
         found = _found_beside_and_inside(items)
     return [item for item in found if are_idle or not re.search(_TEMPORARY + "$", item.path)]
+
+
+def _parts(item: Item) -> list[Item]:
+    """Return the item, or if it is removed, its parts in this file system."""
+    if item.state != "absent":
+        return [item]
+    return [dataclasses.replace(item, path=str(path)) for path in filesystem.without_mounts(Path(item.path))]
 
 
 def _found_beside_and_inside(items: list[Item]) -> list[Item]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,25 @@ def rename(source: str, target: str) -> None:
     """Rename within one directory, replacing the target; durable only after C(sync_directories)."""
     with parent(target) as (around, name):
         os.replace(Path(source).name, name, src_dir_fd=around, dst_dir_fd=around)
+
+
+def without_mounts(path: Path) -> list[Path]:
+    """Return what a removal of the path removes: itself, or its entries without the file systems below.
+
+    A file system mounted below belongs to others; if one is mounted on the path itself, its contents are ours.
+    """
+    if not path.is_dir() or path.is_symlink():
+        return [path]
+    mounted = {Path(point) for point in _mount_points() if path in (Path(point), *Path(point).parents)}
+    if not mounted:
+        return [path]
+    entries = [entry for entry in path.iterdir() if entry not in mounted and entry.name != "lost+found"]
+    return [part for entry in sorted(entries) for part in without_mounts(entry)]
+
+
+def _mount_points() -> list[str]:
+    points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point) for point in points]
 
 
 def sync_directories(paths: Iterable[str]) -> None:

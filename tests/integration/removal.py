@@ -7,7 +7,9 @@ import yaml
 from .conftest import Lab
 
 # Files of Debian's packages and of the lab.
-NOT_OURS = "-path /var/cache/mlfleet -o -path /var/cache/apt -o -path /var/lib/apt -o -path /var/lib/docker"
+NOT_OURS = " -o ".join(
+    f"-path /var/{name}" for name in ("cache/mlfleet", "cache/apt", "lib/apt", "lib/dpkg", "lib/docker")
+)
 # Accounts, which getent shows, and a common script that names each service.
 ELSEWHERE = ["passwd*", "group*", "shadow*", "gshadow*", "*.migrate.py"]
 PLACES = "/etc /opt /run /srv /tmp /usr/local /var/cache /var/lib"

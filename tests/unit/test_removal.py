@@ -6,7 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item
+from ansible_collections.mlfleet.stack.plugins.module_utils import filesystem
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item, install
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import removal
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
@@ -181,3 +182,23 @@ def test_image_that_is_not_ours_or_not_ours_alone_stays(tmp_path: Path, monkeypa
     assert removal.images_of(str(tmp_path / "two"), ["two"]) == []
     (tmp_path / "three").write_text("mlfleet/one:4567\n")
     assert removal.images_of(str(tmp_path / "one"), ["one"]) == []
+
+
+def test_file_systems_mounted_in_a_removed_directory_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "ours/code",
+        "ours/mine and yours/theirs/file",
+        "ours/mine and yours/file",
+        "disk/lost+found",
+        "disk/data",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    points = [tmp_path / "ours/mine and yours/theirs", tmp_path / "disk"]
+    monkeypatch.setattr(filesystem, "_mount_points", lambda: ["/", *map(str, points)])
+    items = [Item(str(tmp_path / name), "absent") for name in ("ours", "disk")]
+    assert install(items, check_mode=True)["changed"]
+    install(items)
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    theirs = ["ours", "ours/mine and yours", "ours/mine and yours/theirs", "ours/mine and yours/theirs/file"]
+    assert left == ["disk", "disk/lost+found", *theirs]
+    assert not install(items)["changed"]

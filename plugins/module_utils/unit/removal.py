@@ -70,10 +70,7 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
 
 
 def data_of(paths: Iterable[str | None]) -> list[Path]:
-    """Return the directories to remove, or the contents of one that is a mount point."""
-    found = [Path(path) for path in paths if path and Path(path).is_dir()]
-    inside = [entry for path in found if path.is_mount() for entry in path.iterdir() if entry.name != "lost+found"]
-    return [*(path for path in found if not path.is_mount()), *inside]
+    return [Path(path) for path in paths if path and Path(path).is_dir()]
 
 
 def names_of(items: list[files.Item], run: dict[str, Any]) -> list[str]:
