@@ -53,7 +53,7 @@ def difference(connection: socket.socket, options: dict) -> str:
             return _other_users(stream, text) or _other_setting(stream, text)
     except RedisReplyError as error:
         # WRONGPASS means another password than in the file; otherwise the account lacks the permission to ask.
-        return "its users are others than in its file" if str(error).startswith("WRONGPASS") else ""
+        return "its users differ from those in its file" if str(error).startswith("WRONGPASS") else ""
 
 
 def take_pair(connection: socket.socket, options: dict, certificate: str, key: str) -> bool:
@@ -75,7 +75,7 @@ def _other_users(stream: BufferedRWPair, text: str) -> str:
     running = users(ask(stream, "ACL", "LIST"), categories)
     declared = users(Path(file[1]).read_text().splitlines(), categories)
     names = sorted(name for name in declared.keys() | running.keys() if declared.get(name) != running.get(name))
-    return f"its users are others than in its file: {', '.join(names)}" if names else ""
+    return f"its users differ from those in its file: {', '.join(names)}" if names else ""
 
 
 def _other_setting(stream: BufferedRWPair, text: str) -> str:

@@ -148,7 +148,7 @@ actions:
   description: Action on each unit, and its reason.
   returned: always
   type: dict
-  sample: {"redis-server": "restarted, for a file it reads has changed"}
+  sample: {"redis-server": "restarted, because a file it reads has changed"}
 undeclared:
   description: Undeclared objects, with the command that removes each. They do not count as a change.
   returned: success

@@ -46,7 +46,7 @@ actions:
   description: As M(mlfleet.stack.unit) returns it.
   returned: success
   type: dict
-  sample: {"redis-server": "restarted, for a file it reads has changed"}
+  sample: {"redis-server": "restarted, because a file it reads has changed"}
 tls:
   description: As M(mlfleet.stack.unit) returns it.
   returned: success

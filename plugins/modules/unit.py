@@ -142,7 +142,7 @@ actions:
   description: Action on each unit, and its reason.
   returned: success
   type: dict
-  sample: {"redis-server": "restarted, for a file it reads has changed"}
+  sample: {"redis-server": "restarted, because a file it reads has changed"}
 tls:
   description: The service and, as M(mlfleet.stack.ssl_toggle) returns it, whether it speaks TLS; empty without O(tls).
   returned: success

@@ -99,18 +99,18 @@ def is_changed(files: list[str], changed_paths: list[str], since: float) -> bool
 def plan(unit: Unit, options: dict) -> str:
     """Return the action that the unit needs, or an empty text."""
     if not unit.is_running:
-        return "started, for it did not run"
+        return "started, because it was not running"
     if unit.needs_daemon_reload:
-        return "restarted, for its unit file has changed"
+        return "restarted, because its unit file has changed"
     changed = options["changed_paths"]
     if options["restart"] or is_changed(options["files"], changed, unit.started_at):
-        return "restarted, for a file it reads has changed"
+        return "restarted, because a file it reads has changed"
     if is_changed(options["reload_files"], changed, unit.loaded_at):
-        return "reloaded, for a file it reads has changed"
+        return "reloaded, because a file it reads has changed"
     if wrong := other_in_memory(options):
-        return f"restarted, for {wrong}"
+        return f"restarted, because {wrong}"
     if not unit.is_enabled:
-        return "enabled, for it would not have come back with the host"
+        return "enabled, because it would not have started with the host"
     return ""
 
 
@@ -118,9 +118,9 @@ def plan_wanted(unit: Unit, changed_paths: list[str]) -> str:
     """Return the same for a unit that others want."""
     file = str(UNITS / unit.id)
     if not unit.is_running:
-        return "started, for it did not run"
+        return "started, because it was not running"
     if is_changed([file], changed_paths, unit.started_at):
-        return "restarted, for its file has changed"
+        return "restarted, because its file has changed"
     return ""
 
 
@@ -383,15 +383,15 @@ def keep(options: dict, check_mode: bool, can_go_back: bool = False) -> dict:
     scheduled = services([unit.id for unit in current])
     planned = {unit.id: plan(unit, options) for unit in current}
     if any(unit.needs_daemon_reload for unit in scheduled):
-        planned = {name: action or "restarted, for its unit file has changed" for name, action in planned.items()}
+        planned = {name: action or "restarted, because its unit file has changed" for name, action in planned.items()}
     if options["template"]:
         listed = {unit.id for unit in current}
         surplus = [name for name in instances(options["template"]) if name not in listed]
-        planned.update(dict.fromkeys(surplus, "stopped, for the inventory does not want it"))
+        planned.update(dict.fromkeys(surplus, "stopped, because the inventory does not declare it"))
     wanted = units(options["wants"]) if options["wants"] and current else []
     planned.update({unit.id: plan_wanted(unit, options["changed_paths"]) for unit in wanted})
     if renewed := [unit.id for unit in wanted if planned[unit.id].startswith("restarted")]:
-        planned.update({unit.id: planned[unit.id] or "restarted, for what it wants is" for unit in current})
+        planned.update({unit.id: planned[unit.id] or "restarted, because a unit it wants is" for unit in current})
     actions = {name: action for name, action in planned.items() if action}
 
     if not check_mode:

@@ -21,7 +21,7 @@ MAX_MESSAGE = 400  # characters
 # The steps of a rollout around a change are not drift themselves.
 STEPS = {"rollout"}
 CONSEQUENCES = ("restarted", "reloaded")
-TAKEN_UP = ("for a file it reads has changed", "made and taken up in this run")
+TAKEN_UP = ("because a file it reads has changed", "made and taken up in this run")
 HOST_ROLE = "host"
 CONTROLLER = "localhost"
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

@@ -67,7 +67,7 @@ def test_each_key_of_a_document_is_an_entry(found: Collector) -> None:
 
 
 def test_unit_is_named_with_what_would_be_done(found: Collector) -> None:
-    assert of(found, "Run the units")["app.service"].diff == "started, for it did not run"
+    assert of(found, "Run the units")["app.service"].diff == "started, because it was not running"
 
 
 def test_reason_stands_for_a_diff_that_is_not_there(found: Collector) -> None:
@@ -136,7 +136,7 @@ def test_recorded_events_of_redis() -> None:
     assert {item.role for item in drift.values()} == {"redis"}
     assert drift["/etc/redis"].diff.splitlines()[1:] == ["-directory redis:redis 2600", "+directory redis:redis 2770"]
     assert "-maxmemory 1mb\n+maxmemory 0mb" in drift["/etc/redis/redis.conf"].diff
-    assert drift["redis-server.service"].diff == "started, for it did not run"
+    assert drift["redis-server.service"].diff == "started, because it was not running"
     assert [host.roles for host in found.hosts(["testbed"], ["testbed"])] == [("host", "redis")]
 
 
@@ -149,7 +149,7 @@ def result(task: str, role: str, **values: object) -> dict:
 def test_restart_for_what_an_earlier_task_of_the_role_found_is_no_drift_of_its_own(role: str, objects: list) -> None:
     found = Collector(Roles({}, {}, ()))
     found(result("Install", role, path="/opt/mlflow"))
-    found(result("Run", "mlflow", actions={"mlflow": "restarted, for a file it reads has changed"}))
+    found(result("Run", "mlflow", actions={"mlflow": "restarted, because a file it reads has changed"}))
     assert [item.object for item in found.found()] == objects
 
 
@@ -184,11 +184,11 @@ def test_unit_that_takes_up_a_changed_file_is_no_object_of_its_own() -> None:
     def diff(name: str, after: str) -> dict[str, str]:
         return {"before_header": name, "before": "", "after": after}
 
-    restarted = {"redis.service": "restarted, for a file it reads has changed"}
+    restarted = {"redis.service": "restarted, because a file it reads has changed"}
     changed = {"changed_paths": ["/etc/x"], "diff": [diff("/etc/x", "a"), diff("redis.service", "restarted")]}
     assert list(objects("Run redis", changed | {"actions": restarted})) == ["/etc/x"]
     assert objects("Run redis", {"changed_paths": [], "actions": restarted}) == restarted
-    started = {"redis.service": "started, for it did not run"}
+    started = {"redis.service": "started, because it was not running"}
     assert list(objects("Run redis", changed | {"actions": started})) == ["/etc/x", "redis.service"]
 
 
