@@ -192,7 +192,7 @@ def test_change_by_hand_is_found_and_undone(lab: Lab) -> None:
     assert "-appendonly no" in predicted.output and "+appendonly yes" in predicted.output
     done = lab.converge("--diff")
     assert done.count("changed") == predicted.count("changed") == 2
-    for action in ("restarted, for a file it reads has changed", "started, for it did not run"):
+    for action in ("restarted, because a file it reads has changed", "started, because it was not running"):
         assert f"+{action}" in predicted.output and f"+{action}" in done.output
 
 

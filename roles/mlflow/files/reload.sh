@@ -1,8 +1,8 @@
 #!/bin/sh
-# Made by mlfleet. Makes uvicorn, which MLflow starts, replace its server processes one after another, and waits until the
-# old ones have answered their requests.
+# Made by mlfleet. Has uvicorn, which MLflow starts, replace its server processes one after another, and waits until the
+# former ones have answered what they were asked.
 set -e
-# The children of a process that have this word in their command line.
+# Those children of a process that were started with this word.
 children() {
     for child in $(cat /proc/"$1"/task/*/children); do
         ! grep --quiet "$2" "/proc/$child/cmdline" || echo "$child"
@@ -11,7 +11,7 @@ children() {
 uvicorn=$(children "$MAINPID" uvicorn)
 former=$(children "$uvicorn" spawn_main)
 kill -HUP "$uvicorn"
-# Another process may get its number meanwhile, but is not a child of uvicorn. systemd kills a process that does not end.
+# A process of another may have its number meanwhile, and is no child of uvicorn. systemd ends what does not end.
 for process in $former; do
     while children "$uvicorn" spawn_main | grep --quiet --line-regexp "$process"; do sleep 0.5; done
 done

@@ -1,4 +1,4 @@
-"""pgAdmin as a WSGI application, which creates its database when it first starts."""
+"""pgAdmin as a WSGI application, which makes its database when it first starts."""
 
 import builtins
 import os
@@ -14,10 +14,10 @@ import config  # noqa: E402
 
 database = Path(config.SQLITE_PATH)
 begun = database.with_name(f"{database.name}.begun")
-if begun.exists() or not database.exists():  # an interrupted creation starts over
+if begun.exists() or not database.exists():  # an interrupted one begins anew
     begun.touch()
     database.unlink(missing_ok=True)
-# The first account has a random password until the deployment's is set.
+# The first account has one that nobody knows until the deployment's is set.
 os.environ["PGADMIN_SETUP_PASSWORD"] = secrets.token_urlsafe()
 
 import pgAdmin4  # noqa: E402

@@ -1,7 +1,7 @@
-"""The REST API as a WSGI application, with access rules; Dioptra's wheel ships neither.
+"""The REST API as a WSGI application, with its door; Dioptra's wheel ships neither.
 
-All requests pass through here: from nginx, from this port, from jobs on its own host. They are already routed, so that
-another spelling of a path makes no difference.
+All ways to the API end here: nginx, this port, the jobs of its own host. A request has been routed by then, so that no
+spelling of a path is another path.
 """
 
 import hmac
@@ -16,13 +16,13 @@ from dioptra.restapi.config import config_by_name
 from flask import g, request
 
 REGISTRATION = "/api/v1/users/"
-# Signed-in users could guess passwords of others by changing them.
+# Who is signed in may try passwords of others by changing them.
 SIGN_INS = ("/api/v1/auth/login", "/api/v1/users/<int:id>/password")
 SECONDS = 60
 REMEMBERED = 10_000
 
 environment = os.environ["DIOPTRA_RESTAPI_ENV"]
-# Without it, each pooled connection that ended with a restart of PostgreSQL would fail a request with status 500.
+# Without it, each pooled connection that ended with a restart of PostgreSQL costs somebody an answer of 500.
 config_by_name[environment].SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True}
 
 app = create_app(env=environment)
@@ -52,7 +52,7 @@ def is_of_deployment():
 
 
 def who():
-    """Return the client's address, and the account whose password it sends."""
+    """The address that asks, and the account whose password it gives."""
     peer = request.remote_addr
     address = request.headers.get("X-Real-IP", peer) if peer in proxies else peer
     body = request.get_json(silent=True)
@@ -62,13 +62,13 @@ def who():
 
 @app.before_request
 def refuse():
-    """Refuse self-registration and password guessing, except for the deployment itself."""
+    """Nobody registers himself, and nobody guesses passwords, unless the deployment itself asks."""
     if is_of_deployment():
         return None
     if rule() == REGISTRATION and not is_registration_open:
         return {"message": "Accounts are declared in the inventory, as restapi_users_extra"}, 403
     if rule() in SIGN_INS and maximum_failures > 0:
-        # Counted as a failure until it succeeds, so that many at once do not all pass before the first has failed.
+        # As a failure, until it has succeeded: many at once are not asked before the first has failed.
         with lock:
             if failures.get(who(), 0) >= maximum_failures:
                 return {"message": "Too many wrong passwords for this account; wait a minute"}, 429

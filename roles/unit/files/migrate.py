@@ -1,7 +1,7 @@
-"""Bring a program's databases to the schema of the installed version, then run the program.
+"""Has a program's databases at the schema of the installed version, then becomes the program.
 
-migrate.py PROGRAM WAIT_SECONDS COMMAND...   several hosts take turns, with a lock in PostgreSQL
-migrate.py PROGRAM --check                   fails if a database is newer than this version, and changes nothing
+migrate.py PROGRAM WAIT_SECONDS COMMAND...   several hosts take turns, held apart by a lock in PostgreSQL
+migrate.py PROGRAM --check                   fails when a database is newer than this version, and changes nothing
 """
 
 import ast
@@ -23,10 +23,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
-REFUSED = 78  # exit status after which systemd does not restart the unit
+REFUSED = 78  # with which systemd does not start the unit anew
 CONNECT_SECONDS = 10
 PAUSE_SECONDS = 1
-# So that PostgreSQL releases a host's lock within two minutes after the host is lost.
+# So that PostgreSQL lets a host's lock go within two minutes after the host is gone.
 ALIVE = "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=6"
 LIMITS = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 60, "options": ALIVE}
 LOCK = 5001
@@ -40,15 +40,15 @@ HOLDER = """
 @dataclass(frozen=True)
 class Database:
     name: str
-    address: str  # environment variable with its URL
+    address: str  # variable of the environment with its URL
     package: str
     folder: str  # of its migrations, in the package
     table: str = "alembic_version"
-    upgrade: Callable[[Engine], None] | None = None  # by default, the program migrates it
-    begins_itself: bool = False  # the program creates an empty one by other means than migrations
+    upgrade: Callable[[Engine], None] | None = None  # by default the program does it
+    begins_itself: bool = False  # by other means than migrations, when it is empty
 
     def revisions(self) -> dict[str, set[str]]:
-        """Return the revisions that this version knows, each with its predecessors, without running their modules."""
+        """The revisions that this version knows, each with those that it follows; no module of theirs is run."""
         folder = Path(next(iter(find_spec(self.package).submodule_search_locations))) / self.folder
         found = [assigned(file) for file in sorted(folder.glob("versions/*.py"))]
         known = {names["revision"]: as_set(names.get("down_revision")) for names in found if "revision" in names}
@@ -129,7 +129,7 @@ PROGRAMS = {
             ),
         ),
     ),
-    # It copies its database to pgadmin4.db.prev.bak before it migrates it.
+    # It copies its database, to pgadmin4.db.prev.bak, before it migrates it.
     "pgadmin": Program(
         "pgAdmin",
         "pgadmin4",
@@ -140,7 +140,7 @@ PROGRAMS = {
 
 
 def assigned(file: Path) -> dict[str, object]:
-    """Return the identifiers that alembic reads from a revision's file."""
+    """The identifiers that alembic reads from a file of a revision."""
     found = {}
     for node in ast.parse(file.read_text()).body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
@@ -162,7 +162,7 @@ def said(revisions: set[str]) -> str:
 
 
 def is_there(database: Database) -> bool:
-    """Return whether the database exists; the program creates a file, and a query before would create an empty one."""
+    """A file is made by the program; to ask it before would make an empty one."""
     url = make_url(os.environ[database.address])
     return url.get_backend_name() != "sqlite" or Path(url.database).exists()
 
@@ -187,7 +187,7 @@ def refuse(words: str) -> NoReturn:
 
 
 def check(program: Program) -> None:
-    """Refuse a newer database; one that does not answer is not a reason to refuse."""
+    """A database that does not answer is no reason to keep a program away from it."""
     for database in filter(is_there, program.databases):
         try:
             with engine_of(database).connect() as connection:
@@ -204,7 +204,7 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def told(words: str) -> Iterator[None]:
-    """Report what the start waits for, in the log and in a file that stays locked meanwhile."""
+    """Says, to the log and by a file that is locked as long as it holds, what the start waits for."""
     print(words, flush=True)
     with (Path(os.environ["HOME"]) / ".migrating").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -214,7 +214,7 @@ def told(words: str) -> Iterator[None]:
 
 
 def take_turn(database: Database, connection: Connection, seconds: int) -> None:
-    """Wait for the lock, which the connection then holds."""
+    """Ends with the lock, which the connection holds."""
     if connection.dialect.name != "postgresql" or has_lock(connection):
         return
     holder = connection.execute(text(HOLDER), {"lock": LOCK}).scalar() or "another host"
@@ -232,7 +232,7 @@ def has_lock(connection: Connection) -> bool:
 
 def migrate(program: Program, database: Database, seconds: int) -> None:
     engine = engine_of(database)
-    # Without a transaction, whose locks on what is read here would block the migration.
+    # Without a transaction, which would hold what is read here against the migration.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         take_turn(database, connection, seconds)
         current, wanted = database.current(connection), heads(database.revisions())
@@ -243,7 +243,7 @@ def migrate(program: Program, database: Database, seconds: int) -> None:
         with told(f"Migrating {database.name} from {said(current)} to {said(wanted)}"):
             try:
                 database.upgrade(engine)
-            except (Exception, SystemExit) as error:  # flask_migrate exits if alembic refuses something
+            except (Exception, SystemExit) as error:  # as flask_migrate ends what alembic refuses
                 traceback.print_exc()
                 refuse(f"{database.name} could not be migrated, which the next run tries again: {first_line(error)}")
         if (current := database.current(connection)) != wanted:
@@ -261,7 +261,7 @@ def main(name: str, bound: str, *command: str) -> None:
             migrate(program, database, int(bound))
         except DatabaseError as error:
             words = f"{database.name} cannot be asked: {first_line(error)}"
-            # The host that migrates it also recreates a partially created one.
+            # Who migrates it makes a half-made one anew as well.
             print(words, flush=True) if not database.upgrade else sys.exit(words)
     os.execv(command[0], command)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Made by mlfleet. Ends a worker after its job. A worker without a job that does not end, because it cannot sign off at a
-# Redis that is stopped or has switched TLS, gets a second signal, on which RQ ends at once.
+# Made by mlfleet. Ends a worker after its job. One that has no job but does not end, because it cannot say goodbye to a
+# Redis that is gone or speaks otherwise now, is told a second time, on which RQ ends at once.
 [ -n "$MAINPID" ] || exit 0
 kill -TERM "$MAINPID"
 idle_seconds=0
