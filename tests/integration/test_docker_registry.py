@@ -8,6 +8,8 @@ import pytest
 
 from .conftest import Lab
 
+pytestmark = pytest.mark.fleet
+
 BUILDER, OTHER = "one", "two"
 PORT = 5001
 ACCOUNT = ("fleet", "not-to-be-seen-anywhere")
@@ -79,7 +81,6 @@ def test_second_run_does_without_the_registry(sharing: Lab) -> None:
     assert sharing.converge().count("changed") == 0
 
 
-@pytest.mark.fleet
 def test_host_without_the_image_says_what_is_missing(sharing: Lab) -> None:
     sharing.ssh("sudo systemctl stop nginx; sudo docker image prune --all --force", host=OTHER)
     run = sharing.playbook("--limit", OTHER)

@@ -138,6 +138,7 @@ def test_reads_and_writes_go_on_without_one_host(stores: Lab, s3) -> None:
         time.sleep(1)
 
 
+@pytest.mark.fleet
 def test_rolling_restart_fails_no_request(stores: Lab, s3) -> None:
     writer = Writer(s3)
     writer.start()
