@@ -46,7 +46,7 @@ def issue(authority_pem: Pem, key_pem: Pem, names: Iterable[str], days: float) -
     if certificates.public_key(key_pem) != issuer.public_key:
         raise CertificateError(f"{key_pem.origin}: is not the key of {authority_pem.origin}")
     parent = x509.load_pem_x509_certificate(issuer.pem.encode())
-    signer = cast("CertificateIssuerPrivateKeyTypes", serialization.load_pem_private_key(key_pem.text.encode(), None))
+    signer = cast(CertificateIssuerPrivateKeyTypes, serialization.load_pem_private_key(key_pem.text.encode(), None))
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives = [_general_name(name) for name in names]
     common_name = next((str(name.value) for name in alternatives), "host")[:COMMON_NAME_LENGTH]
