@@ -84,14 +84,14 @@ integration:
 	@scripts/stages integration-several-hosts integration-docker integration-one-host
 
 integration-several-hosts:
-	@$(STAGE) "Several hosts" pytest tests/integration/several_hosts -m "not fleet" --durations=20
+	@$(STAGE) "Several hosts" pytest tests/integration/several_hosts -m "not fleet" -rP --durations=20
 
 integration-one-host:
 	@$(STAGE) "One host" pytest tests/integration --ignore tests/integration/several_hosts $(DOCKER_TESTS:%=--ignore %) \
-	    -m "not kill and not fleet" --durations=20
+	    -m "not kill and not fleet" -rP --durations=20
 
 integration-docker:
-	@$(STAGE) "In containers" pytest $(DOCKER_TESTS) -m "not fleet" --durations=20
+	@$(STAGE) "In containers" pytest $(DOCKER_TESTS) -m "not fleet" -rP --durations=20
 
 # Kills a fresh converge at ten moments, each on a new host, and the host under the next one; takes half an hour.
 kill-test: venv engine browser

@@ -151,7 +151,16 @@ class Lab:
         """Run the roles' own tests, except those that switch TLS, which is slow, and of what only scenarios declare."""
         left_out = ["switched", "drives", "extra", *without.split()]
         files = [str(ROOT / "molecule" / role / "tests") for role in roles]
-        words = ["pytest", "-p", "no:cacheprovider", "--hosts", "ansible://testbed", "--ansible-inventory", self.name]
+        words = [
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--durations=10",
+            "--hosts",
+            "ansible://testbed",
+            "--ansible-inventory",
+            self.name,
+        ]
         words += ["--sudo", "-m", marked, "-k", " and ".join(f"not {word}" for word in left_out), *files]
         done = self.command(
             *words, check=False, env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
