@@ -58,6 +58,10 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
         command("systemctl", "daemon-reload")
         with suppress(UnitError):  # a unit that stopped cleanly has no state to reset
             command("systemctl", "reset-failed", "--", *ended)
+        if run["template"]:
+            slice_of_instances = "system-" + run["template"].replace("-", r"\x2d") + ".slice"
+            with suppress(UnitError):  # systemd made it for the instances, and does not end it with them
+                command("systemctl", "stop", "--", slice_of_instances)
     return {
         "changed": bool(ended or former or images) or any(result["changed"] for result in results),
         "changed_paths": [path for result in results for path in result["changed_paths"]],
