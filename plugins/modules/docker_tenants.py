@@ -28,13 +28,7 @@ options:
     description: Path of the settings file.
     type: path
     default: /etc/docker/daemon.json
-attributes:
-  check_mode:
-    description: Changes nothing, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment: mlfleet.stack.reads
 """
 
 EXAMPLES = r"""

@@ -22,13 +22,7 @@ options:
   environment_files:
     description: Pattern of files with the environment of programs that use GPUs, for RV(held).
     type: str
-attributes:
-  check_mode:
-    description: Changes nothing, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment: mlfleet.stack.reads
 """
 
 EXAMPLES = r"""

@@ -22,13 +22,7 @@ options:
     type: list
     elements: path
     default: []
-attributes:
-  check_mode:
-    description: Changes nothing, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment: mlfleet.stack.reads
 """
 
 EXAMPLES = r"""

@@ -46,10 +46,7 @@ options:
     description: Whether drives of a pool may be on the root file system, which MinIO otherwise refuses.
     type: bool
     default: false
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment: mlfleet.stack.reads
 """
 
 EXAMPLES = r"""

@@ -15,6 +15,7 @@ version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
   - mlfleet.stack.minio
+  - mlfleet.stack.reads
 options:
   gather:
     description: Kinds of information to return.
@@ -22,10 +23,6 @@ options:
     elements: str
     choices: [policies, buckets, users, groups, service_accounts, server]
     default: [policies, buckets, users, groups, service_accounts, server]
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
 """
 
 EXAMPLES = r"""

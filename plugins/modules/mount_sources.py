@@ -27,13 +27,7 @@ options:
     description: Time limit per directory for the search for unreadable files.
     type: int
     default: 5
-attributes:
-  check_mode:
-    description: Changes nothing, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment: mlfleet.stack.reads
 """
 
 EXAMPLES = r"""

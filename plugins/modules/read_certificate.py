@@ -26,13 +26,7 @@ options:
     description: Group that may read the key.
     type: str
     required: true
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing, so check mode is the same.
-  diff_mode:
-    support: none
-    description: Changes nothing.
+extends_documentation_fragment: mlfleet.stack.reads
 """
 
 EXAMPLES = r"""

@@ -24,13 +24,7 @@ options:
   stores:
     description: C(paths) and C(patterns) of each store; set by the action.
     type: dict
-attributes:
-  check_mode:
-    description: Changes nothing, so check mode is the same.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment: mlfleet.stack.reads
 """
 
 EXAMPLES = r"""
