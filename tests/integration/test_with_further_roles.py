@@ -58,3 +58,4 @@ def test_removed_workers_leave_nothing(with_further_roles: Lab) -> None:
     leave(lab, "worker_tensorflow_cpu")
     assert_removed(lab, "worker_tensorflow_cpu", "-e", "remove_data=worker_tensorflow_cpu")
     assert traces(lab, "tensorflow-cpu") == []
+    assert lab.converge("--check").count("changed") == 0  # of the other kinds

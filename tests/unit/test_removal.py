@@ -202,3 +202,16 @@ def test_file_systems_mounted_in_a_removed_directory_stay(tmp_path: Path, monkey
     theirs = ["ours", "ours/mine and yours", "ours/mine and yours/theirs", "ours/mine and yours/theirs/file"]
     assert left == ["disk", "disk/lost+found", *theirs]
     assert not install(items)["changed"]
+
+
+def test_a_file_stays_whose_directory_another_unit_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "UNITS", tmp_path / "units")
+    for name in ("units", "etc/mlfleet/shared", "etc/mlfleet/one"):
+        (tmp_path / name).mkdir(parents=True)
+    paths = [tmp_path / f"etc/mlfleet/{name}" for name in ("shared/code.py", "one/settings")]
+    for path in paths:
+        path.touch()
+    (tmp_path / "units/two.service").write_text(
+        f"Environment=PYTHONPATH={paths[0].parent}\nReadOnlyPaths={tmp_path}/etc/mlfleet"
+    )
+    assert removal.named_by_others(paths) == {paths[0]}

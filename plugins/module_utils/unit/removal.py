@@ -156,9 +156,17 @@ def named_by_others(paths: Iterable[Path]) -> set[Path]:
     readers = {path for directory in {UNITS, *(path.parent for path in mine)} for path in directory.glob("*.*")}
     readers |= {*UNITS.glob("*.d/*.conf")}
     texts = [path.read_bytes() for path in readers - mine if path.is_file() and mine.isdisjoint(path.parents)]
-    # Unit files are named by systemd's name of the unit, others by their path.
-    names = {path: re.escape(path.name if path.parent == UNITS else str(path)).encode() for path in mine}
-    return {path for path, name in names.items() if any(re.search(name + rb"(?![\w.@-])", text) for text in texts)}
+    return {path for path in mine if any(re.search(_name(path), text) for text in texts)}
+
+
+def _name(path: Path) -> bytes:
+    """Return a pattern of what names the path: a unit's file by systemd's name, another one also by its directory."""
+    if path.parent == UNITS:
+        return re.escape(path.name).encode() + rb"(?![\w.@-])"
+    itself = re.escape(str(path)).encode() + rb"(?![\w.@-])"
+    if len(path.parent.parts) <= DEEPEST_SHARED or UNITS in path.parents:
+        return itself
+    return itself + b"|" + re.escape(str(path.parent)).encode() + rb"/?(?![\w.@/-])"
 
 
 def account(name: str, check_mode: bool) -> list[dict[str, str]]:

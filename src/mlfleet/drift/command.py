@@ -119,7 +119,7 @@ def _mend(target: run.Target, report: Report, yes: bool) -> bool:
     terminal.plan(console, mendable, besides, limit, tags)
     if not yes and not typer.confirm("Run it?"):
         return False
-    with terminal.progress(errors, "Mending") as watch:
+    with terminal.progress(errors, "Fixing") as watch:
         done = run.play(replace(target, limit=limit, tags=tags), run.CONVERGE, ["--diff"], watch)
     for problem in (*done.unreachable, *done.lasting):
         errors.print(f"not fixed: {problem.host}: {problem.task}: {problem.message}", style="red", markup=False)

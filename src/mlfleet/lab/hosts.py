@@ -35,6 +35,7 @@ from mlfleet.lab.image import (
 from mlfleet.lab.inventory import LabInventory, controller_index_url, lab_variables, public_line
 from mlfleet.project import MlfleetError
 
+PAGE_PORTS = "30000-39999"  # of nginx's pages; Linux gives ports from 32768 to outgoing connections
 LAB = "mlfleet.lab"
 INVENTORY = "mlfleet.inventory"
 HOST = "mlfleet.host"
@@ -303,6 +304,8 @@ class Lab:
                 DEBIAN: str(debian),
             },
             environment={"container": "docker"},  # tells systemd that it runs in a container
+            # Not for outgoing connections: services that start later listen here.
+            sysctls={"net.ipv4.ip_local_reserved_ports": PAGE_PORTS},
             tty=True,  # the boot messages become the container's log
             cap_add=["ALL"],
             cap_drop=["SYS_RESOURCE"],
