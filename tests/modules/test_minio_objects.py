@@ -608,7 +608,7 @@ def test_end_that_the_server_would_refuse_is_told_before(minio, name, user, run)
 def test_ended_account_is_a_warning(minio, name, user, run):
     options = {"name": f"{name}-svc", "parent": user, "secret": SECRET, "expires": "2020-01-01"}
     result = run("minio_service_account", **options)
-    assert not result.changed and "it has ended" in result.warnings[0]["event"]["msg"]
+    assert not result.changed and "it has expired; set a later date" in result.warnings[0]["event"]["msg"]
 
 
 # --- The connection
