@@ -38,14 +38,14 @@ def settings_of_single() -> dict[str, Any]:
 
 def pages() -> dict[str, int]:
     """The port of each site of nginx."""
-    return {site["name"]: site["port"] for site in settings_of_single()["topology_sites"]}
+    return {site["name"]: site["port"] for site in settings_of_single()["nginx_sites_auto"]}
 
 
 def sign_ins(site_name: str) -> list[str]:
     """The paths at which people sign in on a site of nginx."""
     patterns = [
         pattern
-        for site in settings_of_single()["topology_sites"]
+        for site in settings_of_single()["nginx_sites_auto"]
         for pattern in site.get("sign_in_paths", ())
         if site["name"] == site_name
     ]

@@ -53,7 +53,7 @@ def test_each_host_gets_what_it_would_get_alone(rendered: dict[str, Any]) -> Non
 def test_what_hosts_have_in_common_is_rendered_once(rendered: dict[str, Any]) -> None:
     first, last = (rendered["count"][name] for name in ("node1", "node6"))
     assert {"topology_address", "topology_tls_names"} <= set(last)
-    assert len(last) < len(first) / 10
+    assert len(last) < len(first) / 12
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_settings_that_follow_from_a_row_are_there(name):
 
 def test_sites_are_named_after_their_service():
     """nginx looks for no others."""
-    known = {f"topology_{name}_sites" for name in SERVICES} | {"topology_sites"}  # which is all of them
+    known = {f"topology_{name}_sites" for name in SERVICES}
     assert_none(
         f"{file}: nothing serves {name} of {DEFAULTS}/{file}.yml; its name is to be topology_<service>_sites"
         for file, settings in SETTINGS.items()
