@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from mlfleet.ca.command import ca
-from mlfleet.drift.command import drift
-from mlfleet.lab.command import app as lab
 from mlfleet.project import MlfleetError, errors
-from mlfleet.secrets.command import init
 
+# Each is imported when it is called: together they need Ansible, Docker's client and more, which takes seconds.
+COMMANDS = {"init": "secrets", "drift": "drift", "ca": "ca", "lab": "lab"}
 WRONG_USAGE = 2  # typer's exit status
 
 
@@ -35,6 +34,22 @@ def _errors_end_with_1() -> Iterator[None]:
 
 
 class _Commands(TyperGroup):
+    def list_commands(self, _ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # to suggest the nearest one
+            return None
+        room = import_module(f"mlfleet.{COMMANDS[cmd_name]}.command")
+        own = getattr(room, "app", None)
+        if not own:
+            own = typer.Typer(add_completion=False)
+            own.command(cmd_name)(getattr(room, cmd_name))
+        command = typer.main.get_command(own)
+        command.name = cmd_name
+        return command
+
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with _errors_end_with_1():
             return super().make_context(*arguments, **options)
@@ -44,13 +59,9 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
 
 
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Manage the secrets, drift checks and lab of this repository.",
-)
-for command in (init, drift, ca):
-    app.command()(command)
-app.add_typer(lab, name="lab")
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Manage the secrets, drift checks and lab of this repository."""

@@ -19,7 +19,11 @@ from mlfleet.project import MlfleetError, console, give_back
 LAB = Path("inventories/lab")
 LabArgument = Annotated[Path, typer.Argument(metavar="INVENTORY", help="Directory of the lab, whose name it bears.")]
 
-app = typer.Typer(no_args_is_help=True, help="Manage lab hosts: containers with systemd and sshd instead of machines.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Manage lab hosts: containers with systemd and sshd instead of machines.",
+)
 
 
 @app.command()
