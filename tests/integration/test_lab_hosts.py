@@ -32,7 +32,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     finally:
         run(MLFLEET, "lab", "down", str(lab))
     assert not lab.exists()
-    assert not docker.from_env().containers.list(all=True, filters={"label": "mlfleet.lab=selftest"})
+    client = docker.from_env()
+    deadline = time.monotonic() + 120  # their files are deleted in the background
+    while found := client.containers.list(all=True, filters={"label": "mlfleet.lab=selftest"}, ignore_removed=True):
+        assert all(container.name.endswith(".removed") for container in found)
+        assert time.monotonic() < deadline
+        time.sleep(1)
 
 
 def ssh(lab: Path, host: str, command: str) -> str:
