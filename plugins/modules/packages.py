@@ -31,6 +31,13 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  starts_services:
+    description:
+      - Whether newly installed packages may start their services, with the settings that the packages bring.
+      - Services of packages that are upgraded at the same time are restarted in any case. A policy of the host's own,
+        in C(/usr/sbin/policy-rc.d), is left alone and decides instead.
+    type: bool
+    default: true
   lock_timeout_seconds:
     description: Timeout for another program that holds apt's locks.
     type: int
@@ -73,7 +80,9 @@ undeclared:
 
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
@@ -93,6 +102,32 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hol
 ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 LISTS_SECONDS = 600  # age up to which package lists count as new
 LOCKED = ("Could not get lock", "Unable to lock", "was locked by another process")
+
+# Debian asks this file before a package starts a service. It does nothing unless the variable is set, so that it is
+# harmless if a killed run leaves it.
+POLICY = Path("/usr/sbin/policy-rc.d")
+NO_START = {"MLFLEET_NO_START": "1"}
+POLICY_TEXT = """\
+#!/bin/sh
+# Made by mlfleet for the time of an installation: no service starts before it is configured.
+[ -n "$MLFLEET_NO_START" ] || exit 0
+case " $* " in *" start "*) exit 101 ;; esac
+"""
+
+
+@contextmanager
+def nothing_starts() -> Iterator[None]:
+    """Keep newly installed services from starting, unless the host has a policy of its own."""
+    if POLICY.exists() and POLICY.read_text() != POLICY_TEXT:
+        yield
+        return
+    POLICY.write_text(POLICY_TEXT)
+    POLICY.chmod(0o755)
+    ENVIRONMENT.update(NO_START)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
 
 
 def run(command: list[str], lock_timeout_seconds: int) -> None:
@@ -136,6 +171,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "starts_services": {"type": "bool", "default": True},
             "lock_timeout_seconds": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -147,7 +183,8 @@ def main() -> None:
     if names and not module.check_mode:
         hold(module)
         try:
-            (install if is_wanted else remove)(names, module.params["lock_timeout_seconds"])
+            with nullcontext() if module.params["starts_services"] else nothing_starts():
+                (install if is_wanted else remove)(names, module.params["lock_timeout_seconds"])
         except RuntimeError as error:
             done = "installed" if is_wanted else "removed"
             module.fail_json(msg=f"Packages {', '.join(names)} could not be {done}: {error}")
