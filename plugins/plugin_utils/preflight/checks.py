@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils import rabbitmq
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.users import MAX_RENEW_DAYS
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import DEFAULT_PATH, Mount
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
@@ -53,6 +54,12 @@ DECIDED = {
         "user|requirepass": "redis_users_extra",
         "dir|aclfile|include|daemonize|supervised|pidfile": "",
     },
+    "rabbitmq_settings": {
+        "listeners\\..*": "topology_rabbitmq_port, rabbitmq_listen_address",
+        "(ssl_options|management\\.(tcp|ssl))\\..*": "topology_rabbitmq_tls_mode",
+        "default_(user|pass|vhost|user_tags|permissions).*": "rabbitmq_users_extra",
+        "prometheus\\..*|log\\.file.*": "",
+    },
     "restapi_gunicorn_settings": {
         "bind": "restapi_listen_address, topology_restapi_port",
         "certfile|keyfile|ca_certs|ciphers|ssl_version": "topology_restapi_tls_mode",
@@ -87,6 +94,24 @@ def database_names(values: Values) -> Iterator[str]:
                 )
             elif key == "owner" and PREDEFINED_ROLE.fullmatch(str(name)):
                 yield f"{option}: owner {name} is PostgreSQL's own, and would lose its rights; name another"
+
+
+def rabbitmq_objects(values: Values) -> Iterator[str]:
+    """Check that objects are in declared virtual hosts, and that each of these has a user beside the administrator."""
+    declared = [
+        (option, vhost)
+        for option in ("topology_rabbitmq_vhosts", "rabbitmq_vhosts_extra")
+        for vhost in values.get(option) or ()
+    ]
+    users = [user for user in values.get("topology_rabbitmq_users") or () if user["clients"]]
+    users += values.get("rabbitmq_users_extra") or ()
+    objects = {option: values.get(f"rabbitmq_{option}_extra") or () for option in rabbitmq.OBJECTS.values()}
+    problems = rabbitmq.problems({"/", *(vhost for _option, vhost in declared)}, users, objects)
+    yield from (f"rabbitmq: {problem}" for problem in problems)
+    used = {permission["vhost"] for user in users for permission in user.get("permissions") or ()}
+    for option, vhost in declared:
+        if vhost not in used:
+            yield f"{option}: virtual host {vhost} has no user; give one its permissions in rabbitmq_users_extra"
 
 
 def ports(values: Values) -> Iterator[str]:
@@ -291,6 +316,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     pools,
     ports,
     queues,
+    rabbitmq_objects,
     rollout_serial,
     site_routes,
 )
