@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlfleet.lab.hosts import Releases, free_address, one_lab_at_a_time, ssh_command
+from mlfleet.lab.hosts import Releases, free_address, one_lab_at_a_time
 from mlfleet.lab.image import debian_sources, image_tag
 from mlfleet.lab.inventory import LabInventory, lab_variables, public_line
 from mlfleet.project import MlfleetError
@@ -221,7 +221,7 @@ def test_key_is_made_once_and_is_the_owners_alone(lab: LabInventory, like: Path)
 
 @pytest.mark.skipif(not shutil.which("ssh"), reason="needs an ssh client")
 def test_ssh_accepts_a_directory_with_a_space(lab: LabInventory) -> None:
-    command = ssh_command(lab, "192.0.2.2", "-G")
+    command = lab.ssh_command("192.0.2.2", "-G")
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     assert f'userknownhostsfile "{lab.known_hosts}"' in done.stdout or str(lab.known_hosts) in done.stdout
 

@@ -7,15 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from mlfleet.lab.hosts import CA_DIRECTORY, Lab, Releases, docker_client, ssh_command
 from mlfleet.lab.inventory import LabInventory
 from mlfleet.project import MlfleetError, console, give_back
 
+if TYPE_CHECKING:
+    from mlfleet.lab.hosts import Lab
+
+CA_DIRECTORY = Path("/usr/local/share/ca-certificates")
 LAB = Path("inventories/lab")
 LabArgument = Annotated[Path, typer.Argument(metavar="INVENTORY", help="Directory of the lab, whose name it bears.")]
 
@@ -38,6 +41,8 @@ def up(
     ca_dir: Annotated[Path, typer.Option(help="Additional authorities (*.crt) that new hosts trust.")] = CA_DIRECTORY,
 ) -> None:
     """Create and start every host of the lab, and wait until it answers; a second run changes nothing."""
+    from mlfleet.lab.hosts import Releases
+
     releases = Releases.parse(debian or [])
     with _lab(inventory) as lab:
         changed = lab.up(like, releases, docker_inside, ca_dir)
@@ -67,7 +72,7 @@ def ssh(
     addresses = lab.addresses()
     if host not in addresses:
         raise MlfleetError(f"{host} is not in lab {lab.name}; it has: {', '.join(addresses)}.")
-    os.execvp("ssh", [*ssh_command(lab, addresses[host]), *(command or [])])
+    os.execvp("ssh", [*lab.ssh_command(addresses[host]), *(command or [])])
 
 
 @app.command()
@@ -85,6 +90,8 @@ def status(inventory: LabArgument = LAB) -> None:
 @contextmanager
 def _lab(inventory: Path) -> Iterator[Lab]:
     """Yield the lab, and print its reports with the seconds since the start."""
+    from mlfleet.lab.hosts import Lab, docker_client  # with Docker's client, which signing in does not need
+
     start = time.monotonic()
     with docker_client() as client:
         yield Lab(

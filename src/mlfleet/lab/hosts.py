@@ -43,7 +43,6 @@ ADDRESS = "mlfleet.address"
 DEBIAN = "mlfleet.debian"
 CACHES = {"mlfleet-cache-apt": "/var/cache/mlfleet/apt", "mlfleet-cache-uv": "/var/cache/mlfleet/uv"}
 DOCKER_DIRECTORY = "/var/lib/docker"
-CA_DIRECTORY = Path("/usr/local/share/ca-certificates")
 REMOVED = ".removed"  # ends the name of a container whose files are being deleted
 BOOT_SECONDS = 180
 LOG_LINES = 20
@@ -369,7 +368,7 @@ class Lab:
         return after != before
 
     def _ssh_state(self, address: str) -> str:
-        command = ssh_command(self.inventory, address, "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
+        command = self.inventory.ssh_command(address, "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
         command.append("systemctl is-system-running")
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
@@ -409,11 +408,6 @@ def free_address(subnet: str, used: set[str]) -> str:
         if address not in used:
             return address
     raise MlfleetError(f"the lab's network {subnet} is full.")
-
-
-def ssh_command(inventory: LabInventory, address: str, *options: str) -> list[str]:
-    """Return the command that signs in to a lab host like Ansible; a remote command can be appended."""
-    return ["ssh", "-i", str(inventory.key), *inventory.ssh_options(), *options, f"ops@{address}"]
 
 
 def _failed_units(container: Container) -> int | None:

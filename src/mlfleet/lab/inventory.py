@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from ansible.inventory.manager import InventoryManager  # type: ignore[import-untyped]
-from ansible.parsing.dataloader import DataLoader  # type: ignore[import-untyped]
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mlfleet.project import MlfleetError, write_atomically
 
@@ -92,6 +88,9 @@ class LabInventory:
 
     def create_key(self) -> str:
         """Create the key pair unless it exists; return the public key in OpenSSH's format."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
         self.key.parent.mkdir(mode=0o700, exist_ok=True)
         if not self.key.exists():
             private = Ed25519PrivateKey.generate()
@@ -108,6 +107,10 @@ class LabInventory:
         Raises:
             MlfleetError: there are none, or a name cannot be a container's.
         """
+        # Not needed to sign in to a host, which need not take half a second.
+        from ansible.inventory.manager import InventoryManager  # type: ignore[import-untyped]
+        from ansible.parsing.dataloader import DataLoader  # type: ignore[import-untyped]
+
         # lab.yml is left out, because it may still name hosts that have been removed from the inventory.
         sources = [
             str(path)
@@ -144,6 +147,10 @@ class LabInventory:
             "ServerAliveCountMax=3",
         )
         return [argument for option in options for argument in ("-o", option)]
+
+    def ssh_command(self, address: str, *options: str) -> list[str]:
+        """Return the command that signs in to a lab host like Ansible; a remote command can be appended."""
+        return ["ssh", "-i", str(self.key), *self.ssh_options(), *options, f"ops@{address}"]
 
     def write_overlay(self, addresses: dict[str, str]) -> bool:
         """Write how Ansible reaches each host; return whether that changed anything."""

@@ -24,9 +24,10 @@ esac
 """
 
 
-@pytest.fixture
-def with_gpus(stores: Lab, tmp_path: Path) -> Lab:
+@pytest.fixture(scope="module")
+def with_gpus(stores: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """The lab with one of its hosts in group gpu, and with a custom kind of workers."""
+    tmp_path = tmp_path_factory.mktemp("gpus")
     shutil.copytree(stores.inventory, tmp_path / "gpus")
     groups = {"gpu": {"hosts": {APPLICATION: None}}, "worker_custom": {"hosts": {APPLICATION: None}}}
     (tmp_path / "gpus/gpus.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
