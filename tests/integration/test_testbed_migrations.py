@@ -146,6 +146,7 @@ def test_migration_that_fails_ends_and_is_not_tried_again(migrated: Lab) -> None
     sql(migrated, "DROP TABLE job_swaps")
 
 
+@pytest.mark.fleet
 def test_long_migration_is_waited_for(migrated: Lab) -> None:
     """Here it waits for a table, which takes as long as rewriting one would."""
     former = state(migrated)

@@ -32,6 +32,11 @@ def test_tests_of_the_role_pass(with_further_roles: Lab, role: str) -> None:
 
 
 @pytest.mark.fleet
+def test_further_cases_of_the_roles_pass(with_further_roles: Lab) -> None:
+    with_further_roles.run_role_tests(*ROLES, marked="fleet")
+
+
+@pytest.mark.fleet
 def test_removed_service_leaves_its_data_alone_and_comes_back_with_them(with_further_roles: Lab) -> None:
     lab, data = with_further_roles, "/var/lib/mlfleet/pgadmin"
     lab.ssh(f"echo kept | sudo -u pgadmin tee {data}/mark")

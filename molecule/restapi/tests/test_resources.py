@@ -189,6 +189,7 @@ def test_what_was_changed_by_hand_is_found_and_mended(provide, package, admin, n
     assert not provide(package)["changed"]
 
 
+@pytest.mark.fleet
 def test_deleted_plugin_of_an_entrypoint_is_a_decision(provide, package, admin, name):
     provide(package)
     delete("plugins")(admin, name)
@@ -218,6 +219,7 @@ def add_file(admin, name):
     admin.call("POST", f"/plugins/{admin.find('plugins', name)['id']}/files", json=body)
 
 
+@pytest.mark.fleet
 def test_other_file_stays_until_it_is_overwritten(provide, package, admin, name):
     provide(package)
     add_file(admin, name)
@@ -269,6 +271,7 @@ def repository(package):
     return git
 
 
+@pytest.mark.fleet
 def test_version_of_a_repository_is_provided(provide, package, repository, admin, name):
     source = {"repo": f"file://{package}"}
     assert provide(source, version="v1", check=True)["changes"] == objects(name)

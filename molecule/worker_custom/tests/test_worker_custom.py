@@ -131,6 +131,7 @@ def test_mount_that_somebody_removed_comes_back(host, play):
     assert host.mount_point(DATA).exists
 
 
+@pytest.mark.fleet
 def test_other_source_is_mounted_after_the_workers_have_stopped(play, as_job):
     other = '{"worker_custom_kinds": [{"name": "vision", "queues": ["vision"], "mounts": [{"source": "/usr/share"}]}]}'
     assert play("--tags", "worker_configure", "--extra-vars", other)["changed"] > 0
@@ -147,6 +148,7 @@ def test_missing_source_is_refused_before_the_worker_is_touched(host, inventory,
     assert process("vision@1") == before
 
 
+@pytest.mark.fleet
 def test_instance_that_is_gone_takes_its_devices_along(host, play):
     devices = "/etc/systemd/system/dioptra-worker-scratch@1.service.d/devices.conf"
     assert host.file(devices).exists
