@@ -15,11 +15,11 @@ import hashlib
 import hmac
 import json
 import secrets
-import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from ansible_collections.mlfleet.stack.plugins.module_utils import commands
 from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
@@ -28,10 +28,9 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import
 HASHING = "rabbit_password_hashing_sha256"
 SALT_BYTES = 4
 RIGHTS = ("configure", "write", "read")
-NO_NAMES = "^$"  # the regular expression of a right on nothing
 REFUSED = 401
 QUEUE_TYPE = "x-queue-type"
-COMMAND_SECONDS = 120
+RESERVED = "amq."
 
 
 def password_hash(password: str, salt: bytes) -> str:
@@ -84,14 +83,17 @@ def wanted_user(user: Mapping[str, Any]) -> document.State:
     return {"password": document.AS_DECLARED, "tags": sorted(user["tags"]), "permissions": permissions}
 
 
+LASTING = {"durable": True, "auto_delete": False}
 OBJECTS = {"policy": "policies", "exchange": "exchanges", "queue": "queues"}
 
 
 def problems(
     vhosts: Collection[str], users: Iterable[Mapping[str, Any]], objects: Mapping[str, Iterable[Mapping[str, Any]]]
 ) -> Iterator[str]:
-    """Yield what contradicts itself in a document. C(objects) are lists by the options of OBJECTS."""
+    """Yield what the broker would refuse or misread in a document. C(objects) are lists by the options of OBJECTS."""
     for user in users:
+        if user.get("state", "present") == "present" and not user["password"]:
+            yield f"user {user['name']}: a password is required"
         for permission in user.get("permissions") or ():
             if permission["vhost"] not in vhosts:
                 yield f"user {user['name']}: virtual host {permission['vhost']} is not declared"
@@ -101,16 +103,18 @@ def problems(
         for item in objects[option]:
             if item["vhost"] not in vhosts:
                 yield f"{key(kind, item)}: this virtual host is not declared"
+            if item["name"].startswith(RESERVED):
+                yield f"{key(kind, item)}: names that begin with {RESERVED} are RabbitMQ's own"
+            if QUEUE_TYPE in (item.get("arguments") or ()):
+                yield f"{key(kind, item)}: {QUEUE_TYPE} is its type, not one of its arguments"
 
 
 def validate(options: Mapping[str, Any]) -> None:
-    """Raise ServiceError for the first contradiction."""
+    """Raise ServiceError for the first problem."""
     names = [user["name"] for user in options["users"]]
-    for user in options["users"]:
-        if names.count(user["name"]) > 1:
-            raise ServiceError(f"user {user['name']}: declared twice")
-        if user["state"] == "present" and not user["password"]:
-            raise ServiceError(f"user {user['name']}: a password is required")
+    for name in names:
+        if names.count(name) > 1:
+            raise ServiceError(f"user {name}: declared twice")
     for problem in problems(options["vhosts"], options["users"], options):
         raise ServiceError(problem)
 
@@ -170,34 +174,44 @@ class Broker(document.Document):
     def compare(self, found: Mapping[str, document.State]) -> Iterator[document.Change]:
         for vhost in self.vhosts:
             name = f"virtual host {vhost}"
-            yield document.Change(name, found.get(name), {"name": vhost}, {"path": f"/api/vhosts/{quoted(vhost)}"})
+            request = {"path": f"/api/vhosts/{quoted(vhost)}", "body": {}}
+            yield document.Change(name, found.get(name), {"name": vhost}, request)
         for user in self.users.values():
             name = f"user {user['name']}"
             want = wanted_user(user) if user["state"] == "present" else None
             yield document.Change(name, found.get(name), want, user)
         for policy in self.options["policies"]:
-            yield self._change("policy", policy, policy_state(policy, policy["apply_to"]), found)
-        durable = {"durable": True, "auto_delete": False}
+            want = policy_state(policy, policy["apply_to"])
+            body = {
+                **{name: policy[name] for name in ("pattern", "priority", "definition")},
+                "apply-to": policy["apply_to"],
+            }
+            yield self._change("policy", policy, want, body, found)
         for exchange in self.options["exchanges"]:
-            want = {"type": exchange["type"], **durable, "arguments": exchange["arguments"]}
-            yield self._fixed("exchange", exchange, want, found)
+            want = {"type": exchange["type"], **LASTING, "arguments": exchange["arguments"]}
+            yield self._unchangeable(self._change("exchange", exchange, want, want, found))
         for queue in self.options["queues"]:
-            want = {"type": queue["type"], **durable, "arguments": queue["arguments"]}
-            yield self._fixed("queue", queue, want, found)
+            want = {"type": queue["type"], **LASTING, "arguments": queue["arguments"]}
+            body = {**LASTING, "arguments": {**queue["arguments"], QUEUE_TYPE: queue["type"]}}
+            yield self._unchangeable(self._change("queue", queue, want, body, found))
 
+    @staticmethod
     def _change(
-        self, kind: str, item: document.Item, want: document.State, found: Mapping[str, document.State]
+        kind: str,
+        item: document.Item,
+        want: document.State,
+        body: dict[str, Any],
+        found: Mapping[str, document.State],
     ) -> document.Change:
         path = f"/api/{OBJECTS[kind]}/{quoted(item['vhost'])}/{quoted(item['name'])}"
-        return document.Change(key(kind, item), found.get(key(kind, item)), want, {"path": path})
+        return document.Change(key(kind, item), found.get(key(kind, item)), want, {"path": path, "body": body})
 
-    def _fixed(
-        self, kind: str, item: document.Item, want: document.State, found: Mapping[str, document.State]
-    ) -> document.Change:
-        """Return the change of an object that can be created, but not changed."""
-        change = self._change(kind, item, want, found)
-        if change.have not in (None, want):
-            differs = ", ".join(f"{name} {change.have[name]}" for name in want if change.have[name] != want[name])
+    @staticmethod
+    def _unchangeable(change: document.Change) -> document.Change:
+        """Refuse to change what can only be created."""
+        have, want = change.have, change.want or {}
+        if have not in (None, want):
+            differs = ", ".join(f"{name} {have[name]}" for name in want if have[name] != want[name])
             raise ServiceError(f"{change.name}: it has {differs}, which cannot be changed; declare that, or delete it")
         return change
 
@@ -205,17 +219,10 @@ class Broker(document.Document):
         if self.is_refused:
             self._provide_account()
         for change in changes:
-            if change.name.startswith("user "):
-                self._set_user(change)
-            elif change.name.startswith("policy "):
-                want = change.want or {}
-                self.http.call("PUT", change.item["path"], {**want, "apply-to": want["apply_to"]})
-            elif change.name.startswith("queue "):
-                want = change.want or {}
-                arguments = {**want["arguments"], QUEUE_TYPE: want["type"]}
-                self.http.call("PUT", change.item["path"], {"durable": True, "arguments": arguments})
+            if "path" in change.item:
+                self.http.call("PUT", change.item["path"], change.item["body"])
             else:
-                self.http.call("PUT", change.item["path"], change.want)
+                self._set_user(change)
 
     def _set_user(self, change: document.Change) -> None:
         user, path = change.item, f"/api/users/{quoted(change.item['name'])}"
@@ -246,13 +253,10 @@ class Broker(document.Document):
         self._control("import_definitions", "--format", "json", text=json.dumps({"users": [account]}))
 
     def _control(self, *words: str, text: str = "") -> str:
-        command = [*self.options["rabbitmqctl"], "--quiet", *words]
         try:
-            done = subprocess.run(
-                command, input=text, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise NotRunningError(f"{command[0]}: {error}") from error
+            done = commands.run([*self.options["rabbitmqctl"], "--quiet", *words], input=text)
+        except OSError as error:
+            raise NotRunningError(f"rabbitmqctl: {error}") from error
         if done.returncode:
             told = " ".join((done.stderr or done.stdout).split())[:500]
             raise ServiceError(f"rabbitmqctl {words[0]}: {told}")

@@ -18,10 +18,16 @@ from pathlib import Path
 from typing import Any
 
 USED = Path("/etc/mlfleet/stores")  # a mark for each store that the host has used
-MARKS = {"postgres": "mlfleet.mark", "redis": "mlfleet.mark", "minio": ".minio.sys/mlfleet.mark"}  # in the data
+MARKS = {  # in the data
+    "postgres": "mlfleet.mark",
+    "redis": "mlfleet.mark",
+    "rabbitmq": "mlfleet.mark",
+    "minio": ".minio.sys/mlfleet.mark",
+}
 USERS = {  # the groups whose hosts have a mark of the store
     "postgres": ("postgres", "mlflow", "restapi"),
     "redis": ("redis", "restapi"),
+    "rabbitmq": ("rabbitmq",),
     "minio": ("minio", "mlflow"),
 }
 # Files of hosts that were deployed before marks existed; their first run creates USED.

@@ -118,7 +118,7 @@ case " $* " in *" start "*) exit 101 ;; esac
 @contextmanager
 def nothing_starts() -> Iterator[None]:
     """Keep newly installed services from starting, unless the host has a policy of its own."""
-    if POLICY.exists() and POLICY.read_text() != POLICY_TEXT:
+    if POLICY.exists() and "Made by mlfleet" not in POLICY.read_text():
         yield
         return
     POLICY.write_text(POLICY_TEXT)
@@ -127,7 +127,7 @@ def nothing_starts() -> Iterator[None]:
     try:
         yield
     finally:
-        POLICY.unlink()
+        POLICY.unlink(missing_ok=True)
 
 
 def run(command: list[str], lock_timeout_seconds: int) -> None:

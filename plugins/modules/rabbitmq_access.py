@@ -24,7 +24,7 @@ options:
   rabbitmqctl:
     description:
       - The broker's own command, word by word, for when the broker refuses O(username). It then provides this account,
-        which must be in O(users).
+        which must be in O(users), and must have all rights in the virtual hosts of O(exchanges) and O(queues).
       - By default, a refused account is a failure.
     type: list
     elements: str
@@ -63,7 +63,9 @@ options:
             type: str
             required: true
           configure:
-            description: Regular expression of the queues and exchanges that it may create and delete; by default none.
+            description:
+              - Regular expression of the queues and exchanges that it may create and delete; by default none.
+              - It may match any part of a name, unless it begins with C(^) and ends with C($).
             type: str
             default: ^$
           write:
@@ -173,11 +175,14 @@ EXAMPLES = r"""
     password: "{{ vault_rabbitmq_admin }}"
     vhosts: [/, shop]
     users:
-      - {name: admin, password: "{{ vault_rabbitmq_admin }}", tags: [administrator]}
+      - name: admin
+        password: "{{ vault_rabbitmq_admin }}"
+        tags: [administrator]
+        permissions: [{vhost: shop, configure: ".*", write: ".*", read: ".*"}]
       - name: orders
         password: "{{ vault_rabbitmq_orders }}"
         permissions:
-          - {vhost: shop, write: "amq.default", read: orders}
+          - {vhost: shop, write: ^amq\\.default$, read: ^orders$}
     queues:
       - {vhost: shop, name: orders}
 """

@@ -30,7 +30,7 @@ extends_documentation_fragment: mlfleet.stack.reads
 EXAMPLES = r"""
 - name: Gather the data directories
   mlfleet.stack.store_facts:
-    roles: [postgres, redis, minio]
+    roles: [postgres, redis, rabbitmq, minio]
   become: true
 """
 

@@ -39,13 +39,13 @@ class _Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
-            self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # to suggest the nearest one
+            self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # to suggest the nearest one
             return None
-        room = import_module(f"mlfleet.{COMMANDS[cmd_name]}.command")
-        own = getattr(room, "app", None)
+        package = import_module(f"mlfleet.{COMMANDS[cmd_name]}.command")
+        own = getattr(package, "app", None)
         if not own:
             own = typer.Typer(add_completion=False)
-            own.command(cmd_name)(getattr(room, cmd_name))
+            own.command(cmd_name)(getattr(package, cmd_name))
         command = typer.main.get_command(own)
         command.name = cmd_name
         return command

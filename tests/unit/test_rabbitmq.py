@@ -80,6 +80,14 @@ def test_queue_of_another_type_is_an_error() -> None:
         ({"users": [{**ADMIN, "permissions": [{"vhost": "no"}]}]}, "user admin: virtual host no is not declared"),
         ({"queues": [{"vhost": "no", "name": "q"}]}, "queue q in virtual host no: this virtual host is not declared"),
         ({"policies": [{"vhost": "/", "name": "p"}] * 2}, "policy p in virtual host /: declared twice"),
+        (
+            {"exchanges": [{"vhost": "/", "name": "amq.own"}]},
+            "exchange amq.own in virtual host /: names that begin with amq. are RabbitMQ's own",
+        ),
+        (
+            {"queues": [{"vhost": "/", "name": "q", "arguments": {"x-queue-type": "stream"}}]},
+            "queue q in virtual host /: x-queue-type is its type, not one of its arguments",
+        ),
     ],
 )
 def test_contradictions_are_found_before_the_broker_is_asked(options: dict[str, Any], line: str) -> None:
@@ -89,14 +97,22 @@ def test_contradictions_are_found_before_the_broker_is_asked(options: dict[str, 
 
 def test_contradictions_of_an_inventory_are_found() -> None:
     values = {
+        "topology_rabbitmq_user_admin": "admin",
+        "topology_rabbitmq_vhosts": ["serving"],
         "topology_rabbitmq_users": [{"name": "idle", "permissions": [{"vhost": "shop"}], "clients": []}],
-        "rabbitmq_users_extra": [{"name": "clerk", "permissions": [{"vhost": "offices"}]}, {"name": "guard"}],
+        "rabbitmq_users_extra": [
+            {"name": "clerk", "password": "long", "permissions": [{"vhost": "offices"}]},
+            {"name": "guard", "password": ""},
+            {"name": "admin", "password": "own"},
+        ],
         "rabbitmq_vhosts_extra": ["shop", "office"],
         "rabbitmq_queues_extra": [{"vhost": "/", "name": "q"}, {"vhost": "home", "name": "q"}],
     }
     advice = "has no user; give one its permissions in rabbitmq_users_extra"
     assert list(checks.rabbitmq_objects(values)) == [
+        "rabbitmq: user admin: it is the administrator's",
         "rabbitmq: user clerk: virtual host offices is not declared",
+        "rabbitmq: user guard: a password is required",
         "rabbitmq: queue q in virtual host home: this virtual host is not declared",
         f"rabbitmq_vhosts_extra: virtual host shop {advice}",
         f"rabbitmq_vhosts_extra: virtual host office {advice}",

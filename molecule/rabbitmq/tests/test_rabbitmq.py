@@ -11,7 +11,8 @@ from amqp.exceptions import AccessRefused, NotAllowed
 from requests.auth import HTTPBasicAuth
 
 TLS_PORT, PLAIN_PORT = 5671, 5672
-MANAGEMENT_PORT, METRICS_PORT, NODES_PORT, EPMD_PORT = 15671, 15692, 25672, 4369
+MANAGEMENT_PORT, METRICS_PORT, NODES_PORT, EPMD_PORT = 15672, 15692, 25672, 4369
+PAGE_PORT = 35671
 PASSWORDS = {"orders": "orders-of-the-shop", "watcher": "watcher-of-all", "clerk": "clerk-of-the-office"}
 UNIT = "rabbitmq-server"
 REFUSED = r"(?i)closed|reset|refused|unexpected|invalid"
@@ -31,7 +32,10 @@ def connect(forward, verified):
     def opened(user="orders", vhost="shop", password=None, port=TLS_PORT, tls=True):
         account = {"userid": user, "password": password or PASSWORDS[user], "virtual_host": vhost}
         to = {"hostname": "localhost", "port": forward(port), "ssl": verified if tls else False}
-        with kombu.Connection(transport="pyamqp", connect_timeout=10, **to, **account) as connection:
+        confirmed = {"confirm_publish": True}  # a message is in the queue when it was published
+        with kombu.Connection(
+            transport="pyamqp", connect_timeout=10, transport_options=confirmed, **to, **account
+        ) as connection:
             connection.connect()
             yield connection
 
@@ -107,7 +111,7 @@ def test_foreign_virtual_host_is_refused(connect, user, vhost):
 
 def test_foreign_queue_is_refused(connect):
     with connect() as connection, connection.channel() as channel, pytest.raises(AccessRefused, match="queue"):
-        channel.queue_declare("invoices", durable=True)
+        channel.queue_declare("reorders", durable=True)
     with connect("watcher") as connection, connection.channel() as channel, pytest.raises(AccessRefused, match="queue"):
         channel.basic_get("orders")
 
@@ -133,6 +137,16 @@ def test_management_has_rights_too(management):
     assert management("vhosts/stolen", "watcher", "PUT").status_code in (401, 403)
 
 
+def test_page_asks_for_an_account(forward, secret, authority):
+    url = f"https://localhost:{forward(PAGE_PORT)}/"
+    assert "RabbitMQ Management" in requests.get(url, verify=authority, timeout=30).text
+    accounts = {"admin": secret("rabbitmq_admin"), "guest": "guest"}
+    answers = [
+        requests.get(f"{url}api/whoami", auth=account, verify=authority, timeout=30) for account in accounts.items()
+    ]
+    assert [answer.status_code for answer in answers] == [200, 401]
+
+
 def test_unknown_authority_is_refused(forward, verified):
     unknown = {**verified, "ca_certs": ssl.get_default_verify_paths().cafile}
     account = {"userid": "orders", "password": PASSWORDS["orders"], "virtual_host": "shop"}
@@ -151,7 +165,15 @@ def test_plain_connection_is_refused(connect):
 def test_only_the_loopback_listens(listens_on):
     ports = (TLS_PORT, MANAGEMENT_PORT, METRICS_PORT, NODES_PORT, EPMD_PORT)
     assert [listens_on(port) for port in ports] == [{"127.0.0.1"}] * len(ports)
-    assert listens_on(PLAIN_PORT) == listens_on(15672) == set()
+    assert listens_on(PLAIN_PORT) == set()
+
+
+def test_it_has_never_run_with_the_settings_of_its_package(host):
+    assert (
+        host.check_output("ls /var/lib/rabbitmq/mnesia | grep -v '^rabbit@testbed.rabbitmq' | grep rabbit@ || true")
+        == ""
+    )
+    assert not host.file("/usr/sbin/policy-rc.d").exists
 
 
 def test_messages_survive_a_crash_and_another_host_name(host, connect, clean, crash, eventually, is_up):

@@ -56,9 +56,13 @@ DECIDED = {
     },
     "rabbitmq_settings": {
         "listeners\\..*": "topology_rabbitmq_port, rabbitmq_listen_address",
-        "(ssl_options|management\\.(tcp|ssl))\\..*": "topology_rabbitmq_tls_mode",
-        "default_(user|pass|vhost|user_tags|permissions).*": "rabbitmq_users_extra",
-        "prometheus\\..*|log\\.file.*": "",
+        "management\\.((tcp|ssl)\\.port|listener\\..*)": "topology_rabbitmq_management_port",
+        "management\\.(tcp|ssl)\\.ip": "rabbitmq_management_listen_address",
+        "(ssl_options|management\\.ssl)\\.((cacert|cert|key)file|.*verify.*|.*peer_cert|(versions|ciphers).*)": (
+            "topology_rabbitmq_tls_mode"
+        ),
+        "default_(user|pass|user_tags|permissions).*": "rabbitmq_users_extra",
+        "prometheus\\.tcp\\.ip|log\\.(file|console)|default_vhost|(.*load_)?definitions.*": "",
     },
     "restapi_gunicorn_settings": {
         "bind": "restapi_listen_address, topology_restapi_port",
@@ -105,12 +109,14 @@ def rabbitmq_objects(values: Values) -> Iterator[str]:
     ]
     users = [user for user in values.get("topology_rabbitmq_users") or () if user["clients"]]
     users += values.get("rabbitmq_users_extra") or ()
+    admin = values.get("topology_rabbitmq_user_admin")
+    yield from (f"rabbitmq: user {admin}: it is the administrator's" for user in users if user["name"] == admin)
     objects = {option: values.get(f"rabbitmq_{option}_extra") or () for option in rabbitmq.OBJECTS.values()}
     problems = rabbitmq.problems({"/", *(vhost for _option, vhost in declared)}, users, objects)
     yield from (f"rabbitmq: {problem}" for problem in problems)
     used = {permission["vhost"] for user in users for permission in user.get("permissions") or ()}
     for option, vhost in declared:
-        if vhost not in used:
+        if vhost not in used and option == "rabbitmq_vhosts_extra":
             yield f"{option}: virtual host {vhost} has no user; give one its permissions in rabbitmq_users_extra"
 
 

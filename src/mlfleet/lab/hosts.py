@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -240,13 +240,14 @@ class Lab:
     def _end(container: Container) -> None:
         """Stop a container at once, and free its name."""
         if container.status in ("running", "paused"):
-            container.kill()
+            with suppress(APIError):  # it has just ended by itself
+                container.kill()
             container.wait()
         container.rename(f"{container.name}.{container.short_id}{REMOVED}")
 
     def _delete_files(self, wait: bool) -> None:
-        """Delete the files of removed containers, also of those whose deletion was interrupted."""
-        removed = [str(each.id) for each in self._all_containers() if _is_removed(each)]
+        """Delete the files of removed containers, also of other labs whose deletion was interrupted."""
+        removed = [str(each.id) for each in self._all_containers(LAB) if _is_removed(each)]
         if removed:
             words = ["docker", "rm", "--force", "--volumes", *removed]
             nothing = subprocess.DEVNULL
@@ -267,13 +268,16 @@ class Lab:
             for name, container in sorted(self._containers().items())
         ]
 
-    def _all_containers(self) -> list[Container]:
-        label = f"{LAB}={self.inventory.name}"
+    def _all_containers(self, label: str) -> list[Container]:
         # One that has just been deleted is left out.
         return self.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
 
     def _containers(self) -> dict[str, Container]:
-        found = [container for container in self._all_containers() if not _is_removed(container)]
+        found = [
+            container
+            for container in self._all_containers(f"{LAB}={self.inventory.name}")
+            if not _is_removed(container)
+        ]
         for container in found:
             if (owner := container.labels[INVENTORY]) != str(self.inventory.path):
                 raise MlfleetError(
