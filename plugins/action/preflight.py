@@ -137,7 +137,10 @@ class ActionModule(LibraryActionBase):
     def _about_facts(self, host: Host, task_vars: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """Return the host's problems, and the marks of the stores that it uses."""
         facts = host.variables.get("ansible_facts", {})
-        problems = list(host_checks.host_problems(host.name, facts, self._environments(host)))
+        problems = [
+            *host_checks.host_problems(host.name, facts, self._environments(host)),
+            *host_checks.release_problems(host.declared("debian_releases"), facts),
+        ]
         mine = {role.name for role in host.roles}
         units = {service: unit for service, unit in services.UNITS.items() if service in mine}
         units |= host.declared("unit_name")

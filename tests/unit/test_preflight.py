@@ -668,3 +668,10 @@ def test_service_that_its_clients_would_look_for_on_themselves_is_refused(db, ap
     lines = list(topology.unreachable("db", {"postgres": ["db"], "mlflow": ["app"]}, {"db": db, "app": app}))
     assert len(lines) == bool(line) and all(line in each for each in lines)
     assert list(topology.unreachable("db", {"postgres": ["db"], "mlflow": ["db"]}, {"db": DB})) == []
+
+
+def test_release_that_a_role_does_not_support_is_reported():
+    releases = {"rabbitmq": ["12"]}
+    line = "role rabbitmq supports Debian 12, and this host has 13: choose another host"
+    assert list(host_checks.release_problems(releases, {"distribution_major_version": "13"})) == [line]
+    assert list(host_checks.release_problems(releases, DEBIAN)) == []

@@ -53,6 +53,14 @@ def host_problems(host: str, facts: Mapping[str, Any], environments: Iterable[En
     yield from _python_problems(host, facts, environments)
 
 
+def release_problems(releases: Mapping[str, Iterable[str]], facts: Mapping[str, Any]) -> Iterator[str]:
+    """Report roles that do not support this release, unlike others. C(releases) are those of each such role."""
+    own = facts.get("distribution_major_version", "")
+    for role, supported in releases.items():
+        if own not in supported:
+            yield f"role {role} supports Debian {' or '.join(supported)}, and this host has {own}: choose another host"
+
+
 def _python_problems(host: str, facts: Mapping[str, Any], environments: Iterable[Environment]) -> Iterator[str]:
     """Report environments whose interpreter does not exist, or has an unsupported version."""
     found = {OF_DEBIAN: _own_python(facts), **facts.get("pythons", {})}
