@@ -52,6 +52,11 @@ options:
     type: list
     elements: str
     default: []
+  compiler:
+    description:
+      - Text of a Python program to compile the packages with, instead of C(uv), which compiles every package each time.
+      - The Python of the environment runs it with one argument, a directory in C(uv)'s cache where it can keep files.
+    type: str
   stop_units:
     description:
       - Units (names or patterns) to stop before the environment is replaced, such as workers whose jobs import from it.
@@ -125,9 +130,9 @@ class CommandFailedError(Exception):
     """A command that ended with an error; the message contains the end of its output."""
 
 
-def run(*words: str | Path) -> str:
+def run(*words: str | Path, **options: Any) -> str:
     """Return the output of a command; uv reports what it does on standard error."""
-    done = program([str(word) for word in words], WORK_SECONDS, cwd="/")
+    done = program([str(word) for word in words], WORK_SECONDS, cwd="/", **options)
     if done.returncode != 0:
         raise CommandFailedError(f"{words[0]} {words[1]}: {(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout + done.stderr
@@ -157,8 +162,8 @@ class Uv:
 
 
 class Venv:
-    def __init__(self, path: Path, requirements: Path, python: Path, uv: Uv) -> None:
-        self.path, self.requirements, self.python, self.uv = path, requirements, python, uv
+    def __init__(self, path: Path, requirements: Path, python: Path, uv: Uv, compiler: str | None = None) -> None:
+        self.path, self.requirements, self.python, self.uv, self.compiler = path, requirements, python, uv, compiler
         self.stamp = path / environments.STAMP
 
     def is_whole(self) -> bool:
@@ -201,7 +206,10 @@ class Venv:
         try:
             tree.parent.mkdir(parents=True, exist_ok=True)
             run(self.uv.program, "venv", "--quiet", "--python", self.python, tree)
-            self.sync(tree, "--compile-bytecode", "--link-mode=hardlink")
+            self.sync(tree, "--link-mode=hardlink", *([] if self.compiler else ["--compile-bytecode"]))
+            if self.compiler:
+                store = Path(run(self.uv.program, "cache", "dir").splitlines()[0], "bytecode")
+                run(tree / "bin" / "python", "-I", "-", store, input=self.compiler)
             (tree / ".lock").chmod(0o644)  # uv leaves it writable for everyone
             if trial:
                 trials.hold_in_environment(tree / "bin/python", trial)
@@ -247,6 +255,7 @@ def main() -> None:
             "uv_requirement": {"type": "str", "required": True},
             "index_url": {"type": "str", "no_log": True},
             "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "compiler": {"type": "str"},
             "stop_units": {"type": "list", "elements": "str", "default": []},
             "stop_timeout_seconds": {"type": "int", "default": 90},
             "trial": trials.OPTION,
@@ -269,7 +278,7 @@ def main() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=module.tmpdir) as pins:
         pins.write(module.params["requirements"])
         pins.flush()
-        venv = Venv(path, Path(pins.name), python, uv)
+        venv = Venv(path, Path(pins.name), python, uv, module.params["compiler"])
         try:
             changes = venv.pending() if module.check_mode else installed(venv, module.params["trial"], stop)
             usable = not (module.check_mode and changes) or venv.is_whole()

@@ -32,11 +32,11 @@ MOMENTS = [
     ("Install the packages of postgres", 8),
     ("Provide the declared databases", 0.7),
     ("Install /opt/mlfleet/minio", 1),
-    ("Install mlflow", 6),
+    ("Install mlflow", 3),
     ("Run mlflow", 4),
     ("Run dioptra-restapi", 6),
     ("Provide the declared accounts", 0.7),
-    ("Install worker-tensorflow-cpu", 20),
+    ("Install worker-tensorflow-cpu", 4),
 ]
 
 

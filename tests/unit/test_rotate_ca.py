@@ -85,11 +85,10 @@ def test_all_steps_are_taken_when_every_host_comes_through(rotate: Run) -> None:
     assert (code, taken) == (0, STEPS), output
 
 
-@pytest.mark.parametrize("number", [1, 3])
-def test_no_step_is_taken_after_a_host_that_failed(rotate: Run, number: int) -> None:
-    code, output, taken = rotate(failing_in_site=["b", number])
-    assert code != 0 and taken == STEPS[:number], output
-    assert f"b did not come through, so that `mlfleet ca … {STEPS[number]}` is not done: mend" in output
+def test_no_step_is_taken_after_a_host_that_failed(rotate: Run) -> None:
+    code, output, taken = rotate(failing_in_site=["b", 1])
+    assert code != 0 and taken == STEPS[:1], output
+    assert f"b did not come through, so that `mlfleet ca … {STEPS[1]}` is not done: mend" in output
 
 
 @pytest.mark.parametrize(("number", "what"), [(1, "trust"), (2, "certificate")])
