@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.mlfleet.stack.plugins.module_utils import archives
-from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import manifest
+from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import manifest, tree
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 ARGUMENT_SPEC = {
@@ -29,12 +30,17 @@ class ActionModule(LibraryActionBase):
         _result, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
         if arguments["state"] == "absent":
             return result | self._execute_module("mlfleet.stack.file_tree", arguments, task_vars=task_vars)
-        try:
-            wanted = manifest(archives.read(Path(arguments["archive"])))
-        except archives.ArchiveError as error:
-            raise AnsibleActionFail(str(error)) from None
-        options = {**arguments, "manifest": wanted}
-        return result | self._sent_if_other("mlfleet.stack.file_tree", options, "archive", task_vars)
+        source = Path(arguments["archive"])
+        with tempfile.TemporaryDirectory(prefix="mlfleet-") as scratch:
+            try:
+                files = tree(source) if source.is_dir() else archives.read(source)
+            except archives.ArchiveError as error:
+                raise AnsibleActionFail(str(error)) from None
+            if source.is_dir():
+                arguments["archive"] = str(Path(scratch, "tree.tar.gz"))
+                archives.write(Path(arguments["archive"]), files)
+            options = {**arguments, "manifest": manifest(files)}
+            return result | self._sent_if_other("mlfleet.stack.file_tree", options, "archive", task_vars)
 
     def _sent_if_other(
         self, module: str, options: dict[str, Any], sent: str, task_vars: dict[str, Any] | None

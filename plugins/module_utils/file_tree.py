@@ -26,6 +26,26 @@ def manifest(files: archives.Files) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
 
 
+def tree(directory: Path) -> archives.Files:
+    """Return the files of a source tree, without hidden ones and bytecode.
+
+    Raises:
+        ArchiveError: it has a link.
+    """
+    found = (path for path in sorted(directory.rglob("*")) if not _is_left_out(path.relative_to(directory)))
+    files = {}
+    for path in found:
+        if path.is_symlink():
+            raise archives.ArchiveError(f"{path} is a link: put the file itself there")
+        if path.is_file():
+            files[path.relative_to(directory).as_posix()] = path.read_bytes()
+    return files
+
+
+def _is_left_out(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
 def observe(directory: Path) -> dict[str, str]:
     """Return the contents as a manifest; anything but root's plain files, readable by all, is marked as such."""
     return {

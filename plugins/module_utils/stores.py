@@ -25,9 +25,9 @@ MARKS = {  # in the data
     "minio": ".minio.sys/mlfleet.mark",
 }
 USERS = {  # the groups whose hosts have a mark of the store
-    "postgres": ("postgres", "mlflow", "restapi"),
-    "redis": ("redis", "restapi"),
-    "rabbitmq": ("rabbitmq",),
+    "postgres": ("postgres", "mlflow", "restapi", "serving_api", "serving_worker"),
+    "redis": ("redis", "restapi", "serving_api", "serving_worker"),
+    "rabbitmq": ("rabbitmq", "serving_api", "serving_worker"),
     "minio": ("minio", "mlflow"),
 }
 # Files of hosts that were deployed before marks existed; their first run creates USED.

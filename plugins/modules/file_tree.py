@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: file_tree
-short_description: Install the files of an archive as the whole content of a directory
+short_description: Install the files of an archive or directory as the whole content of a directory
 description:
   - Compares the files in O(path) with those of an archive on the controller, which is sent only if they differ.
   - The files are in a separate directory, to which the link C(current) in O(path) points. The link is replaced at once,
@@ -21,7 +21,9 @@ options:
     type: path
     required: true
   archive:
-    description: Archive on the controller, a tar or zip. Required with O(state=present).
+    description:
+      - Archive on the controller, a tar or zip, or a directory, of which hidden files and bytecode are left out.
+      - Required with O(state=present).
     type: path
   state:
     description: Whether the files exist. With V(absent), O(path) is removed too.

@@ -19,6 +19,7 @@ SITE = yaml.safe_load((ROOT / PLAYS).read_text())
 SITE_ROLES = SITE[0]["vars"]["site_roles"]
 SETTINGS = {file.stem: yaml.safe_load(file.read_text()) for file in (ROOT / DEFAULTS).glob("*.yml")}
 SITES = {name: value for settings in SETTINGS.values() for name, value in settings.items() if name.endswith("_sites")}
+SCENARIOS = {"serving_worker": "serving", "serving_api": "serving"}  # where they are tested together
 TESTED_ELSEWHERE = {"containers"}  # which are the user's own: tests/integration/test_docker.py
 
 
@@ -65,8 +66,9 @@ def test_each_service_has_a_role_and_a_scenario():
     roles = dict.fromkeys([*SITE_ROLES, *map(noun, SERVICES)])
     files = {role: [f"roles/{role}/tasks/main.yml"] for role in roles}
     for name, service in SERVICES.items():
-        files[noun(name)] += [f"molecule/{noun(name)}"] if name not in TESTED_ELSEWHERE else []
-        files[noun(name)] += [f"molecule/{noun(name)}_docker"] if service.may_be_contained else []
+        scenario = SCENARIOS.get(name, noun(name))
+        files[noun(name)] += [f"molecule/{scenario}"] if name not in TESTED_ELSEWHERE else []
+        files[noun(name)] += [f"molecule/{scenario}_docker"] if service.may_be_contained else []
     assert_none(f"{role}: lacks {file}" for role in roles for file in files[role] if not (ROOT / file).exists())
 
 
@@ -105,7 +107,10 @@ def test_needs_and_calls_are_earlier_rows():
 def test_each_service_reads_what_it_needs_and_calls():
     """Save nginx, which is given the sites of all, and files that it serves."""
     roles = ROOT / "roles"
-    texts = {name: "".join(file.read_text() for file in (roles / noun(name)).glob("*/*.yml")) for name in SERVICES}
+    texts = {
+        name: "".join(file.read_text() for role in (noun(name), *row.block) for file in (roles / role).glob("*/*.yml"))
+        for name, row in SERVICES.items()
+    }
     assert_none(
         f"{name}: roles/{noun(name)}/vars/main.yml reads no topology_{other}_*, though it calls {other} by {TABLE}"
         for name, service in SERVICES.items()
