@@ -239,6 +239,45 @@ def test_password_is_renewed_within_its_year(days, is_good):
     assert (list(checks.password_renewal({"restapi_password_renew_days": days})) == []) is is_good
 
 
+@pytest.mark.parametrize(
+    ("models", "line"),
+    [
+        ([{"name": "a", "canary": {"alias": "b", "percent": 10.0}, "shadow": {"alias": "c"}}], None),
+        ([{"name": "a"}, {"name": "a"}], "a is declared twice; give its other version as canary or shadow"),
+        ([{"name": "a", "alias": "x", "path": "/m"}], "a: alias and path exclude each other; keep one"),
+        (
+            [{"name": "a", "canary": {"alias": "b", "percent": 101.0}}],
+            "a: the canary's percent is 101; use a number from 0 to 100",
+        ),
+        (
+            [{"name": "a", "shadow": {"alias": "champion"}}],
+            "a: the shadow has the alias of the model itself; name another",
+        ),
+        (
+            [{"name": "a", "path": "/m", "shadow": {"alias": "b"}}],
+            "a: a model in a directory has one version, so it has no shadow",
+        ),
+    ],
+)
+def test_models_are_served_once_in_a_version_that_can_be_found(models, line):
+    lines = [f"topology_serving_models: {line}"] if line else []
+    assert list(checks.serving_models({"topology_serving_models": models})) == lines
+
+
+def test_tasks_end_before_the_broker_gives_them_to_others():
+    values = {"serving_task_time_limit_seconds": 300, "topology_rabbitmq_consumer_timeout_seconds": 1800}
+    assert not list(checks.serving_times(values))
+    [line] = checks.serving_times(values | {"serving_task_time_limit_seconds": 1800})
+    assert "lower it, or raise the other one" in line
+
+
+def test_queue_of_the_api_has_a_worker():
+    values = {"serving_worker_queues": ["predictions"], "topology_serving_queue": "predictions"}
+    assert not list(checks.serving_queues(values))
+    [line] = checks.serving_queues(values | {"topology_serving_queue": "other"})
+    assert "no worker of this host serves other" in line
+
+
 def test_front_end_is_where_nginx_is():
     [line] = checks.frontend_hosts({"topology_frontend_hosts": ["a", "b"], "topology_nginx_hosts": ["a"]})
     assert line == "group frontend: b is not in group nginx, which serves the front end's files"

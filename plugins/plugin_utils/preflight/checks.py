@@ -30,6 +30,7 @@ QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 # Without extras and addresses, which cannot be compared with the installed packages.
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*( *;.*)?")
 MOUNTS_OPTION = re.compile(r"worker_\w+_mounts")
+FULL_PERCENT = 100
 SET_SIZES = range(2, 17)  # drives of an erasure set of MinIO
 # Addresses that pgAdmin accepts, and domains from which it lets no one sign in: those of its library, email_validator.
 EMAIL = re.compile(
@@ -118,6 +119,47 @@ def rabbitmq_objects(values: Values) -> Iterator[str]:
     for option, vhost in declared:
         if vhost not in used and option == "rabbitmq_vhosts_extra":
             yield f"{option}: virtual host {vhost} has no user; give one its permissions in rabbitmq_users_extra"
+
+
+def serving_models(values: Values) -> Iterator[str]:
+    """Check that each model is served once, in a version that can be found, and with a share of the requests."""
+    models = values.get("topology_serving_models") or ()
+    names = [model["name"] for model in models]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"topology_serving_models: {name} is declared twice; give its other version as canary or shadow"
+    for model in models:
+        where = f"topology_serving_models: {model['name']}"
+        sources = [key for key in ("alias", "version", "path") if model.get(key)]
+        if len(sources) > 1:
+            yield f"{where}: {' and '.join(sources)} exclude each other; keep one"
+        canary = model.get("canary") or {}
+        if canary and not 0 <= canary["percent"] <= FULL_PERCENT:
+            yield f"{where}: the canary's percent is {canary['percent']:g}; use a number from 0 to 100"
+        for part in ("canary", "shadow"):
+            if (model.get(part) or {}).get("alias", "") == model.get("alias", "champion"):
+                yield f"{where}: the {part} has the alias of the model itself; name another"
+            if model.get(part) and model.get("path"):
+                yield f"{where}: a model in a directory has one version, so it has no {part}"
+
+
+def serving_times(values: Values) -> Iterator[str]:
+    """Check that the broker does not give a running task to another worker."""
+    limit, timeout = (
+        values.get("serving_task_time_limit_seconds"),
+        values.get("topology_rabbitmq_consumer_timeout_seconds"),
+    )
+    if limit is not None and timeout is not None and limit >= timeout:
+        yield (
+            f"serving_task_time_limit_seconds: {limit} is not below topology_rabbitmq_consumer_timeout_seconds, "
+            f"{timeout}, after which RabbitMQ gives the task to another worker; lower it, or raise the other one"
+        )
+
+
+def serving_queues(values: Values) -> Iterator[str]:
+    """Check that some worker listens to the queue that the API sends to."""
+    queues, queue = values.get("serving_worker_queues"), values.get("topology_serving_queue")
+    if queues is not None and queue not in queues:
+        yield f"serving_worker_queues: no worker of this host serves {queue}, where the API sends its tasks; add it"
 
 
 def ports(values: Values) -> Iterator[str]:
@@ -323,6 +365,9 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     ports,
     queues,
     rabbitmq_objects,
+    serving_models,
+    serving_times,
+    serving_queues,
     rollout_serial,
     site_routes,
 )
