@@ -1,0 +1,245 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: serving_prediction
+short_description: Serve two versions of a small model, and compare the predictions
+description:
+  - Trains two classifiers on scikit-learn's iris data, and registers them as versions of one model in MLflow.
+  - Gives the alias C(champion) to the first one, asks the serving API for predictions, and compares them with those of the
+    model itself. Then moves the alias while it goes on asking, until the second version answers; no request may fail.
+  - Checks that a wrong input is refused.
+  - Runs on a host that can reach all of these, with an interpreter that has MLflow and scikit-learn, such as that of
+    the serving workers.
+version_added: 0.1.0
+author: The mlfleet authors (@mlfleet)
+requirements:
+  - mlflow or mlflow-skinny
+  - scikit-learn
+extends_documentation_fragment:
+  - mlfleet.stack.rest
+  - mlfleet.stack.rest.sign_in
+options:
+  serving_url:
+    description: URL of the serving API.
+    type: str
+    required: true
+  token:
+    description: Its token.
+    type: str
+    required: true
+  name:
+    description: Name of the registered model.
+    type: str
+    default: mlfleet-verify-serving
+  wait_seconds:
+    description: Timeout for a version to be served.
+    type: int
+    default: 120
+attributes:
+  check_mode:
+    description: Does nothing; the task is skipped.
+    support: full
+  diff_mode:
+    description: Nothing to show.
+    support: none
+seealso:
+  - module: mlfleet.stack.mlflow_experiment
+"""
+
+EXAMPLES = r"""
+- name: Predict with two versions of a model
+  mlfleet.stack.serving_prediction:
+    url: http://127.0.0.1:5001
+    username: admin
+    password: "{{ topology_secret_mlflow_admin }}"
+    serving_url: http://127.0.0.1:4789
+    token: "{{ topology_secret_serving_token }}"
+  vars:
+    ansible_python_interpreter: /opt/mlfleet/serving-worker/bin/python
+"""
+
+RETURN = r"""
+versions:
+  description: Versions of the model that have answered, in this order.
+  returned: when it was run
+  type: list
+  elements: int
+  sample: [3, 4]
+requests:
+  description: Number of predictions, all of which were right.
+  returned: when it was run
+  type: int
+  sample: 57
+slowest_seconds:
+  description: Longest time until an answer.
+  returned: when it was run
+  type: float
+  sample: 0.21
+seconds:
+  description: Total duration.
+  returned: when it was run
+  type: float
+  sample: 14.8
+"""
+
+import logging
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS
+
+os.environ.update(MLFLOW_DISABLE_TELEMETRY="true")  # MLflow reads it on import
+try:
+    import mlflow
+    import requests
+    from mlflow.models import infer_signature
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.naive_bayes import GaussianNB
+
+    MISSING = ""
+except ImportError as error:
+    MISSING = error.name or "mlflow"
+
+ALIAS = "champion"
+PAUSE_SECONDS = 0.2
+FLOWERS = slice(0, None, 15)  # that are asked for, of each kind some
+
+
+class ProofError(Exception):
+    """An answer differs from the expected one."""
+
+
+class Api:
+    """The serving API, which counts and times its answers."""
+
+    def __init__(self, options: dict) -> None:
+        self.url, self.name = f"{options['serving_url']}/models/{options['name']}/predictions", options["name"]
+        self.timeout, self.requests, self.slowest_seconds = options["timeout_seconds"], 0, 0.0
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = f"Bearer {options['token']}"
+        self.session.verify = options["ca_file"] or True
+
+    def post(self, inputs: object) -> requests.Response:
+        return self.session.post(self.url, json={"inputs": inputs}, timeout=self.timeout)
+
+    def predict(self, inputs: object) -> tuple[int, list]:
+        """Return version and outputs of an answer."""
+        started = time.monotonic()
+        answer = self.post(inputs)
+        self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
+        if answer.status_code != requests.codes.ok:
+            raise ProofError(
+                f"after {self.requests} predictions, {self.url} answered {answer.status_code}: {answer.text}"
+            )
+        self.requests += 1
+        found = answer.json()
+        return int(found["version"]), found["outputs"]
+
+
+def environment(options: dict) -> dict[str, str]:
+    """Return the settings that MLflow's client reads, so that no password is in a process list."""
+    return {
+        "MLFLOW_TRACKING_URI": options["url"],
+        "MLFLOW_TRACKING_USERNAME": options["username"],
+        "MLFLOW_TRACKING_PASSWORD": options["password"],
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(options["timeout_seconds"]),
+        **({"REQUESTS_CA_BUNDLE": options["ca_file"]} if options["ca_file"] else {}),
+    }
+
+
+def register(name: str) -> tuple[dict[int, list], list]:
+    """Register two versions; return the predictions of each, and the inputs."""
+    data = load_iris(as_frame=True)
+    frame, kinds = data.data.rename(columns=lambda column: column.removesuffix(" (cm)").replace(" ", "_")), data.target
+    asked = frame[FLOWERS]
+    expected = {}
+    mlflow.set_experiment(name)
+    for model in LogisticRegression(max_iter=500), GaussianNB():
+        model.fit(frame, kinds)
+        with mlflow.start_run():
+            logged = mlflow.sklearn.log_model(
+                model,
+                name="model",
+                signature=infer_signature(frame, model.predict(frame)),
+                registered_model_name=name,
+                pip_requirements=["scikit-learn"],
+            )
+        expected[int(logged.registered_model_version)] = model.predict(asked).tolist()
+    return expected, asked.to_dict(orient="records")
+
+
+def answered_by(api: Api, version: int, expected: dict[int, list], inputs: list, seconds: int) -> None:
+    """Ask until this version answers, and compare each answer with the model that gave it."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found, outputs = api.predict(inputs)
+        if found in expected and outputs != expected[found]:
+            raise ProofError(f"{api.name} {found} answered {outputs}, and the model itself {expected[found]}")
+        if found == version:
+            return
+        time.sleep(PAUSE_SECONDS)
+    raise ProofError(f"{api.name} {version} has not answered within {seconds} s after it got the alias {ALIAS}")
+
+
+def served(api: Api, inputs: list, seconds: int) -> None:
+    """Wait until the model is served at all, as before the first time."""
+    until = time.monotonic() + seconds
+    while (answer := api.post(inputs)).status_code in (requests.codes.not_found, requests.codes.unavailable):
+        if time.monotonic() > until:
+            raise ProofError(f"{api.url} answered {answer.status_code}: {answer.text}")
+        time.sleep(PAUSE_SECONDS)
+
+
+def prove(options: dict) -> dict:
+    started = time.monotonic()
+    client, api = mlflow.MlflowClient(), Api(options)
+    expected, inputs = register(options["name"])
+    for version in expected:
+        client.set_registered_model_alias(options["name"], ALIAS, str(version))
+        served(api, inputs, options["wait_seconds"])
+        answered_by(api, version, expected, inputs, options["wait_seconds"])
+    refused = api.post([{"sepal_length": "long"}])
+    if refused.status_code != requests.codes.unprocessable:
+        raise ProofError(f"{api.url} answered {refused.status_code} to a wrong input: {refused.text}")
+    return {
+        "versions": list(expected),
+        "requests": api.requests,
+        "slowest_seconds": round(api.slowest_seconds, 2),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **CONNECTION_OPTIONS,
+            **SIGN_IN_OPTIONS,
+            "serving_url": {"type": "str", "required": True},
+            "token": {"type": "str", "required": True, "no_log": True},
+            "name": {"type": "str", "default": "mlfleet-verify-serving"},
+            "wait_seconds": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(skipped=True, msg="A check predicts nothing")
+    if MISSING:
+        module.fail_json(msg=missing_required_lib(MISSING))
+    logging.disable(logging.WARNING)
+    os.environ.update(environment(module.params))
+    try:
+        result = prove(module.params)
+    except Exception as error:  # whatever MLflow and its libraries raise
+        module.fail_json(msg=f"{module.params['serving_url']}: {error}")
+    module.exit_json(changed=True, **result)
+
+
+if __name__ == "__main__":
+    main()
