@@ -10,8 +10,8 @@ module: serving_prediction
 short_description: Serve two versions of a small model, and compare the predictions
 description:
   - Trains two classifiers on scikit-learn's iris data, and registers them as versions of one model in MLflow.
-  - Gives the alias C(champion) to the first one, asks the serving API for predictions, and compares them with those of the
-    model itself. Then moves the alias while it goes on asking, until the second version answers; no request may fail.
+  - Gives the alias C(champion) to the first one, asks the serving API for predictions, and compares them with those of
+    the model itself. Then moves the alias and asks until the second version answers; no request may fail.
   - Checks that a wrong input is refused.
   - Runs on a host that can reach all of these, with an interpreter that has MLflow and scikit-learn, such as that of
     the serving workers.
