@@ -19,8 +19,8 @@ UNAVAILABLE = (OperationalError, InterfaceError)
 
 _INSERT = text(
     "INSERT INTO predictions (id, model, version, role, shadow_of, inputs, outputs, reason, seconds)"
-    " VALUES (:id, :model, :version, :role, :shadow_of, CAST(:inputs AS jsonb), CAST(:outputs AS jsonb), :reason, :seconds)"
-    " ON CONFLICT (id) DO NOTHING"
+    " VALUES (:id, :model, :version, :role, :shadow_of, CAST(:inputs AS jsonb), CAST(:outputs AS jsonb),"
+    " :reason, :seconds) ON CONFLICT (id) DO NOTHING"
 )
 _SELECT = text("SELECT model, version, role, outputs, reason FROM predictions WHERE id = :id")
 _FEEDBACK = text(
@@ -60,7 +60,9 @@ def record(prediction: Prediction) -> bool:
 
     :raises OperationalError, InterfaceError: the database does not answer
     """
-    values = {name: getattr(prediction, name) for name in ("id", "model", "version", "role", "reason", "seconds", "shadow_of")}
+    values = {
+        name: getattr(prediction, name) for name in ("id", "model", "version", "role", "reason", "seconds", "shadow_of")
+    }
     values |= {name: _json(getattr(prediction, name)) for name in ("inputs", "outputs")}
     with engine().begin() as connection:
         return connection.execute(_INSERT, values).rowcount == 1

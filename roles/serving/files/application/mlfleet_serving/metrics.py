@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Metrics of all processes of a service, for Prometheus on the loopback.
 
-They have a port of their own there, because behind nginx on the same host each request comes from the loopback. API and workers
-need a PROMETHEUS_MULTIPROC_DIR each, which is empty when they start.
+They have a port of their own there, because behind nginx on the same host each request comes from the loopback.
+API and workers need a PROMETHEUS_MULTIPROC_DIR each, which is empty when they start.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ REGISTRY_ANSWERS = Gauge(
 
 # Of the workers.
 PREDICTIONS = Counter("serving_predictions", "Predictions, each counted once", ["model", "version", "role", "outcome"])
-PREDICT_SECONDS = Histogram(
-    "serving_predict_seconds", "Time of the model alone", ["model", "version"], buckets=SECONDS
-)
+PREDICT_SECONDS = Histogram("serving_predict_seconds", "Time of the model alone", ["model", "version"], buckets=SECONDS)
 QUEUE_SECONDS = Histogram("serving_queue_seconds", "Time between request and start of the task", buckets=SECONDS)
-LOADED = Gauge("serving_model_loaded", "Processes that hold this version", ["model", "version"], multiprocess_mode="livesum")
+LOADED = Gauge(
+    "serving_model_loaded", "Processes that hold this version", ["model", "version"], multiprocess_mode="livesum"
+)
 FAILURES = Counter("serving_task_failures", "Tasks that failed", ["reason"])
 INPUTS = Summary("serving_input", "Numbers that a model was given", ["model", "feature"])
 
@@ -54,7 +54,7 @@ class _Processes(MultiProcessCollector):
         for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*.db"):
             process = int(re.findall(r"\d+", file.stem)[-1])
             if not Path(f"/proc/{process}").exists():
-                mark_process_dead(process)
+                mark_process_dead(process)  # type: ignore[no-untyped-call]
         return super().collect()  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mlfleet authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings the tables up to date: `python -m mlfleet_serving.migrate`, as often as one likes, also on two hosts at once."""
+"""Brings the tables up to date: `python -m mlfleet_serving.migrate`, also on two hosts at once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def migrate() -> int:
         connection.execute(text("CREATE TABLE IF NOT EXISTS schema_steps (step integer PRIMARY KEY)"))
         done = connection.execute(text("SELECT count(*) FROM schema_steps")).scalar_one()
         if done > len(STEPS):
-            raise SystemExit(f"mlfleet_serving: the database has {done} steps, this version knows {len(STEPS)}; install a newer one")
+            raise SystemExit(
+                f"mlfleet_serving: the database has {done} steps, this version knows {len(STEPS)}; install a newer one"
+            )
         for number, step in enumerate(STEPS[done:], done + 1):
             connection.execute(text(step))
             connection.execute(text("INSERT INTO schema_steps VALUES (:number)"), {"number": number})

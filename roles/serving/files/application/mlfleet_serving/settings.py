@@ -49,7 +49,7 @@ class Settings:
 
     @property
     def broker_ssl(self) -> dict[str, Any] | None:
-        """How Celery verifies the broker; kombu checks the certificate's name only if the key `server_hostname` is there."""
+        """How Celery verifies the broker; kombu checks names only if the key `server_hostname` is there."""
         if urlsplit(self.broker_url).scheme != "amqps":
             return None
         return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": self.ca_file, "server_hostname": None}
@@ -76,6 +76,8 @@ class Settings:
 
 def _served(entry: dict[str, Any]) -> ServedModel:
     canary, shadow = entry.get("canary") or {}, entry.get("shadow") or {}
+    if entry.get("path") and (canary or shadow):
+        raise ValueError(f"{entry['name']} is a directory, which has no aliases for a canary or a shadow")
     return ServedModel(
         name=entry["name"],
         alias=entry.get("alias") or ServedModel.alias,
