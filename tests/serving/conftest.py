@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ class Client:
 
     def __init__(self, services: Services) -> None:
         self.url = f"https://127.0.0.1:{services.ports['api']}"
+        self.metrics_url = f"http://127.0.0.1:{services.ports['metrics']}/metrics"
         self.session = requests.Session()
         self.session.trust_env = False  # whose authority would have precedence
         self.session.verify = str(services.ca)
@@ -35,6 +35,9 @@ class Client:
         """Ask until the prediction has ended."""
         path = f"/predictions/{prediction_id}"
         return until(lambda: (found := self.get(path).json())["state"] != "PENDING" and found, seconds, path)
+
+    def metrics(self) -> str:
+        return requests.get(self.metrics_url, timeout=10).text
 
     def versions(self, name: str) -> Any:
         return self.get("/models").json().get(name, {}).get("versions", {})
@@ -62,7 +65,7 @@ def workers(services: Services) -> list[Program]:
 
 @pytest.fixture(scope="session")
 def client(services: Services, workers: list[Program]) -> Client:
-    services.api()
+    services.server = services.api()
     found = Client(services)
     until(lambda: found.get("/health").ok, 60, "health")
     until(lambda: "primary" in found.versions("irises") and "primary" in found.versions("odd"), 60, "models")

@@ -29,7 +29,12 @@ RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 APPLICATION = ROOT / "roles/serving/files/application"
 VERIFYING = ROOT / "roles/serving/files/verifying"
 QUEUE = "serving"
-API_RIGHTS = {"configure": r"^(serving|serving\.tasks)$", "write": r"^(serving|serving\.tasks)$", "read": r"^serving\.tasks$"}
+OTHER = "127.0.0.2"  # where the services listen as well, but their certificate does not name it
+API_RIGHTS = {
+    "configure": r"^(serving|serving\.tasks)$",
+    "write": r"^(serving|serving\.tasks)$",
+    "read": r"^serving\.tasks$",
+}
 WORKER_RIGHTS = dict.fromkeys(
     ("configure", "write", "read"), r"^(serving|serving\.tasks|celery_delayed_([0-9]+|delivery))$"
 )
@@ -85,7 +90,9 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 class Program:
     """A program with its children in a process group, and its output in a file."""
 
-    def __init__(self, directory: Path, name: str, command: list[Any], variables: dict[str, str], user: str | None = None):
+    def __init__(
+        self, directory: Path, name: str, command: list[Any], variables: dict[str, str], user: str | None = None
+    ):
         self.log = directory / f"{name}.log"
         self.command, self.variables, self.user = list(map(str, command)), variables, user
         self.start()
@@ -119,7 +126,9 @@ class Services:
         self.directory = directory
         self.programs: list[Program] = []
         self.secrets = {name: secrets.token_hex(12) for name in ("api", "worker", "owner", "token")}
-        self.ports = {name: free_port() for name in ("broker", "wrong", "results", "database", "registry", "api", "epmd")}
+        self.ports = {
+            name: free_port() for name in ("broker", "results", "database", "registry", "api", "metrics", "epmd")
+        }
         self.application = environment("application", "serving.txt")
         self.registry = environment("registry", "mlflow.txt")
         self.user = "postgres" if os.geteuid() == 0 else None
@@ -135,15 +144,16 @@ class Services:
         authority = make("authority", is_authority=True)
         self.ca = self.directory / "ca.crt"
         self.ca.write_text(authority.certificate)
-        for name, addresses in ("right", ("127.0.0.1",)), ("other", ("127.0.0.2",)):
-            made = make(f"{name}.example", authority, addresses=addresses)
-            (self.directory / f"{name}.crt").write_text(made.certificate)
-            (self.directory / f"{name}.key").write_text(made.private)
-        self.pair = (self.directory / "right.crt", self.directory / "right.key")
+        made = make("services.example", authority, addresses=("127.0.0.1",))
+        self.pair = (self.directory / "services.crt", self.directory / "services.key")
+        for file, text in zip(self.pair, (made.certificate, made.private), strict=True):
+            file.write_text(text)
 
     def start(self) -> None:
         with ThreadPoolExecutor() as pool:
-            for started in [pool.submit(each) for each in (self._registry, self._broker, self._results, self._database)]:
+            for started in [
+                pool.submit(each) for each in (self._registry, self._broker, self._results, self._database)
+            ]:
                 started.result()
 
     def run(self, *command: Any, name: str, variables: dict[str, str], user: str | None = None) -> Program:
@@ -156,11 +166,15 @@ class Services:
         directory.mkdir()
         self.run("epmd", "-port", self.ports["epmd"], "-address", "127.0.0.1", name="epmd", variables={})
         users = [{"name": name, "password": self.secrets[name], "tags": ""} for name in ("api", "worker")]
-        permissions = [{"user": "api", "vhost": QUEUE, **API_RIGHTS}, {"user": "worker", "vhost": QUEUE, **WORKER_RIGHTS}]
+        permissions = [
+            {"user": "api", "vhost": QUEUE, **API_RIGHTS},
+            {"user": "worker", "vhost": QUEUE, **WORKER_RIGHTS},
+        ]
         definitions = {"users": users, "vhosts": [{"name": QUEUE}], "permissions": permissions}
         (directory / "definitions.json").write_text(json.dumps(definitions))
         (directory / "rabbitmq.conf").write_text(
             f"listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{self.ports['broker']}\n"
+            f"listeners.ssl.2 = {OTHER}:{self.ports['broker']}\n"
             f"ssl_options.certfile = {self.pair[0]}\nssl_options.keyfile = {self.pair[1]}\n"
             f"load_definitions = {directory / 'definitions.json'}\nlog.console = true\n"
         )
@@ -186,7 +200,13 @@ class Services:
 
     def _results(self) -> None:
         (self.directory / "users.acl").write_text(ACL.format(**self.secrets))
-        options = {"bind": "127.0.0.1", "port": 0, "tls-port": self.ports["results"], "save": "", "dir": self.directory}
+        options = {
+            "bind": f"127.0.0.1 {OTHER}",
+            "port": 0,
+            "tls-port": self.ports["results"],
+            "save": "",
+            "dir": self.directory,
+        }
         options |= {"tls-cert-file": self.pair[0], "tls-key-file": self.pair[1], "tls-ca-cert-file": self.ca}
         options |= {"tls-auth-clients": "no", "aclfile": self.directory / "users.acl"}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
@@ -205,12 +225,20 @@ class Services:
         data = directory / "data"
         options = {"user": self.user, "check": True, "stdout": subprocess.DEVNULL}
         subprocess.run([POSTGRES / "initdb", "--auth=trust", "--username=postgres", "--no-sync", data], **options)
-        settings = {"port": self.ports["database"], "listen_addresses": "127.0.0.1", "unix_socket_directories": directory}
+        settings = {
+            "port": self.ports["database"],
+            "listen_addresses": f"127.0.0.1,{OTHER}",
+            "unix_socket_directories": directory,
+        }
         settings |= {"ssl": "on", "ssl_cert_file": directory / "server.crt", "ssl_key_file": directory / "server.key"}
         settings |= {"hba_file": self.directory / "hba.conf", "fsync": "off"}
-        (self.directory / "hba.conf").write_text("local all postgres trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
+        (self.directory / "hba.conf").write_text(
+            "local all postgres trust\nhostssl all all 127.0.0.0/8 scram-sha-256\n"
+        )
         words = [f"--{name}={value}" for name, value in settings.items()]
-        self.database = self.run(POSTGRES / "postgres", "-D", data, *words, name="postgres", variables={}, user=self.user)
+        self.database = self.run(
+            POSTGRES / "postgres", "-D", data, *words, name="postgres", variables={}, user=self.user
+        )
         until(lambda: self.sql("SELECT 1", "postgres"), 30, "PostgreSQL")
         for statement in GRANTS.format(**self.secrets).strip().splitlines():
             self.sql(statement, "postgres")
@@ -219,14 +247,25 @@ class Services:
         directory = self.directory / "mlflow"
         directory.mkdir()
         options = f"--ssl-certfile {self.pair[0]} --ssl-keyfile {self.pair[1]}"
-        where = ["--backend-store-uri", f"sqlite:///{directory}/mlflow.db", "--artifacts-destination", directory / "artifacts"]
+        where = [
+            "--backend-store-uri",
+            f"sqlite:///{directory}/mlflow.db",
+            "--artifacts-destination",
+            directory / "artifacts",
+        ]
         where += ["--host", "127.0.0.1", "--port", self.ports["registry"], "--workers", 1, "--uvicorn-opts", options]
-        variables = {"HOME": str(directory), "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{self.registry}:{os.environ['PATH']}"}
+        variables = {
+            "HOME": str(directory),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "PATH": f"{self.registry}:{os.environ['PATH']}",
+        }
         self.mlflow = self.run(self.registry / "mlflow", "server", *where, name="mlflow", variables=variables)
         url = f"{self.registry_variables['MLFLOW_TRACKING_URI']}/health"
         until(lambda: requests.get(url, verify=self.ca, timeout=5).ok, 90, "MLflow")
         train = [self.registry / "python", Path(__file__).with_name("train.py"), self.directory / "model"]
-        subprocess.run(train, env=self.registry_variables, check=True, stdout=subprocess.DEVNULL)
+        with (self.directory / "train.log").open("w") as log:
+            subprocess.run(train, env=self.registry_variables, check=True, stdout=log, stderr=log)
 
     def sql(self, statement: str, database: str = "serving") -> list[Any]:
         """Run it as the server's owner, through its socket."""
@@ -240,16 +279,16 @@ class Services:
                 cursor.execute(statement)
                 return cursor.fetchall() if cursor.description else []
 
-    def variables(self, user: str, broker: str = "broker", **further: str) -> dict[str, str]:
+    def variables(self, user: str, host: str = "127.0.0.1", **further: str) -> dict[str, str]:
         """The environment of the application under this account."""
         metrics = self.directory / f"metrics-{user}-{secrets.token_hex(4)}"
         metrics.mkdir()
-        database = f"127.0.0.1:{self.ports['database']}/serving?sslmode=verify-full&sslrootcert={self.ca}"
+        database = f"{host}:{self.ports['database']}/serving?sslmode=verify-full&sslrootcert={self.ca}"
         return {
             **self.registry_variables,
             "PYTHONPATH": str(APPLICATION),
-            "CELERY_BROKER_URL": f"amqps://{user}:{self.secrets[user]}@127.0.0.1:{self.ports[broker]}/{QUEUE}",
-            "CELERY_BACKEND_URL": f"rediss://{user}:{self.secrets[user]}@127.0.0.1:{self.ports['results']}/0",
+            "CELERY_BROKER_URL": f"amqps://{user}:{self.secrets[user]}@{host}:{self.ports['broker']}/{QUEUE}",
+            "CELERY_BACKEND_URL": f"rediss://{user}:{self.secrets[user]}@{host}:{self.ports['results']}/0",
             "CELERY_QUEUE": QUEUE,
             "DATABASE_URL": f"postgresql+psycopg2://{user}:{self.secrets[user]}@{database}",
             "SERVING_CA_FILE": str(self.ca),
@@ -264,8 +303,10 @@ class Services:
 
     def migrate(self) -> Program:
         # The owner's account is used for this alone.
-        variables = {**self.variables("worker"), "DATABASE_URL": self.variables("owner", "broker")["DATABASE_URL"]}
-        return self.run(self.application / "python", "-m", "mlfleet_serving.migrate", name="migrate", variables=variables)
+        variables = {**self.variables("worker"), "DATABASE_URL": self.variables("owner")["DATABASE_URL"]}
+        return self.run(
+            self.application / "python", "-m", "mlfleet_serving.migrate", name="migrate", variables=variables
+        )
 
     def worker(self, number: int, **further: str) -> Program:
         words = ["--concurrency", 1, "--hostname", f"worker{number}@%h", "--loglevel", "INFO"]
@@ -274,16 +315,37 @@ class Services:
         return self.run(*command, name=f"worker{number}", variables=self.variables("worker", **further))
 
     def api(self, **further: str) -> Program:
-        words = ["--host", "127.0.0.1", "--port", self.ports["api"], "--workers", 2, "--timeout-graceful-shutdown", 30]
-        words += ["--ssl-certfile", self.pair[0], "--ssl-keyfile", self.pair[1], "--no-server-header", "--no-access-log"]
+        words = ["--host", "127.0.0.1", "--port", self.ports["api"], "--workers", 2, "--timeout-graceful-shutdown", 5]
+        words += [
+            "--ssl-certfile",
+            self.pair[0],
+            "--ssl-keyfile",
+            self.pair[1],
+            "--no-server-header",
+            "--no-access-log",
+        ]
         command = [self.application / "uvicorn", "mlfleet_serving.api:api", *words]
-        return self.run(*command, name="api", variables=self.variables("api", **further))
+        return self.run(
+            *command,
+            name="api",
+            variables=self.variables("api", SERVING_METRICS_PORT=str(self.ports["metrics"]), **further),
+        )
 
     def serve(self, models: list[dict[str, Any]]) -> None:
         """Declare the served models; the API reads them each second."""
         temporary = self.directory / "models.new"
         temporary.write_text(json.dumps(models))
         temporary.replace(self.directory / "models.json")
+
+    def python(self, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run code in the application's environment."""
+        options = {
+            "env": {"PATH": os.environ["PATH"], **variables},
+            "capture_output": True,
+            "text": True,
+            "timeout": 60,
+        }
+        return subprocess.run([self.application / "python", "-c", code], check=False, **options)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         url = f"{self.registry_variables['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/registered-models/alias"

@@ -251,6 +251,7 @@ async def _queue(task_id: str, reference: dict[str, Any], role: str, inputs: Any
         (reference, role, inputs, time.time(), shadow_of),
         task_id=task_id,
         ignore_result=bool(shadow_of),
+        argsrepr="",  # people's data, which Celery would put into the header
         confirm_timeout=BROKER_SECONDS / 2,
     )
     try:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import os
 import shutil
 import tempfile
@@ -56,6 +58,13 @@ class Loaded:
 
 
 _loaded: OrderedDict[Reference, Loaded] = OrderedDict()
+
+
+def import_flavors() -> None:
+    """Import what most models need, before a worker forks: its processes then share it, and load the first one sooner."""
+    for name in ("mlflow.sklearn", "sklearn", "skops.io"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def load(reference: Reference) -> Loaded:

@@ -30,7 +30,7 @@ import pandas as pd
 from celery import Celery, Task
 from celery.backends.redis import RedisBackend
 from celery.exceptions import SoftTimeLimitExceeded
-from celery.signals import task_failure, worker_ready
+from celery.signals import task_failure, worker_init, worker_ready
 from kombu import Exchange, Queue
 
 from mlfleet_serving import database, metrics, models
@@ -90,18 +90,23 @@ celery.conf.update(
 )
 
 
-@worker_ready.connect
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _import_flavors(**_: Any) -> None:
+    models.import_flavors()
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
 def _serve_metrics(**_: Any) -> None:
     metrics.serve(_settings.metrics_port)
 
 
-@task_failure.connect
+@task_failure.connect  # type: ignore[untyped-decorator]
 def _count_failure(exception: BaseException | None = None, **_: Any) -> None:
     if not isinstance(exception, PredictionFailed):  # counted with its row
         metrics.FAILURES.labels(type(exception).__name__).inc()
 
 
-@celery.task(name="mlfleet_serving.load")  # type: ignore[untyped-decorator]
+@celery.task(name="mlfleet_serving.load", resultrepr_maxsize=0)  # type: ignore[untyped-decorator]
 def load(reference: dict[str, Any]) -> dict[str, Any]:
     """Load a version before requests are led to it, and return its signature, which the API compares inputs with."""
     try:
@@ -112,7 +117,7 @@ def load(reference: dict[str, Any]) -> dict[str, Any]:
     return {"version": loaded.version, "signature": signature}
 
 
-@celery.task(bind=True, name="mlfleet_serving.predict", max_retries=None)  # type: ignore[untyped-decorator]
+@celery.task(bind=True, name="mlfleet_serving.predict", max_retries=None, resultrepr_maxsize=0)  # type: ignore[untyped-decorator]
 def predict(
     self: Task, reference: dict[str, Any], role: str, inputs: Any, queued_at: float, shadow_of: str | None = None
 ) -> dict[str, Any]:
