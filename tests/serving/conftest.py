@@ -34,7 +34,9 @@ class Client:
     def answer(self, prediction_id: str, seconds: float = 30) -> Any:
         """Ask until the prediction has ended."""
         path = f"/predictions/{prediction_id}"
-        return until(lambda: (found := self.get(path).json())["state"] != "PENDING" and found, seconds, path)
+        return until(
+            lambda: (found := self.get(path).json()).get("state", "PENDING") != "PENDING" and found, seconds, path
+        )
 
     def metrics(self) -> str:
         return requests.get(self.metrics_url, timeout=10).text

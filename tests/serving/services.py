@@ -1,4 +1,4 @@
-"""RabbitMQ, Redis, PostgreSQL and MLflow on the loopback, with TLS, in a directory of their own; the application beside them."""
+"""RabbitMQ, Redis, PostgreSQL and MLflow on the loopback with TLS, and the application beside them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WORKER_RIGHTS = dict.fromkeys(
 ACL = """\
 user default off
 user api on >{api} resetchannels ~celery-task-meta-* -@all +ping +get
-user worker on >{worker} resetchannels &celery-task-meta-* ~celery-task-meta-* -@all +ping +get +setex +publish +multi +exec
+user worker on >{worker} &celery-task-meta-* ~celery-task-meta-* -@all +ping +get +setex +publish +multi +exec
 """
 GRANTS = """
 CREATE ROLE owner LOGIN PASSWORD '{owner}';
@@ -126,9 +126,8 @@ class Services:
         self.directory = directory
         self.programs: list[Program] = []
         self.secrets = {name: secrets.token_hex(12) for name in ("api", "worker", "owner", "token")}
-        self.ports = {
-            name: free_port() for name in ("broker", "results", "database", "registry", "api", "metrics", "epmd")
-        }
+        names = ("broker", "results", "database", "registry", "api", "metrics", "worker1", "worker2", "epmd")
+        self.ports = {name: free_port() for name in names}
         self.application = environment("application", "serving.txt")
         self.registry = environment("registry", "mlflow.txt")
         self.user = "postgres" if os.geteuid() == 0 else None
@@ -312,7 +311,12 @@ class Services:
         words = ["--concurrency", 1, "--hostname", f"worker{number}@%h", "--loglevel", "INFO"]
         words += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
         command = [self.application / "celery", "-A", "mlfleet_serving.tasks.celery", "worker", *words]
-        return self.run(*command, name=f"worker{number}", variables=self.variables("worker", **further))
+        variables = self.variables("worker", SERVING_METRICS_PORT=str(self.ports[f"worker{number}"]), **further)
+        return self.run(*command, name=f"worker{number}", variables=variables)
+
+    def worker_metrics(self) -> str:
+        urls = [f"http://127.0.0.1:{self.ports[worker]}/metrics" for worker in ("worker1", "worker2")]
+        return "".join(requests.get(url, timeout=10).text for url in urls)
 
     def api(self, **further: str) -> Program:
         words = ["--host", "127.0.0.1", "--port", self.ports["api"], "--workers", 2, "--timeout-graceful-shutdown", 5]

@@ -1,4 +1,4 @@
-"""Registers models at MLFLOW_TRACKING_URI: `irises`, two versions of scikit-learn, and `odd`, which does what it is asked.
+"""Registers models: `irises`, two versions of scikit-learn, and `odd`, which does what it is asked.
 
 Run by the Python of constraints/mlflow.txt, as a person's training would.
 """

@@ -1,12 +1,12 @@
-"""Made by mlfleet: broker and result store of an application are verified by authority and by name, whatever it asks for.
+"""Made by mlfleet: an application verifies broker and result store by authority and by name, whatever it asks for.
 
 An application that knows only CELERY_BROKER_URL=amqps://… has no certificate's name compared, with or without
 `broker_use_ssl`: kombu does it for one key of that setting alone. So py-amqp's and redis-py's own step into TLS is
 replaced. That happens when their modules are imported, not here: an import at the start would come before gevent's and
 eventlet's changes to sockets, and would cost every program its time. A module that lacks the step ends the application.
 
-The authority is SERVING_CA_FILE; without it, what OpenSSL trusts (SSL_CERT_FILE). Put on PYTHONPATH, because Debian's own
-sitecustomize precedes that of a virtual environment.
+The authority is SERVING_CA_FILE; without it, what OpenSSL trusts (SSL_CERT_FILE). Put on PYTHONPATH, because Debian's
+own sitecustomize precedes that of a virtual environment.
 """
 
 import os

@@ -61,7 +61,7 @@ _loaded: OrderedDict[Reference, Loaded] = OrderedDict()
 
 
 def import_flavors() -> None:
-    """Import what most models need, before a worker forks: its processes then share it, and load the first one sooner."""
+    """Import what most models need, before a worker forks, so that its processes load their first one sooner."""
     for name in ("mlflow.sklearn", "sklearn", "skops.io"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -13,7 +13,7 @@ import base64
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -46,24 +46,23 @@ def convert(inputs: Any, signature: ModelSignature | None) -> Any:
         return _tensors(inputs, schema)
     if not isinstance(inputs, list) or not inputs:
         raise InputError(["inputs must be a list of at least one row"])
-    columns: list[ColSpec] | None = schema.inputs if schema and schema.has_input_names() else None
+    columns = cast("list[ColSpec]", schema.inputs) if schema else []
+    is_named = schema is not None and schema.has_input_names()
     if all(isinstance(row, dict) for row in inputs):
-        rows = inputs
-        names = [column.name for column in columns] if columns else list(inputs[0])
-    elif all(isinstance(row, list) for row in inputs):
-        names = (
-            [column.name for column in columns] if columns else list(range(len(schema.inputs if schema else inputs[0])))
-        )
-        if wrong := [n for n, row in enumerate(inputs) if len(row) != len(names)]:
-            raise InputError([f"row {n} has {len(inputs[n])} values, not {len(names)}" for n in wrong])
-        rows = [dict(zip(names, row, strict=True)) for row in inputs]
-    else:
+        if columns and not is_named:
+            raise InputError(["rows must be lists, because the columns of the model have no names"])
+        return _frame(inputs, [column.name for column in columns] or list(inputs[0]), columns)
+    if not all(isinstance(row, list) for row in inputs):
         raise InputError(["rows must be all objects or all lists"])
-    return _frame(rows, names, schema.inputs if schema else None)
+    names = [column.name for column in columns] if is_named else list(range(len(columns or inputs[0])))
+    if wrong := [n for n, row in enumerate(inputs) if len(row) != len(names)]:
+        raise InputError([f"row {n} has {len(inputs[n])} values, not {len(names)}" for n in wrong])
+    return _frame([dict(zip(names, row, strict=True)) for row in inputs], names, columns)
 
 
-def _frame(rows: list[dict[Any, Any]], names: list[Any], columns: list[ColSpec] | None) -> pd.DataFrame:
-    specs = dict(zip(names, columns or [None] * len(names), strict=True))
+def _frame(rows: list[dict[Any, Any]], names: list[Any], columns: list[ColSpec]) -> pd.DataFrame:
+    """Make one column a name, of any type where the model does not say which."""
+    specs: dict[Any, ColSpec | None] = dict.fromkeys(names) | dict(zip(names, columns, strict=False))
     required = {name for name, spec in specs.items() if spec is None or spec.required}
     reasons = []
     for number, row in enumerate(rows):
@@ -98,12 +97,13 @@ def _column(name: Any, values: list[Any], spec: ColSpec, reasons: list[str]) -> 
 
 
 def _tensors(inputs: Any, schema: Schema) -> Any:
-    specs: list[TensorSpec] = schema.inputs
+    specs = cast("list[TensorSpec]", schema.inputs)
     if not schema.has_input_names():
         return _tensor("inputs", inputs, specs[0])
-    if not isinstance(inputs, dict) or set(inputs) != {spec.name for spec in specs}:
-        raise InputError([f"inputs must be an object of the tensors {', '.join(spec.name for spec in specs)}"])
-    return {spec.name: _tensor(spec.name, inputs[spec.name], spec) for spec in specs}
+    by_name = {str(spec.name): spec for spec in specs}
+    if not isinstance(inputs, dict) or inputs.keys() != by_name.keys():
+        raise InputError([f"inputs must be an object of the tensors {', '.join(by_name)}"])
+    return {name: _tensor(name, inputs[name], spec) for name, spec in by_name.items()}
 
 
 def _tensor(name: str, values: Any, spec: TensorSpec) -> np.ndarray[Any, Any]:

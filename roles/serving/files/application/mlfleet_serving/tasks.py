@@ -31,7 +31,7 @@ from celery import Celery, Task
 from celery.backends.redis import RedisBackend
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import task_failure, worker_init, worker_ready
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from mlfleet_serving import database, metrics, models
 from mlfleet_serving.schema import InputError, convert, plain
@@ -44,7 +44,7 @@ _settings = settings()
 _log = logging.getLogger(__name__)
 
 
-class Results(RedisBackend):
+class Results(RedisBackend):  # type: ignore[misc]
     """Results in Redis, without the subscription that Celery makes for each task sent: the API reads the key."""
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
@@ -56,7 +56,10 @@ class PredictionFailed(Exception):  # noqa: N818
 
 
 celery = Celery("mlfleet_serving", broker=_settings.broker_url, backend=f"{__name__}:Results+{_settings.backend_url}")
-_exchange = Exchange(f"{_settings.queue}.tasks", type="topic")
+_exchange = Exchange(f"{_settings.queue}.tasks", type="topic")  # type: ignore[no-untyped-call]
+_queue = Queue(  # type: ignore[no-untyped-call]
+    _settings.queue, _exchange, routing_key=_settings.queue, queue_arguments={"x-queue-type": "quorum"}
+)
 celery.conf.update(
     broker_use_ssl=_settings.broker_ssl,
     broker_connection_timeout=4,
@@ -69,9 +72,7 @@ celery.conf.update(
     redis_socket_connect_timeout=4,
     result_backend_thread_safe=True,
     result_expires=_settings.result_expires_seconds,
-    task_queues=[
-        Queue(_settings.queue, _exchange, routing_key=_settings.queue, queue_arguments={"x-queue-type": "quorum"})
-    ],
+    task_queues=[_queue],
     task_default_queue=_settings.queue,
     task_default_exchange=_exchange.name,
     task_default_exchange_type="topic",
