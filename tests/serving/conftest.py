@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +55,7 @@ def services() -> Iterator[Services]:
             found.serve([{"name": "irises"}, {"name": "odd"}])
             yield found
     finally:
-        print(directory)  # shutil.rmtree(directory)
+        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""RabbitMQ, Redis, PostgreSQL and MLflow on the loopback with TLS, and the application beside them."""
+"""RabbitMQ, Redis, PostgreSQL and MLflow on the loopback with TLS, and the application beside them.
+
+Wants Debian's rabbitmq-server, redis-server and postgresql, none of them running, and uv.
+"""
 
 from __future__ import annotations
 
@@ -357,8 +360,8 @@ class Services:
         requests.post(url, json=body, verify=self.ca, timeout=20).raise_for_status()
 
     def stop(self) -> None:
-        for program in reversed(self.programs):
-            program.stop()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Program.stop, self.programs))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +139,7 @@ def test_model_of_a_directory_is_served_and_followed(client: Client, services: S
 def test_task_of_a_killed_worker_is_answered_once(client: Client, services: Services, workers: list[Program]) -> None:
     prediction = client.predict("odd", odd("", 3), wait=0).json()["id"]
     (holder,) = until(lambda: [each for each in workers if prediction in each.log.read_text()], 10, "start")
-    holder.stop(9)
+    holder.stop(signal.SIGKILL)
     assert client.answer(prediction)["outputs"] == [6]
     assert services.sql(f"SELECT count(*) FROM predictions WHERE id = '{prediction}'") == [(1,)]
     holder.start()
@@ -163,7 +164,7 @@ def test_requests_outlive_the_broker(client: Client, services: Services) -> None
 
 
 def test_answers_wait_for_the_database(client: Client, services: Services) -> None:
-    services.database.stop(2)
+    services.database.stop(signal.SIGINT)  # at once
     prediction = client.predict("odd", odd(""), wait=1).json()
     assert prediction["state"] == "PENDING"
     time.sleep(1)
@@ -215,7 +216,7 @@ def test_metrics_count_each_prediction_once(client: Client, services: Services) 
 
 
 def test_known_versions_serve_while_the_registry_is_away(client: Client, services: Services) -> None:
-    services.mlflow.stop()
+    services.mlflow.stop(signal.SIGKILL)
     services.server.stop()
     services.server.start()
     until(lambda: client.get("/health").ok, 40, "health")

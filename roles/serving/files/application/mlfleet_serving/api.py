@@ -21,10 +21,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from amqp.exceptions import AMQPError, MessageNacked
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
-from kombu.exceptions import KombuError
 from pydantic import BaseModel, Field
 from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,7 +32,7 @@ from mlfleet_serving import database, metrics
 from mlfleet_serving.catalog import Catalog, Entry
 from mlfleet_serving.schema import InputError, convert, signature_of
 from mlfleet_serving.settings import settings
-from mlfleet_serving.tasks import celery, predict, reason_of, result_of
+from mlfleet_serving.tasks import BROKER_ERRORS, celery, predict, reason_of, result_of
 
 MAXIMUM_BYTES = 8 * 2**20  # of a request
 BROKER_SECONDS = 8.0  # until it is taken for away
@@ -256,7 +254,7 @@ async def _queue(task_id: str, reference: dict[str, Any], role: str, inputs: Any
     )
     try:
         await asyncio.wait_for(run_in_threadpool(send), BROKER_SECONDS)
-    except (KombuError, AMQPError, MessageNacked, OSError) as error:
+    except BROKER_ERRORS as error:
         _log.warning("The broker does not answer: %s", type(error).__name__)
         raise _away("broker") from error
 

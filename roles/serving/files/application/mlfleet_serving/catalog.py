@@ -20,11 +20,12 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 from prometheus_client import Gauge
+from redis import RedisError
 
 from mlfleet_serving import metrics
 from mlfleet_serving.models import Reference
 from mlfleet_serving.settings import ServedModel, settings
-from mlfleet_serving.tasks import load, reason_of, result_of
+from mlfleet_serving.tasks import BROKER_ERRORS, load, reason_of, result_of
 
 LOAD_SECONDS = 60.0  # until a version that no worker has loaded is asked for again
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -92,6 +93,8 @@ class Catalog:
                     self.refresh(stop)
                 except BlockingIOError:
                     pass
+                except (*BROKER_ERRORS, RedisError) as error:
+                    _log.warning("The served models were not refreshed: %s", type(error).__name__)
                 except Exception:
                     _log.exception("The served models were not refreshed")
                 stop.wait(settings().alias_seconds)

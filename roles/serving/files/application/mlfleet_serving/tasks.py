@@ -27,11 +27,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from amqp.exceptions import AMQPError, MessageNacked
 from celery import Celery, Task
 from celery.backends.redis import RedisBackend
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import task_failure, worker_init, worker_ready
 from kombu.entity import Exchange, Queue
+from kombu.exceptions import KombuError
 
 from mlfleet_serving import database, metrics, models
 from mlfleet_serving.schema import InputError, convert, plain
@@ -41,6 +43,7 @@ DELIVERIES = 5  # of a task that ends its process each time
 RETRY_SECONDS = 5  # while the database is away
 LOAD_RETRIES = 6  # while the registry is away; the API leads requests to versions only that were loaded once
 _settings = settings()
+BROKER_ERRORS = (KombuError, AMQPError, MessageNacked, OSError)
 _log = logging.getLogger(__name__)
 
 
@@ -107,18 +110,21 @@ def _count_failure(exception: BaseException | None = None, **_: Any) -> None:
         metrics.FAILURES.labels(type(exception).__name__).inc()
 
 
-@celery.task(name="mlfleet_serving.load", resultrepr_maxsize=0)  # type: ignore[untyped-decorator]
+@celery.task(name="mlfleet_serving.load", throws=(PredictionFailed,), resultrepr_maxsize=0)  # type: ignore[untyped-decorator]
 def load(reference: dict[str, Any]) -> dict[str, Any]:
     """Load a version before requests are led to it, and return its signature, which the API compares inputs with."""
     try:
         loaded = models.load(models.Reference(**reference))
     except Exception as error:
+        _log.exception("Load of model %s, version %s", reference["model"], reference["version"])
         raise PredictionFailed(f"the model cannot be loaded: {_one_line(error)}") from error
     signature = loaded.signature.to_dict() if loaded.signature else None
     return {"version": loaded.version, "signature": signature}
 
 
-@celery.task(bind=True, name="mlfleet_serving.predict", max_retries=None, resultrepr_maxsize=0)  # type: ignore[untyped-decorator]
+@celery.task(
+    bind=True, name="mlfleet_serving.predict", max_retries=None, throws=(PredictionFailed,), resultrepr_maxsize=0
+)  # type: ignore[untyped-decorator]
 def predict(
     self: Task, reference: dict[str, Any], role: str, inputs: Any, queued_at: float, shadow_of: str | None = None
 ) -> dict[str, Any]:
@@ -177,7 +183,7 @@ def _attempt(task: Task, reference: models.Reference, inputs: Any) -> _Attempt:
         made.reason = str(error)
     except Exception as error:
         made.reason = f"the model {'cannot be loaded' if made.failure == 'load' else 'failed'}: {_one_line(error)}"
-        _log.exception("%s of model %s, version %s", made.failure, reference.model, reference.version)
+        _log.exception("Step %s of model %s, version %s", made.failure, reference.model, reference.version)
     return made
 
 
