@@ -13,10 +13,8 @@ import shutil
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from mlflow.artifacts import download_artifacts
@@ -37,11 +35,6 @@ class Reference:
     version: str
     created: int = 0
     path: str | None = None  # a directory in place of the registry; the version then follows from its file MLmodel
-
-    @classmethod
-    def of(cls, found: Mapping[str, Any]) -> Reference:
-        """Make one of a mapping that has more keys."""
-        return cls(**{name: found[name] for name in ("model", "version", "created", "path")})
 
     @property
     def directory_name(self) -> str:
