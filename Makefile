@@ -7,10 +7,11 @@ DEMO_OUTPUT := .cache/demo
 DEMO_STAGE := $(if $(VERBOSE),,STAGES=$(DEMO_OUTPUT) PROGRESS=1) $(STAGE)
 LINK := .ansible/collections/ansible_collections/mlfleet/stack
 SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# Their tests run on the labs of the integration tests, which read these lines: bare and in containers, or bare alone where they
-# take long and ask for little that a container changes.
+# Their tests run on the labs of the integration tests, which read these lines: bare and in containers, bare alone where they take
+# long and ask for little that a container changes, or on the lab of experiment tracking.
 ROLES_ON_LABS := host postgres redis minio mlflow restapi worker_tensorflow_cpu
 ROLES_ON_THE_BARE_LAB := pgadmin worker_custom
+ROLES_ON_THE_TRACKING_LAB := rabbitmq serving
 DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
 # Docker needs root; everything else runs as the calling user.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
@@ -49,7 +50,7 @@ checks:
 # save that of MinIO, which has more drives and objects.
 labs:
 	@scripts/stages integration-one-host integration-docker integration-several-hosts check-modules \
-	    $(addprefix scenario-,$(filter-out $(filter-out minio,$(ROLES_ON_LABS)) $(ROLES_ON_THE_BARE_LAB) worker %_docker,$(SCENARIOS)))
+	    $(addprefix scenario-,$(filter-out $(filter-out minio,$(ROLES_ON_LABS)) $(ROLES_ON_THE_BARE_LAB) $(ROLES_ON_THE_TRACKING_LAB) worker %_docker,$(SCENARIOS)))
 
 check-%:
 	@$(STAGE) "make $*" $(MAKE) --no-print-directory $*

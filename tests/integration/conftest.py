@@ -147,7 +147,7 @@ class Lab:
         assert "finished" in run.output
         return run
 
-    def run_role_tests(self, *roles: str, without: str = "", marked: str = "not fleet") -> None:
+    def run_role_tests(self, *roles: str, without: str = "", marked: str = "not fleet", host: str = "testbed") -> None:
         """Run the roles' own tests, except those that switch TLS, which is slow, and of what only scenarios declare."""
         left_out = ["switched", "drives", "extra", *without.split()]
         files = [str(ROOT / "molecule" / role / "tests") for role in roles]
@@ -157,7 +157,7 @@ class Lab:
             "no:cacheprovider",
             "--durations=10",
             "--hosts",
-            "ansible://testbed",
+            f"ansible://{host}",
             "--ansible-inventory",
             self.name,
         ]

@@ -1,23 +1,28 @@
-"""Experiment tracking without Dioptra, from an empty host to a browser that shows a run's file and a table."""
+"""Experiment tracking and serving of its models, from an empty host to predictions and to pages in a browser."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, sync_playwright
 
-from .conftest import Lab
+from .conftest import ROOT, Lab, roles_on
 
 HOST = "tracking"
 LINKS, MLFLOW, PGADMIN = 30443, 5001, 5051
 PATIENCE_MILLISECONDS = 30_000
+SERVING = ("redis", "rabbitmq", "serving_worker", "serving_api")
 
 
 @pytest.fixture(scope="module")
 def tracking() -> Iterator[Lab]:
-    with Lab.anew("tracking", "inventories/tracking") as lab:
+    with Lab.anew("tracking", "inventories/tracking", serving_alias_seconds=1) as lab:
+        groups = {"all": {"children": {group: {"hosts": {HOST: None}} for group in SERVING}}}
+        (lab.inventory / "serving.yml").write_text(json.dumps(groups))
+        shutil.copy(ROOT / "molecule/rabbitmq/inventory/group_vars/rabbitmq.yml", lab.inventory / "group_vars")
         yield lab
 
 
@@ -39,6 +44,12 @@ def test_experiment_is_logged_and_read_back(tracking: Lab) -> None:
     assert run.code == 0, run.output
     assert "read back from s3://mlflow-tracking/" in run.output
     assert f":{MLFLOW}/" in run.output and "Dioptra" not in run.output
+    assert "by versions 1 and 2 as by the models themselves, none failed" in run.text
+
+
+def test_model_of_the_registry_is_served(tracking: Lab) -> None:
+    """verify.yml has registered two versions, and compared the predictions of both."""
+    tracking.run_role_tests(*roles_on("THE_TRACKING_LAB"), host=HOST)
 
 
 def test_all_is_as_declared(tracking: Lab) -> None:
@@ -68,16 +79,16 @@ def test_page_of_links_shows_what_is_up(tracking: Lab, browser: Browser, url: st
     page = context(browser).new_page()
     up, down = page.locator(".up"), page.locator(".down")
     page.goto(f"{url}:{LINKS}/")
-    up.nth(2).wait_for()
-    assert page.locator("h2 a").all_inner_texts() == ["MLflow", "pgAdmin", "MinIO's console"]
+    up.nth(3).wait_for()
+    assert page.locator("h2 a").all_inner_texts() == ["MLflow", "RabbitMQ", "pgAdmin", "MinIO's console"]
     assert down.count() == 0
     tracking.ssh("sudo systemctl stop pgadmin", host=HOST)
     page.reload()
     down.wait_for()
-    up.nth(1).wait_for()
+    up.nth(2).wait_for()
     tracking.converge("--tags", "pgadmin_configure")
     page.reload()
-    up.nth(2).wait_for()
+    up.nth(3).wait_for()
 
 
 def test_person_opens_the_file_of_a_run_in_mlflow(tracking: Lab, browser: Browser, url: str) -> None:

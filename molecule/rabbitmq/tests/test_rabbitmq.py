@@ -169,10 +169,8 @@ def test_only_the_loopback_listens(listens_on):
 
 
 def test_it_has_never_run_with_the_settings_of_its_package(host):
-    assert (
-        host.check_output("ls /var/lib/rabbitmq/mnesia | grep -v '^rabbit@testbed.rabbitmq' | grep rabbit@ || true")
-        == ""
-    )
+    own = f"rabbit@{host.backend.get_hostname()}.rabbitmq"
+    assert host.check_output("ls /var/lib/rabbitmq/mnesia | grep rabbit@ | grep -v %s || true", own) == ""
     assert not host.file("/usr/sbin/policy-rc.d").exists
 
 

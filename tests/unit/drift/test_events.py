@@ -156,7 +156,7 @@ def test_restart_for_what_an_earlier_task_of_the_role_found_is_no_drift_of_its_o
 def test_each_play_of_one_role_is_that_role() -> None:
     roles = Roles.read(ROOT / "playbooks/site.yml")
     expected = {path.name for path in (ROOT / "roles").iterdir()} - {
-        *("topology", "unit", "python_app", "native_app", "image", "worker", "rollout")
+        *("topology", "unit", "python_app", "native_app", "image", "worker", "serving", "rollout")
     }
     assert set(roles.plays.values()) == expected
 
