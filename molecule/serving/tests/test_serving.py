@@ -23,6 +23,19 @@ FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_w
 SETOSA = 0
 REQUESTS = 40
 PATIENCE_SECONDS = 90
+OWN_APPLICATION = {
+    "serving_source": str(ROOT / "molecule/serving/application"),
+    "serving_asgi_app": "api.routes:api",
+    "serving_celery_app": "worker.celery",
+    "serving_migration_command": "python database.py",
+    "serving_api_health_path": "/content/info",
+    "topology_serving_queue": "celery",
+    "topology_serving_routes": [{"path": "/"}],
+    "topology_rabbitmq_serving_api_rights": {"configure": ".*", "write": ".*", "read": ".*"},
+    "topology_rabbitmq_serving_worker_rights": {"configure": ".*", "write": ".*", "read": ".*"},
+    "topology_redis_serving_api_rules": "~* &* +@all -@admin -@dangerous",
+    "topology_redis_serving_worker_rules": "~* &* +@all -@admin -@dangerous",
+}
 SIGN_OF_DEPLOYMENT = f"systemctl is-active {API}"
 
 
@@ -203,3 +216,25 @@ def test_stop_is_warm(host, ask, predict, rows, eventually):
     assert host.run(f"journalctl --unit {WORKER} --since -2min --output cat | grep 'Warm shutdown'").rc == 0
     assert eventually(lambda: {answer["state"] for answer in answers(ask, ids)} == {"SUCCESS"})
     assert rows(ids) == REQUESTS
+
+
+# --- another application ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_application(play):
+    """An application that is not ours, deployed from its tree as docs/howto/serving.md shows."""
+    options = ("-e", json.dumps(OWN_APPLICATION))
+    predicted = play("--check", *options)
+    assert play(*options)["changed"] == predicted["changed"] > 0
+    assert play(*options)["changed"] == 0
+    yield
+    assert play()["changed"] > 0
+
+
+@pytest.mark.fleet
+@pytest.mark.usefixtures("own_application")
+def test_application_that_is_not_ours_runs_from_its_tree(ask, eventually):
+    (identifier,) = ask("POST", "/inference/start/21").json().values()
+    result = {"state": "SUCCESS", "result": 42, "stored": 42}
+    assert eventually(lambda: ask("GET", f"/inference/results/{identifier}").json() == result)
