@@ -17,7 +17,7 @@ DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo demo-host minio-build test clean venv engine browser checks labs lint unit sanity collection modules molecule integration integration-several-hosts \
+.PHONY: demo demo-host minio-build test clean venv engine browser checks labs lint unit sanity collection modules application molecule integration integration-several-hosts \
     integration-one-host integration-docker kill-test fleet bench constraints docs
 
 # VERBOSE=1 shows the full output of Ansible.
@@ -74,6 +74,11 @@ collection:
 # Each module against the real service that it manages, on the loopback.
 modules:
 	@pytest tests/modules
+
+# The application of role serving, with the real services around it on the loopback, which Debian's rabbitmq-server, redis-server and
+# postgresql provide; takes three minutes.
+application:
+	@pytest tests/serving
 
 molecule:
 	@scripts/stages $(patsubst %,scenario-%,$(filter worker%,$(SCENARIOS)) $(filter-out worker%,$(SCENARIOS)))
