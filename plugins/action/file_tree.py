@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.mlfleet.stack.plugins.module_utils import archives
-from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import manifest, tree
+from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import CURRENT, manifest, tree
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.library import LibraryActionBase
 
 ARGUMENT_SPEC = {
@@ -40,7 +40,8 @@ class ActionModule(LibraryActionBase):
                 arguments["archive"] = str(Path(scratch, "tree.tar.gz"))
                 archives.write(Path(arguments["archive"]), files)
             options = {**arguments, "manifest": manifest(files)}
-            return result | self._sent_if_other("mlfleet.stack.file_tree", options, "archive", task_vars)
+            result |= self._sent_if_other("mlfleet.stack.file_tree", options, "archive", task_vars)
+        return self._tell(result, task_vars, f"{arguments['path']}/{CURRENT}")
 
     def _sent_if_other(
         self, module: str, options: dict[str, Any], sent: str, task_vars: dict[str, Any] | None

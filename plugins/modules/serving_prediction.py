@@ -14,7 +14,7 @@ description:
     the model itself. Then moves the alias and asks until the second version answers; no request may fail.
   - Checks that a wrong input is refused.
   - Runs on a host that can reach all of these, with an interpreter that has MLflow and scikit-learn, such as that of
-    the serving workers.
+    the serving API.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 requirements:
@@ -24,6 +24,22 @@ extends_documentation_fragment:
   - mlfleet.stack.rest
   - mlfleet.stack.rest.sign_in
 options:
+  s3:
+    description: Object storage of the artifacts, unless MLflow transfers them for its clients.
+    type: dict
+    suboptions:
+      endpoint:
+        description: URL of the storage.
+        type: str
+        required: true
+      access_key:
+        description: Account that may write the artifacts.
+        type: str
+        required: true
+      secret_key:
+        description: Its secret.
+        type: str
+        required: true
   serving_url:
     description: URL of the serving API.
     type: str
@@ -60,7 +76,7 @@ EXAMPLES = r"""
     serving_url: http://127.0.0.1:4789
     token: "{{ topology_secret_serving_token }}"
   vars:
-    ansible_python_interpreter: /opt/mlfleet/serving-worker/bin/python
+    ansible_python_interpreter: /opt/mlfleet/serving-api/bin/python
 """
 
 RETURN = r"""
@@ -145,12 +161,15 @@ class Api:
 
 def environment(options: dict) -> dict[str, str]:
     """Return the settings that MLflow's client reads, so that no password is in a process list."""
+    authorities, s3 = options["ca_file"], options["s3"]
     return {
         "MLFLOW_TRACKING_URI": options["url"],
         "MLFLOW_TRACKING_USERNAME": options["username"],
         "MLFLOW_TRACKING_PASSWORD": options["password"],
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(options["timeout_seconds"]),
-        **({"REQUESTS_CA_BUNDLE": options["ca_file"]} if options["ca_file"] else {}),
+        **({"REQUESTS_CA_BUNDLE": authorities, "AWS_CA_BUNDLE": authorities} if authorities else {}),
+        **({"MLFLOW_S3_ENDPOINT_URL": s3["endpoint"], "AWS_ACCESS_KEY_ID": s3["access_key"]} if s3 else {}),
+        **({"AWS_SECRET_ACCESS_KEY": s3["secret_key"]} if s3 else {}),
     }
 
 
@@ -217,10 +236,16 @@ def prove(options: dict) -> dict:
 
 
 def main() -> None:
+    s3_options = {
+        "endpoint": {"type": "str", "required": True},
+        "access_key": {"type": "str", "required": True, "no_log": False},
+        "secret_key": {"type": "str", "required": True, "no_log": True},
+    }
     module = AnsibleModule(
         argument_spec={
             **CONNECTION_OPTIONS,
             **SIGN_IN_OPTIONS,
+            "s3": {"type": "dict", "options": s3_options},
             "serving_url": {"type": "str", "required": True},
             "token": {"type": "str", "required": True, "no_log": True},
             "name": {"type": "str", "default": "mlfleet-verify-serving"},

@@ -28,13 +28,13 @@ OWN_APPLICATION = {
     "serving_asgi_app": "api.routes:api",
     "serving_celery_app": "worker.celery",
     "serving_migration_command": "python database.py",
-    "serving_api_health_path": "/content/info",
+    "topology_serving_health_path": "/content/info",
     "topology_serving_queue": "celery",
     "topology_serving_routes": [{"path": "/"}],
     "topology_rabbitmq_serving_api_rights": {"configure": ".*", "write": ".*", "read": ".*"},
     "topology_rabbitmq_serving_worker_rights": {"configure": ".*", "write": ".*", "read": ".*"},
-    "topology_redis_serving_api_rules": "~* &* +@all -@admin -@dangerous",
-    "topology_redis_serving_worker_rules": "~* &* +@all -@admin -@dangerous",
+    "topology_redis_serving_api_rules": "~celery-* &celery-* +@all -@admin -@dangerous",
+    "topology_redis_serving_worker_rules": "~celery-* &celery-* +@all -@admin -@dangerous",
 }
 SIGN_OF_DEPLOYMENT = f"systemctl is-active {API}"
 

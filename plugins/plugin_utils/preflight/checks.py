@@ -128,6 +128,8 @@ def serving_models(values: Values) -> Iterator[str]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"topology_serving_models: {name} is declared twice; give its other version as canary or shadow"
     for model in models:
+        if not model.get("path") and values.get("topology_mlflow_hosts") == []:
+            yield f"topology_serving_models: {model['name']} needs a path, because no host is in group mlflow"
         where = f"topology_serving_models: {model['name']}"
         sources = [key for key in ("alias", "version", "path") if model.get(key)]
         if len(sources) > 1:
@@ -135,8 +137,9 @@ def serving_models(values: Values) -> Iterator[str]:
         canary = model.get("canary") or {}
         if canary and not 0 <= canary["percent"] <= FULL_PERCENT:
             yield f"{where}: the canary's percent is {canary['percent']:g}; use a number from 0 to 100"
+        own = "" if model.get("version") else model.get("alias") or "champion"
         for part in ("canary", "shadow"):
-            if (model.get(part) or {}).get("alias", "") == model.get("alias", "champion"):
+            if own and (model.get(part) or {}).get("alias") == own:
                 yield f"{where}: the {part} has the alias of the model itself; name another"
             if model.get(part) and model.get("path"):
                 yield f"{where}: a model in a directory has one version, so it has no {part}"
@@ -156,10 +159,10 @@ def serving_times(values: Values) -> Iterator[str]:
 
 
 def serving_queues(values: Values) -> Iterator[str]:
-    """Check that some worker listens to the queue that the API sends to."""
+    """Check that the only host of workers serves the queue that the API sends to."""
     queues, queue = values.get("serving_worker_queues"), values.get("topology_serving_queue")
-    if queues is not None and queue not in queues:
-        yield f"serving_worker_queues: no worker of this host serves {queue}, where the API sends its tasks; add it"
+    if queues is not None and queue not in queues and len(values.get("topology_serving_worker_hosts") or ()) == 1:
+        yield f"serving_worker_queues: no worker serves {queue}, where the API sends its tasks; add it"
 
 
 def ports(values: Values) -> Iterator[str]:

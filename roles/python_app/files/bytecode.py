@@ -68,7 +68,7 @@ def digest(sources: dict[str, bytes]) -> str:
 
 
 def stored(kept: Path) -> dict[str, bytes] | None:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, EOFError, TypeError, ValueError):  # a damaged file is none
         codes: dict[str, bytes] = marshal.loads(kept.read_bytes())
         return codes
     return None
@@ -82,8 +82,8 @@ def compiled(name: str, source: bytes) -> bytes | None:
 
 
 def write(path: Path, content: bytes, durable: bool = False) -> None:
-    """Write the file atomically, because other processes may write it at the same time."""
-    new = path.with_name(f"{path.name}.{os.getpid()}")
+    """Write the file atomically, because processes, also of other containers, may write it at the same time."""
+    new = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     with new.open("wb") as file:
         file.write(content)
         if durable:

@@ -63,7 +63,8 @@ class Catalog:
         self._stamp = 0
         self._entries: dict[str, Entry] = {}
         self._is_complete = False
-        self._client = MlflowClient()
+        # Without a registry, all models are directories.
+        self._client = MlflowClient() if settings().registry_url else None
 
     @property
     def is_ready(self) -> bool:
@@ -127,7 +128,8 @@ class Catalog:
         self._write(entries, True)
 
     def _served(self, former: dict[str, Entry]) -> list[ServedModel]:
-        if declared := settings().models():
+        declared = settings().models()
+        if declared or not self._client:
             return list(declared)
         try:
             found, token = [], None
@@ -143,6 +145,8 @@ class Catalog:
     def _resolve(self, model: ServedModel, role: str, alias: str) -> Reference:
         if model.path:
             return Reference(model.name, "", path=model.path)
+        if not self._client:
+            raise MlflowException("there is no registry")
         if role == "primary" and model.version:
             found = self._client.get_model_version(model.name, model.version)
         else:

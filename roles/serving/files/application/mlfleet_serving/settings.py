@@ -37,6 +37,7 @@ class Settings:
     queue: str
     database_url: str
     models_file: Path | None
+    registry_url: str | None
     tokens: tuple[str, ...]
     ca_file: str | None
     alias_seconds: float
@@ -110,6 +111,7 @@ def settings() -> Settings:
             queue=environment.get("CELERY_QUEUE") or "serving",
             database_url=environment["DATABASE_URL"],
             models_file=Path(environment["SERVING_MODELS_FILE"]) if environment.get("SERVING_MODELS_FILE") else None,
+            registry_url=environment.get("MLFLOW_TRACKING_URI") or None,
             tokens=_tokens(environment),
             ca_file=environment.get("SERVING_CA_FILE") or None,
             alias_seconds=float(environment.get("SERVING_ALIAS_SECONDS") or 10),
