@@ -80,7 +80,7 @@ def test_page_of_links_shows_what_is_up(tracking: Lab, browser: Browser, url: st
     up, down = page.locator(".up"), page.locator(".down")
     page.goto(f"{url}:{LINKS}/")
     up.nth(3).wait_for()
-    assert page.locator("h2 a").all_inner_texts() == ["MLflow", "RabbitMQ", "pgAdmin", "MinIO's console"]
+    assert page.locator("h2 a").all_inner_texts() == ["MLflow", "pgAdmin", "MinIO's console", "RabbitMQ"]
     assert down.count() == 0
     tracking.ssh("sudo systemctl stop pgadmin", host=HOST)
     page.reload()
