@@ -326,7 +326,7 @@ def test_mounts_have_the_same_options_wherever_they_are_declared():
         (entry_point,) = yaml.safe_load(file.read_text())["argument_specs"].values()
         found += lists(entry_point["options"])
     found += lists(yaml.safe_load((ROOT / "roles/topology/meta/shared_settings/workers.yml").read_text()))
-    assert len(found) == 9
+    assert len(found) == 10
     assert all(options == found[0] for options in found)
 
 

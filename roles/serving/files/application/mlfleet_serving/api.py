@@ -60,7 +60,7 @@ class FeedbackRequest(BaseModel):
 
 
 @asynccontextmanager
-async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(_api: FastAPI) -> AsyncIterator[None]:
     stop = threading.Event()
     refreshing = threading.Thread(target=_catalog.run, args=[stop], name="catalog", daemon=True)
     refreshing.start()
@@ -86,7 +86,7 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
 def _refusal(request: Request) -> Response | None:
     if (request.method, request.url.path) == ("GET", "/health"):
         return None
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _space, token = request.headers.get("authorization", "").partition(" ")
     matches = [hmac.compare_digest(token.encode(), each.encode()) for each in _settings.tokens]
     if scheme.lower() != "bearer" or not any(matches):
         return JSONResponse({"detail": "a token is needed"}, 401, {"WWW-Authenticate": "Bearer"})

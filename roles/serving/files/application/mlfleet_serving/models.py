@@ -73,7 +73,7 @@ def load(reference: Reference) -> Loaded:
         _loaded[reference] = Loaded(reference.version, model.metadata.signature, model)
         metrics.LOADED.labels(reference.model, reference.version).inc()
         while len(_loaded) > max(1, settings().models_kept):
-            dropped, _ = _loaded.popitem(last=False)
+            dropped, _model = _loaded.popitem(last=False)
             metrics.LOADED.labels(dropped.model, dropped.version).dec()
     _loaded.move_to_end(reference)
     return _loaded[reference]

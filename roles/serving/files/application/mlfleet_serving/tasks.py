@@ -95,17 +95,17 @@ celery.conf.update(
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]
-def _import_flavors(**_: Any) -> None:
+def _import_flavors(**_signal: Any) -> None:
     models.import_flavors()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def _serve_metrics(**_: Any) -> None:
+def _serve_metrics(**_signal: Any) -> None:
     metrics.serve(_settings.metrics_port)
 
 
 @task_failure.connect  # type: ignore[untyped-decorator]
-def _count_failure(exception: BaseException | None = None, **_: Any) -> None:
+def _count_failure(exception: BaseException | None = None, **_signal: Any) -> None:
     if not isinstance(exception, PredictionFailed):  # counted with its row
         metrics.FAILURES.labels(type(exception).__name__).inc()
 
@@ -230,5 +230,5 @@ def reason_of(result: dict[str, Any]) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    first, *_ = str(error).strip().splitlines() or [""]
+    first, *_others = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {first}"[:300]
