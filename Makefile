@@ -8,17 +8,27 @@ DEMO_STAGE := $(if $(VERBOSE),,STAGES=$(DEMO_OUTPUT) PROGRESS=1) $(STAGE)
 LINK := .ansible/collections/ansible_collections/mlfleet/stack
 SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # Their tests run on the labs of the integration tests, which read these lines: bare and in containers, bare alone where they take
-# long and ask for little that a container changes, or on the lab of experiment tracking.
-ROLES_ON_LABS := host postgres redis minio mlflow restapi worker_tensorflow_cpu
+# long and ask for little that a container changes, in containers alone where the scenario has more on its bare host, on the lab of
+# experiment tracking, or together on a small one.
+ROLES_ON_LABS := host postgres redis mlflow restapi worker_tensorflow_cpu
 ROLES_ON_THE_BARE_LAB := pgadmin worker_custom
+ROLES_ON_THE_DOCKER_LAB := minio
 ROLES_ON_THE_TRACKING_LAB := rabbitmq serving
+ROLES_ON_A_LAB_TOGETHER := nginx drift frontend python_app unit
+TESTED_ON_LABS := $(ROLES_ON_LABS) $(ROLES_ON_THE_BARE_LAB) $(ROLES_ON_THE_TRACKING_LAB) $(ROLES_ON_A_LAB_TOGETHER)
+CHECKS := check-unit check-lint check-sanity check-collection
+# Two stages run at a time, the longest first. Scenarios are left out whose tests run on the labs of the integration tests.
+LABS := integration-one-host integration-several-hosts integration-docker integration-tracking integration-roles check-modules \
+    $(addprefix scenario-,$(filter-out $(TESTED_ON_LABS) worker %_docker,$(SCENARIOS)))
 DOCKER_TESTS := $(wildcard tests/integration/test_docker*.py)
+TRACKING_TESTS := tests/integration/test_tracking.py
+TOGETHER_TESTS := tests/integration/test_roles_together.py
 # Docker needs root; everything else runs as the calling user.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --set-home env "PATH=$(CURDIR)/$(VENV)/bin:$(PATH)")
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo demo-host minio-build test clean venv engine browser checks labs lint unit sanity collection modules application molecule integration integration-several-hosts \
-    integration-one-host integration-docker kill-test fleet bench constraints docs
+    integration-one-host integration-docker integration-tracking integration-roles kill-test fleet bench constraints docs
 
 # VERBOSE=1 shows the full output of Ansible.
 demo: venv
@@ -38,19 +48,15 @@ minio-build: venv
 clean:
 	@$(AS_ROOT) mlfleet lab down inventories/lab
 
-test: venv engine browser
-	@$(MAKE) --no-print-directory checks
-	@$(MAKE) --no-print-directory labs
+test: venv engine
+	@scripts/stages $(CHECKS) $(LABS)
 
 # Needs no services. The output of stages is in .cache/stages, and shown if one fails.
 checks:
-	@scripts/stages check-unit check-lint check-sanity check-collection
+	@scripts/stages $(CHECKS)
 
-# Two at a time, the longest first; labs wait more than they compute. Scenarios are left out whose tests the integration tests run,
-# save that of MinIO, which has more drives and objects.
 labs:
-	@scripts/stages integration-one-host integration-docker integration-several-hosts check-modules \
-	    $(addprefix scenario-,$(filter-out $(filter-out minio,$(ROLES_ON_LABS)) $(ROLES_ON_THE_BARE_LAB) $(ROLES_ON_THE_TRACKING_LAB) worker %_docker,$(SCENARIOS)))
+	@scripts/stages $(LABS)
 
 check-%:
 	@$(STAGE) "make $*" $(MAKE) --no-print-directory $*
@@ -73,7 +79,7 @@ collection:
 
 # Each module against the real service that it manages, on the loopback.
 modules:
-	@pytest tests/modules
+	@pytest tests/modules -m "not fleet"
 
 # The application of role serving, with the real services around it on the loopback, which Debian's rabbitmq-server, redis-server and
 # postgresql provide; takes three minutes.
@@ -87,14 +93,20 @@ scenario-%:
 	@$(STAGE) "molecule test -s $*" molecule test -s $*
 
 integration:
-	@scripts/stages integration-several-hosts integration-docker integration-one-host
+	@scripts/stages integration-one-host integration-several-hosts integration-docker integration-tracking integration-roles
 
 integration-several-hosts:
 	@$(STAGE) "Several hosts" pytest tests/integration/several_hosts -m "not fleet" -rP --durations=20
 
 integration-one-host:
-	@$(STAGE) "One host" pytest tests/integration --ignore tests/integration/several_hosts $(DOCKER_TESTS:%=--ignore %) \
-	    -m "not kill and not fleet" -rP --durations=20
+	@$(STAGE) "One host" pytest tests/integration --ignore tests/integration/several_hosts \
+	    $(patsubst %,--ignore %,$(DOCKER_TESTS) $(TRACKING_TESTS) $(TOGETHER_TESTS)) -m "not kill and not fleet" -rP --durations=20
+
+integration-tracking: browser
+	@$(STAGE) "Tracking and serving" pytest $(TRACKING_TESTS) -m "not fleet" -rP --durations=20
+
+integration-roles: browser
+	@$(STAGE) "Roles together" pytest $(TOGETHER_TESTS) -m "not fleet" -rP --durations=20
 
 integration-docker:
 	@$(STAGE) "In containers" pytest $(DOCKER_TESTS) -m "not fleet" -rP --durations=20
@@ -105,7 +117,7 @@ kill-test: venv engine browser
 
 # The example over many hosts, as it stands, rollouts that meet trouble, and every kind of drift; takes some hours.
 fleet: venv engine
-	@pytest -s tests/integration -m fleet
+	@pytest -s tests/integration tests/modules -m fleet
 
 bench: venv engine
 	@python bench --markdown docs/performance.md

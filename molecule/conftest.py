@@ -49,10 +49,10 @@ def authority(inventory: str) -> str:
     return str(Path(inventory, "ca/ca.crt"))
 
 
-@pytest.fixture(scope="session")
-def play(inventory: str) -> Callable[..., dict[str, int]]:
+@pytest.fixture(scope="module")
+def play(request: pytest.FixtureRequest, inventory: str) -> Callable[..., dict[str, int]]:
     """Run the scenario's converge playbook, or site.yml; return the recap's counts over all hosts."""
-    own = Path(SCENARIO or ROOT, "converge.yml")
+    own = (Path(SCENARIO) if SCENARIO else request.path.parents[1]) / "converge.yml"
     playbook = own if own.exists() else ROOT / "site.yml"
 
     def run(*options: str) -> dict[str, int]:

@@ -136,6 +136,14 @@ class Lab:
         assert run.code == 0, run.output[-6000:]
         return run
 
+    def declare_role(self, role: str) -> None:
+        """Add what the scenario of a role declares to the inventory."""
+        scenario = ROOT / "molecule" / role / "inventory"
+        shutil.copy(scenario / "hosts.yml", self.inventory / f"{role}.yml")
+        for settings in scenario.glob("group_vars/all/*.yml"):
+            if not settings.is_symlink():  # those are of all scenarios
+                shutil.copy(settings, self.inventory / "group_vars/all")
+
     def converge_if_empty(self) -> None:
         """Converge an empty lab, for tests that come first because earlier ones were deselected."""
         if self.ssh("test -e /etc/mlfleet/dioptra-restapi.env || echo empty"):

@@ -91,10 +91,9 @@ class Drifting:
 
 
 @pytest.fixture(scope="module")
-def drifting(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drifting]:
-    lab.converge()
-    yield Drifting(lab, tmp_path_factory.mktemp("drift"))
-    lab.converge()
+def drifting(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Drifting:
+    lab.converge_if_empty()
+    return Drifting(lab, tmp_path_factory.mktemp("drift"))
 
 
 @pytest.mark.parametrize("group", MARKED)

@@ -93,22 +93,18 @@ def migrated(deployed: Lab) -> Iterator[Lab]:
     assert revision(deployed) == NEWEST
 
 
+@pytest.mark.fleet  # its mechanism is asked in molecule/python_app
 @pytest.mark.parametrize(
     ("role", "unit", "older", "words"),
     [
-        pytest.param(
-            *("mlflow", "mlflow", OLDER_MLFLOW, "MLflow's database is at revision dc11669786a5, which MLflow 3.16.1"),
-            marks=pytest.mark.fleet,
+        ("mlflow", "mlflow", OLDER_MLFLOW, "MLflow's database is at revision dc11669786a5, which MLflow 3.16.1"),
+        (
+            *("restapi", UNIT, ["dioptra-platform==1.1.0"]),
+            f"is at revision {NEWEST}, which Dioptra's REST API 1.1.0",
         ),
-        ("restapi", UNIT, ["dioptra-platform==1.1.0"], f"is at revision {NEWEST}, which Dioptra's REST API 1.1.0"),
-        pytest.param(
-            *(
-                "pgadmin",
-                "pgadmin",
-                ["pgadmin4==9.10"],
-                "is at revision normalize_locked_text_default, which pgAdmin 9.10",
-            ),
-            marks=pytest.mark.fleet,
+        (
+            *("pgadmin", "pgadmin", ["pgadmin4==9.10"]),
+            "is at revision normalize_locked_text_default, which pgAdmin 9.10",
         ),
     ],
 )

@@ -148,6 +148,7 @@ def test_what_a_checker_refuses_reaches_no_service(
     assert deployed.ssh(STARTS) == before
 
 
+@pytest.mark.fleet
 def test_what_checkers_refused_has_left_nothing(deployed: Lab) -> None:
     assert deployed.converge().count("changed") == 0
 

@@ -5,11 +5,9 @@ The declarations of their scenarios are added to the testbed and stay, so this m
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
-from .conftest import ROOT, Lab, roles_on
+from .conftest import Lab, roles_on
 from .removal import assert_removed, leave, traces
 
 ROLES = roles_on("THE_BARE_LAB")
@@ -18,10 +16,7 @@ ROLES = roles_on("THE_BARE_LAB")
 @pytest.fixture(scope="module")
 def with_further_roles(lab: Lab) -> Lab:
     for role in ROLES:
-        declared = ROOT / "molecule" / role / "inventory"
-        shutil.copy(declared / "hosts.yml", lab.inventory / f"{role}.yml")
-        if (settings := declared / f"group_vars/all/{role}.yml").exists():
-            shutil.copy(settings, lab.inventory / "group_vars/all")
+        lab.declare_role(role)
     lab.converge()
     return lab
 

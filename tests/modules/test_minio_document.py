@@ -153,6 +153,7 @@ def test_document_is_applied_in_one_run(minio, converges):
         minio.s3("nightly-key", SECRET).get_object(Bucket="results", Key="x")
 
 
+@pytest.mark.fleet  # below, all at once
 @pytest.mark.parametrize("index", range(28))
 def test_disorder_is_named_mended_and_gone(minio, tidy, run, index):
     name, make, differing = disorders(minio)[index]

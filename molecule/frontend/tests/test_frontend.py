@@ -164,6 +164,7 @@ def test_services_keep_their_paths(ask):
     assert '<a href="https://' in ask("/links/").text
 
 
+@pytest.mark.fleet
 def test_page_can_be_refreshed_without_tls(request, ask):
     request.getfixturevalue("without_tls")
     answer = ask(DEEP, "http")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ VENV = "/opt/mlfleet/tools"
 SIGN_OF_DEPLOYMENT = f"test -e {VENV}/.installed"
 PINS = Path(__file__).parents[3] / "constraints/tools.txt"
 UV = "/opt/mlfleet/uv/bin/uv pip"
+
+
+@pytest.fixture
+def play(play):
+    return partial(play, "--tags", "python_app")
 
 
 @pytest.fixture

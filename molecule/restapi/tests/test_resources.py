@@ -201,6 +201,7 @@ def test_deleted_plugin_of_an_entrypoint_is_a_decision(provide, package, admin, 
     assert not provide(package)["changed"]
 
 
+@pytest.mark.fleet
 def test_queue_of_an_entrypoint_stays(provide, package, admin, name):
     provide(package)
     group = admin.call("GET", "/groups/")["data"][0]["id"]
@@ -231,6 +232,7 @@ def test_other_file_stays_until_it_is_overwritten(provide, package, admin, name)
     assert not provide(package, on_conflict="overwrite")["changed"]
 
 
+@pytest.mark.fleet
 def test_conflict_can_be_a_failure(provide, package, admin, name):
     assert provide(package, on_conflict="fail")["changed"]
     assert not provide(package, on_conflict="fail")["changed"]
@@ -241,7 +243,8 @@ def test_conflict_can_be_a_failure(provide, package, admin, name):
     assert admin.find("entrypoints", name) is None
 
 
-@pytest.mark.parametrize("suffix", ["zip", pytest.param("tar.gz", marks=pytest.mark.fleet)])
+@pytest.mark.fleet
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
 def test_archive_is_as_good_as_a_directory(provide, package, tmp_path, suffix):
     archive = tmp_path / f"package.{suffix}"
     files = [path for path in package.rglob("*") if path.is_file()]

@@ -1,10 +1,17 @@
 """A program runs as its own user, confined, with secrets that others do not see, and restarts when its files change."""
 
+from functools import partial
+
 import pytest
 import requests
 
 UNIT = "hello.service"
 SIGN_OF_DEPLOYMENT = f"systemctl cat {UNIT}"
+
+
+@pytest.fixture
+def play(play):
+    return partial(play, "--tags", "unit")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A testbed over four hosts, with MinIO on all of them, and MLflow and the REST API on two; its tests share it."""
+"""A testbed over three hosts, with MinIO on all of them, and MLflow and the REST API on two; its tests share it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 
 from ..conftest import PLAIN_WORKER, Lab
 
-STORES = ["store1", "store2", "store3", "store4"]
+STORES = ["store1", "store2", "store3"]
 APPLICATION = "store1"  # the side of users and workers
 DATABASE = "store2"
-SERVERS = ["store3", "store4"]
+SERVERS = ["store2", "store3"]
 
 
 @pytest.fixture(scope="package")

