@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 ON_HOST = "/etc/nginx/mlfleet-tls"
 TEMPLATES = f"{ROOT}/roles/nginx/templates"
 CONFIGURATION = f"{{{{ lookup('ansible.builtin.template', '{TEMPLATES}/nginx.conf.j2') }}}}"
-LISTENER = f"{{{{ lookup('ansible.builtin.template', '{TEMPLATES}/listener.conf.j2', template_vars=listener) }}}}"
+LISTENER = f"{{{{ lookup('ansible.builtin.template', '{TEMPLATES}/listener.conf.j2', template_vars=file.vars) }}}}"
 
 
 def rendered(directory: Path, *inventories: Path) -> list[Path]:
@@ -47,9 +47,9 @@ def render(directory: Path, inventory: Path) -> None:
         return Templar(loader, known | more).template(trust_as_template(text))
 
     directory.mkdir(parents=True)
-    for name, address in value("{{ __nginx_listen }}").items():
-        text = value(LISTENER, listener={"listen_address": address})
-        (directory / f"{name}.conf").write_text(text.replace(ON_HOST, str(directory)))
+    for file in value("{{ __nginx_listener_files }}"):
+        text = value(LISTENER, file=file)
+        (directory / Path(file["path"]).name).write_text(text.replace(ON_HOST, str(directory)))
     (directory / "nginx.conf").write_text(value(CONFIGURATION).replace(ON_HOST, str(directory)))
 
 

@@ -34,6 +34,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
             "sensitive": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "tell": {"type": "bool", "default": False},
+            "records": {"type": "bool", "default": False},
             "only_ours": {"type": "bool", "default": False},
             "vars": {"type": "dict", "default": {}},
         },

@@ -33,6 +33,17 @@ def pages(sites: Iterable[Site]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda page: not page.get("is_page", True))
 
 
+def site_names(sites: Iterable[Site], domain: str, subdomains: Mapping[str, str]) -> dict[str, str]:
+    """Return the name of each site in the domain. C(subdomains) has those that differ, and those of other sites."""
+    own = {site["name"]: site.get("subdomain", site["name"]) for site in sites}
+    return {site: f"{subdomain}.{domain}" for site, subdomain in {**own, **subdomains}.items()}
+
+
+def origins(sites: Iterable[Site], scheme: str, host: str, names: Mapping[str, str]) -> dict[str, str]:
+    """Return where browsers reach each site: at its name, or at the host and its port."""
+    return {site["name"]: scheme + names.get(site["name"], f"{host}:{site['port']}") for site in sites}
+
+
 def served(
     sites: Iterable[Site], address: str, address_for_hosts: str, body_sizes: Mapping[str, int]
 ) -> list[dict[str, Any]]:
@@ -42,7 +53,7 @@ def served(
             "body_size_mb": body_sizes[site["name"]],
             "listen_address": address_for_hosts if site.get("for_hosts") else address,
         }
-        | {key: value for key, value in site.items() if key not in ("for_hosts", "pages")}
+        | {key: value for key, value in site.items() if key not in ("for_hosts", "pages", "subdomain")}
         for site in sites
     ]
 
@@ -52,11 +63,21 @@ def listener(site: Site, default_address: str, port: int | None = None) -> str:
     return f"{site.get('listen_address', default_address)}:{port or site['port']}"
 
 
-def listener_files(listen: Mapping[str, str], directory: str) -> list[dict[str, Any]]:
-    """Return the file that each site includes for the address it listens on."""
+def listener_files(
+    listen: Mapping[str, str], names: Mapping[str, str], address_of_names: str, directory: str
+) -> list[dict[str, Any]]:
+    """Return the file that each site includes for the addresses it listens on, its own and the one of all names."""
+    by_site = {
+        site: {"listen": [address, address_of_names], "server_name": names[site]}
+        if address_of_names and site in names
+        else {"listen": [address], "server_name": ""}
+        for site, address in listen.items()
+    }
+    if address_of_names:
+        by_site["443"] = {"listen": [f"{address_of_names} default_server"], "server_name": ""}
     return [
-        {"path": f"{directory}/{name}.conf", "template": "listener.conf.j2", "vars": {"listen_address": address}}
-        for name, address in listen.items()
+        {"path": f"{directory}/{site}.conf", "template": "listener.conf.j2", "vars": {"listener": listener}}
+        for site, listener in by_site.items()
     ]
 
 
@@ -65,6 +86,8 @@ class FilterModule:
         return {
             "merged_sites": merged_sites,
             "pages": pages,
+            "site_names": site_names,
+            "origins": origins,
             "served": served,
             "listener": listener,
             "listener_files": listener_files,

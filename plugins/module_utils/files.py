@@ -63,6 +63,7 @@ class Item:
     sensitive: bool = False
     purge: bool = False
     tell: bool = False  # for a directory: report other files in it
+    records: bool = False  # for a directory: remove other files in it, and the files that these name
     only_ours: bool = False  # for a file to remove: one without OURS stays, unless it is a mask
 
 
@@ -145,6 +146,8 @@ def _parse_entry(entry: dict[str, Any]) -> Item:
         raise FilesError(f"{path}: the mode must be a quoted octal string such as '0640'")
     if entry.get("purge") and state != "directory":
         raise FilesError(f"{path}: only a directory can be purged")
+    if entry.get("records") and state != "directory":
+        raise FilesError(f"{path}: records are files in a directory")
     if entry.get("tell") and state != "directory":
         raise FilesError(f"{path}: tell is only for a directory")
     validate = entry.get("validate")
@@ -161,6 +164,7 @@ def _parse_entry(entry: dict[str, Any]) -> Item:
         sensitive=bool(entry.get("sensitive")),
         purge=bool(entry.get("purge")),
         tell=bool(entry.get("tell")),
+        records=bool(entry.get("records")),
         only_ours=bool(entry.get("only_ours")),
     )
 
@@ -324,9 +328,19 @@ def _strays(items: list[Item]) -> list[Item]:
 
     Temporary files of a run in progress are not among them.
     """
+    recorded = _recorded(items)
     with host_lock.others_are_idle() as are_idle:
-        found = _found_beside_and_inside(items)
-    return [item for item in found if are_idle or not re.search(_TEMPORARY + "$", item.path)]
+        found = _found_beside_and_inside(items + recorded)
+    # A record goes last, so that a run which was killed is completed by the next.
+    return recorded + [item for item in found if are_idle or not re.search(_TEMPORARY + "$", item.path)]
+
+
+def _recorded(items: list[Item]) -> list[Item]:
+    """Return the files that records name which are no longer listed."""
+    listed = {item.path for item in items}
+    records = [path for item in items if item.records for path in _entries(item.path) if path not in listed]
+    named = dict.fromkeys(_content(path).decode().strip() for path in records)
+    return [Item(path, "absent", only_ours=True) for path in named if path not in listed]
 
 
 def _parts(item: Item) -> list[Item]:
@@ -342,7 +356,7 @@ def _found_beside_and_inside(items: list[Item]) -> list[Item]:
     for item in items:
         pattern = re.compile(re.escape(f".{os.path.basename(item.path)}.") + _TEMPORARY)
         beside = [path for path in _entries(os.path.dirname(item.path)) if pattern.fullmatch(os.path.basename(path))]
-        inside = _entries(item.path) if item.purge else []
+        inside = _entries(item.path) if item.purge or item.records else []
         strays |= {path: Item(path, "absent") for path in beside + inside if path not in listed}
     return list(strays.values())
 

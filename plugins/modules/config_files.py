@@ -73,6 +73,13 @@ options:
             mlfleet) are not reported.
         type: bool
         default: false
+      records:
+        description:
+          - Remove the files in this directory that O(files) does not list, and before each of them the file whose path
+            it contains, if that has the words C(Made by mlfleet).
+          - By such records files are removed whose paths are no longer declared.
+        type: bool
+        default: false
       only_ours:
         description: With V(absent), keep a file without the words C(Made by mlfleet), because others have made it.
         type: bool

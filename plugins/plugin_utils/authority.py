@@ -266,7 +266,7 @@ def _names(service: str, get: Callable[[str], Any]) -> list[str]:
         return []
     if service == "nginx":
         balancer = [get("topology_balancer")] if get("topology_balancer_clients") else []
-        return [*get("topology_nginx_server_names"), *balancer]
+        return [*get("topology_nginx_server_names"), *get("topology_nginx_names").values(), *balancer]
     if service not in services.SERVICES[services.BALANCER].calls:
         return [get(f"topology_{service}_host")]
     # With several hosts, each uses its own service.

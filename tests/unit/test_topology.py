@@ -72,6 +72,7 @@ def test_mlflow_is_told_its_names_as_browsers_send_them():
     names = yaml.safe_load(Path("roles/mlflow/vars/main.yml").read_text())
     values = {name: trust_as_template(text) for name, text in names.items() if isinstance(text, str)} | {
         "topology_nginx_server_names": ["Pages.Lab.Example"],
+        "topology_nginx_names": {"mlflow": "mlflow.lab.example", "minio": "minio.lab.example"},
         "topology_nginx_scheme": "https",
         "topology_nginx_mlflow_port": 35000,
         "topology_nginx_hosts": [],
@@ -82,4 +83,5 @@ def test_mlflow_is_told_its_names_as_browsers_send_them():
     hosts = templar.template(values["__mlflow_allowed_hosts"]).split(",")
     assert {"App-01.Lab.Example", "app-01.lab.example", "app-01.lab.example:*", "pages.lab.example:*"} <= set(hosts)
     origins = templar.template(values["__mlflow_allowed_origins"]).split(",")
-    assert "https://pages.lab.example:35000" in origins
+    assert {"https://pages.lab.example:35000", "https://mlflow.lab.example"} <= set(origins)
+    assert "mlflow.lab.example" in hosts and "minio.lab.example" not in hosts

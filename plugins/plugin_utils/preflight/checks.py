@@ -31,6 +31,9 @@ QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*( *;.*)?")
 MOUNTS_OPTION = re.compile(r"worker_\w+_mounts")
 FULL_PERCENT = 100
+# A name of DNS in lower case, as browsers send it. The last part tells it from an address.
+DNS_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+PORT_OF_NAMES = 443
 SET_SIZES = range(2, 17)  # drives of an erasure set of MinIO
 # Addresses that pgAdmin accepts, and domains from which it lets no one sign in: those of its library, email_validator.
 EMAIL = re.compile(
@@ -210,6 +213,40 @@ def site_routes(values: Values) -> Iterator[str]:
                 yield f"{option}: {site.get('name')} {route.get('path')} has {answers}"
 
 
+def site_names(values: Values) -> Iterator[str]:
+    """Check that each site of nginx has its own name in the domain, and that nginx can answer there."""
+    domain, file = values.get("topology_nginx_domain"), values.get("nginx_traefik_file")
+    if "nginx_traefik_file" not in values:  # a host without nginx
+        return
+    if file and not (file.startswith("/") and file.endswith((".yml", ".yaml"))):
+        yield f"nginx_traefik_file: {file} is not an absolute path that ends in .yml or .yaml, as Traefik requires"
+    if file and not domain:
+        yield "nginx_traefik_file: Traefik needs the names of the sites; set topology_nginx_domain"
+    if not domain:
+        return
+    if not DNS_NAME.fullmatch(domain):
+        yield f"topology_nginx_domain: {domain!r} is not a domain in lower case like example.org"
+        return
+    if values.get("topology_nginx_scheme") == "http":
+        yield "topology_nginx_domain: names have TLS only; unset it, or topology_nginx_tls_mode: internal or provided"
+    if values.get("topology_nginx_runtime") == "docker" and not file:
+        yield (
+            f"topology_nginx_domain: nginx in a container may not open port {PORT_OF_NAMES}; "
+            "set topology_nginx_runtime: bare, or nginx_traefik_file"
+        )
+    names = values.get("topology_nginx_names") or {}
+    sites = {site.get("name") for _option, site in _entries(values, "nginx_sites")}
+    for site in values.get("topology_nginx_subdomains") or {}:
+        if site not in sites:
+            yield f"topology_nginx_subdomains: nginx has no site {site}; use one of {', '.join(sorted(sites))}"
+    for name in dict.fromkeys(names.values()):
+        alike = [site for site, other in names.items() if other == name]
+        if not DNS_NAME.fullmatch(name):
+            yield f"topology_nginx_subdomains: {name!r} of {alike[0]} is not a name in lower case like mlflow.{domain}"
+        elif len(alike) > 1:
+            yield f"topology_nginx_subdomains: {' and '.join(alike)} have the same name {name}; give each its own"
+
+
 def frontend_hosts(values: Values) -> Iterator[str]:
     for host in values.get("topology_frontend_hosts") or []:
         if host not in (values.get("topology_nginx_hosts") or [host]):
@@ -372,6 +409,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     serving_times,
     serving_queues,
     rollout_serial,
+    site_names,
     site_routes,
 )
 
@@ -407,6 +445,10 @@ def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str,
             for port in dict.fromkeys((site.get("port"), site.get("http_port"))):
                 if port is not None:
                     yield "nginx", f"nginx site {site.get('name')}", port, address
+    # Another check reports that a container may not open it.
+    has_port_of_names = values.get("topology_nginx_domain") and values.get("topology_nginx_runtime") != "docker"
+    if has_port_of_names and values.get("nginx_traefik_file") == "":
+        yield "nginx", "topology_nginx_domain", PORT_OF_NAMES, str(values.get("nginx_listen_address"))
 
 
 def _entries(values: Values, list_name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
