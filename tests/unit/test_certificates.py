@@ -231,6 +231,7 @@ def declared(tmp_path: Path, services: tuple[str, ...] = ("nginx",), **settings:
         "topology_tls_valid_days": 365,
         "topology_tls_renew_days": 30,
         "topology_nginx_server_names": ["www"],
+        "topology_nginx_names": {},
         "topology_nginx_hosts": ["edge"],
         "topology_balancer_clients": [],
         "topology_balancer": "10.0.0.1",
@@ -328,6 +329,8 @@ def test_provided_pair_is_checked_before_any_host_is_asked(root: Made, leaf: Mad
     assert line == "topology_tls_pairs.nginx: has no key"
     (line,) = problems(tmp_path, **off, tls_pairs={"nginx": good}, nginx_server_names=["api"])
     assert line == "topology_tls_pairs.nginx.certificate: is not valid for api, only for www"
+    (line,) = problems(tmp_path, **off, tls_pairs={"nginx": good}, nginx_names={"mlflow": "mlflow.www"})
+    assert line == "topology_tls_pairs.nginx.certificate: is not valid for mlflow.www, only for www"
 
 
 def test_nginx_shows_clients_of_minio_its_certificate_where_it_balances(root: Made, leaf: Made, tmp_path: Path) -> None:

@@ -303,6 +303,28 @@ def test_mask_of_a_unit_goes_too(tmp_path):
     assert not (tmp_path / "unit").is_symlink()
 
 
+def test_record_removes_the_file_that_it_names(tmp_path):
+    records = entry(tmp_path / "records", state="directory", records=True)
+    elsewhere = [tmp_path / "a/one.yml", tmp_path / "b/two.yml"]
+
+    def recorded(path):
+        text = "# Made by mlfleet\n"
+        return [entry(tmp_path / "records" / path.name, content=f"{path}\n"), entry(path, content=text)]
+
+    one, two = map(recorded, elsewhere)
+    assert put(records, *one)["changed"]
+    assert not put(records, *one)["changed"]
+    predicted = put(records, *two, check_mode=True)["changed_paths"]
+    assert elsewhere[0].exists()
+    assert put(records, *two)["changed_paths"] == predicted
+    # The record goes last, since from it the next run knows what a killed one has left.
+    assert predicted[-2:] == [str(elsewhere[0]), f"{tmp_path}/records/one.yml"]
+    assert not elsewhere[0].exists() and elsewhere[1].exists()
+    elsewhere[1].write_text("now another's\n")
+    assert put(records)["changed_paths"] == [f"{tmp_path}/records/two.yml"]
+    assert elsewhere[1].exists()
+
+
 def test_documentation_matches_the_arguments():
     documented = yaml.safe_load(DOCUMENTATION)["options"]["files"]["suboptions"]
     keys = ("type", "choices", "default", "required")

@@ -75,3 +75,25 @@ def test_pgadmin_on_a_host_of_its_own_is_known_by_a_name(tmp_path: Path) -> None
     text = configuration.read_text()
     assert "server 192.0.2.71:5050;" in text
     assert "proxy_pass https://pgadmin;" in text and "proxy_ssl_name pgadmin;" in text
+
+
+def test_names_change_nothing_of_a_site_but_where_it_listens(tmp_path: Path) -> None:
+    """One definition answers at both: what limits and guards a site cannot be another by its name."""
+    domain, inventories = {"topology_nginx_domain": "example.org"}, []
+    for name, settings in {"plain": {}, "named": domain, "behind": domain | {"nginx_traefik_file": "/t.yml"}}.items():
+        inventories.append(tmp_path / name)
+        inventories[-1].mkdir()
+        hosts = yaml.safe_load((ROOT / "inventories/single/hosts.yml").read_text())
+        hosts["all"]["vars"] = settings | {"topology_tls_authority_dir": "/nowhere"}
+        (inventories[-1] / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    configurations = rendered(tmp_path / "nginx", *inventories)
+    plain, named, behind = ([line.strip() for line in path.read_text().splitlines()] for path in configurations)
+    servers = [lines.count("server {") for lines in (plain, named, behind)]
+    assert servers[1:] == [servers[0] + 1, servers[0]]
+    listeners = [(path.parent / "mlflow.conf").read_text() for path in configurations]
+    assert ["listen 127.0.0.1:443 ssl;" in text for text in listeners] == [False, True, False]
+    assert "server_name mlflow.example.org;" in listeners[1]
+    assert [('"mlflow.example.org" 1;' in lines) for lines in (plain, named, behind)] == [False, True, True]
+    for path in configurations:
+        done = subprocess.run(["gixy", "--format", "json", str(path)], capture_output=True, text=True, check=False)
+        assert [one for one in json.loads(done.stdout) if (one["plugin"], "") not in LEFT] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.mlfleet.stack.plugins.filter.nginx import merged_sites, pages, served
+from ansible_collections.mlfleet.stack.plugins.filter.nginx import listener_files, merged_sites, origins, pages, served, site_names
 
 API = {
     "name": "front",
@@ -42,3 +42,27 @@ def test_site_that_hosts_use_listens_where_they_reach_it():
     assert (store["listen_address"], front["listen_address"]) == ("127.0.0.1", "0.0.0.0")
     assert (store["body_size_mb"], front["body_size_mb"]) == (4000, 7)  # a site's own value takes precedence
     assert not {"pages", "for_hosts"} & (set(store) | set(front))
+
+
+def test_site_has_a_name_in_the_domain():
+    sites = merged_sites([[PAGES], [API | {"subdomain": "www"}, STORE]])
+    names = site_names(sites, "example.org", {"store": "shop", "mine": "notebook"})
+    assert names == {"store": "shop.example.org", "front": "www.example.org", "mine": "notebook.example.org"}
+    assert origins(sites, "https://", "h", names) == {name: f"https://{names[name]}" for name in ("store", "front")}
+    assert origins(sites, "http://", "h", {}) == {"store": "http://h:80", "front": "http://h:443"}
+
+
+def test_site_listens_at_its_port_and_by_its_name():
+    def listeners(*arguments):
+        files = listener_files({"front": "0.0.0.0:30443", "mine": "127.0.0.1:8080"}, *arguments, "/tls")
+        return {file["path"]: file["vars"]["listener"] for file in files}
+
+    own = {"listen": ["127.0.0.1:8080"], "server_name": ""}
+    names = {"front": "front.example.org"}
+    assert listeners(names, "127.0.0.1:443") == {
+        "/tls/front.conf": {"listen": ["0.0.0.0:30443", "127.0.0.1:443"], "server_name": "front.example.org"},
+        "/tls/mine.conf": own,
+        "/tls/443.conf": {"listen": ["127.0.0.1:443 default_server"], "server_name": ""},
+    }
+    assert listeners(names, "")["/tls/front.conf"] == {"listen": ["0.0.0.0:30443"], "server_name": ""}
+    assert set(listeners({}, "")) == {"/tls/front.conf", "/tls/mine.conf"}

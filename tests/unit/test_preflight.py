@@ -234,6 +234,74 @@ def test_route_leads_somewhere():
     assert line == "nginx_sites_extra: mine / has neither upstream nor redirect nor directory nor servers"
 
 
+NAMED = {
+    "topology_nginx_domain": "example.org",
+    "topology_nginx_scheme": "https",
+    "topology_nginx_runtime": "bare",
+    "topology_nginx_names": {"mlflow": "mlflow.example.org"},
+    "nginx_sites_auto": [{"name": "mlflow"}, {"name": "minio"}],
+    "nginx_traefik_file": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({}, None),
+        ({"topology_nginx_domain": "lab", "nginx_traefik_file": "/etc/t/x.yaml", "topology_nginx_runtime": "docker"}, None),
+        ({"topology_nginx_domain": "", "topology_nginx_scheme": "http"}, None),
+        *(
+            (
+                {"topology_nginx_domain": domain},
+                f"topology_nginx_domain: {domain!r} is not a domain in lower case like example.org",
+            )
+            for domain in ("Example.org", "*.example.org", "192.0.2.1", "https://a.org", "a.org.", "a_b.org", "a.org\n")
+        ),
+        (
+            {"topology_nginx_scheme": "http"},
+            "topology_nginx_domain: names have TLS only; unset it, or topology_nginx_tls_mode: internal or provided",
+        ),
+        (
+            {"topology_nginx_runtime": "docker"},
+            "topology_nginx_domain: nginx in a container may not open port 443; set topology_nginx_runtime: bare, "
+            "or nginx_traefik_file",
+        ),
+        (
+            {"topology_nginx_subdomains": {"mlfow": "x"}},
+            "topology_nginx_subdomains: nginx has no site mlfow; use one of minio, mlflow",
+        ),
+        (
+            {"topology_nginx_names": {"mlflow": "My.example.org"}},
+            "topology_nginx_subdomains: 'My.example.org' of mlflow is not a name in lower case like mlflow.example.org",
+        ),
+        (
+            {"topology_nginx_names": {"mlflow": "x.example.org", "minio": "x.example.org"}},
+            "topology_nginx_subdomains: mlflow and minio have the same name x.example.org; give each its own",
+        ),
+        (
+            {"topology_nginx_domain": "", "nginx_traefik_file": "/etc/traefik/dynamic/mlfleet.yml"},
+            "nginx_traefik_file: Traefik needs the names of the sites; set topology_nginx_domain",
+        ),
+        (
+            {"nginx_traefik_file": "traefik.toml"},
+            "nginx_traefik_file: traefik.toml is not an absolute path that ends in .yml or .yaml, as Traefik requires",
+        ),
+    ],
+)
+def test_sites_have_names_of_their_own(settings, line):
+    assert list(checks.site_names(NAMED | settings)) == ([line] if line else [])
+
+
+def test_port_of_names_belongs_to_no_site():
+    mine = {"nginx_sites_extra": [{"name": "mine", "port": 443}]}
+    assert list(checks.overlapping_ports(NAMED | mine, ["nginx"])) == [
+        "port 443 is used by nginx site mine and by topology_nginx_domain; give each its own port"
+    ]
+    behind = {"nginx_traefik_file": "/etc/traefik/dynamic/mlfleet.yml"}
+    assert list(checks.overlapping_ports(NAMED | mine | behind, ["nginx"])) == []
+    assert list(checks.privileged_ports(NAMED | {"topology_nginx_runtime": "docker"}, ["nginx"])) == []
+
+
 @pytest.mark.parametrize(("days", "is_good"), [(None, True), (0, True), (363, True), (364, False), (-1, False)])
 def test_password_is_renewed_within_its_year(days, is_good):
     assert (list(checks.password_renewal({"restapi_password_renew_days": days})) == []) is is_good

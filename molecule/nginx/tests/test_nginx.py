@@ -1,5 +1,6 @@
 """nginx passes on each declared route, requires a sign-in if declared, and is open nowhere else."""
 
+import http.client
 import socket
 import ssl
 import time
@@ -8,6 +9,7 @@ import pytest
 import requests
 
 PORT = 8080
+NAME = "named.lab.example"
 BACKEND = 8081
 BURST, PER_SECOND = 30, 0.5  # nginx_sign_in_burst, nginx_sign_in_rate_per_minute
 PAGES = "/run/molecule-backend"
@@ -48,6 +50,36 @@ def ask(forward, authority):
         return requests.request(method, url, allow_redirects=False, verify=authority, **options)
 
     return request
+
+
+@pytest.fixture
+def is_named(host):
+    """Whether sites have names: nginx in a container may not open their port."""
+    return host.ansible.get_variables().get("topology_runtime", "bare") == "bare"
+
+
+@pytest.fixture
+def ask_by_name(forward, authority, is_named):
+    """Send a request to the port of names, which verifies the name in the certificate."""
+    if not is_named:
+        pytest.skip("a container may not open port 443")
+
+    def request(name, path="/", method="GET", sent_host=None, context=None):
+        context = context or ssl.create_default_context(cafile=authority)
+        connection = http.client.HTTPSConnection(name)
+        with socket.create_connection(("127.0.0.1", forward(443))) as door:
+            connection.sock = context.wrap_socket(door, server_hostname=name) if name else context.wrap_socket(door)
+            connection.request(method, path, headers={"Host": sent_host or name})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+
+    return request
+
+
+def unverified():
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def test_route_leads_to_its_upstream(ask):
@@ -108,6 +140,48 @@ def test_name_that_is_not_served_gets_no_answer(ask, scheme, name):
         ask("/open/", scheme=scheme, headers={"Host": name})
 
 
+def test_each_site_answers_by_its_name(ask_by_name):
+    assert ask_by_name(NAME, "/open/") == (200, "I am the backend\n")
+    status, page = ask_by_name("dioptra.lab.example", "/links/")
+    assert status == 200 and "https://mlflow.lab.example/" in page
+    assert ask_by_name("mlflow.lab.example", "/other")[0] == 502  # nothing runs behind it
+
+
+def test_what_holds_for_a_site_holds_by_its_name(ask_by_name):
+    assert ask_by_name(NAME, "/closed/")[0] == 401
+    assert ask_by_name(NAME, "/fixed/", "POST")[0] == 403
+    assert ask_by_name(NAME, "/fixed/")[0] == 200
+
+
+@pytest.mark.parametrize("name", ["other.lab.example", "lab.example", "localhost", ""])
+def test_who_asks_for_no_site_by_name_sees_no_certificate(ask_by_name, name):
+    with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        ask_by_name(name, sent_host=NAME, context=unverified())
+
+
+def test_request_for_another_name_on_the_same_connection_gets_no_answer(ask_by_name):
+    with pytest.raises(http.client.RemoteDisconnected):
+        ask_by_name(NAME, sent_host="other.lab.example")
+
+
+def test_names_have_modern_tls_only(ask_by_name):
+    context = unverified()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError, match="TLSV1_ALERT_PROTOCOL_VERSION"):
+        ask_by_name(NAME, context=context)
+
+
+def test_plain_request_by_name_is_sent_to_https_or_nowhere(forward, is_named):
+    if not is_named:
+        pytest.skip("a container may not open port 443")
+    url = f"http://127.0.0.1:{forward(443)}/open/"
+    answer = requests.get(url, headers={"Host": NAME}, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (308, f"https://{NAME}/open/")
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.get(url, headers={"Host": "other.lab.example"})
+
+
 def test_service_hears_of_the_client_from_nginx_alone(host, ask):
     names = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Prefix", "X-Real-IP", "Forwarded")
     told = dict.fromkeys(names, "6.6.6.6")
@@ -144,21 +218,25 @@ def test_few_large_bodies_are_kept_at_once(forward):
         door.close()
 
 
-def test_sign_in_is_limited(ask):
+def test_sign_in_is_limited(ask, is_named, request):
     paths = ["/limited/", "/open/limited/", "/open/../limited/x", "/LIMITED/"] * 12
     begin = time.monotonic()
     answers = [ask(path).status_code for path in paths]
     assert set(answers) == {200, 404, 429}
     assert len(answers) - answers.count(429) <= BURST + 1 + PER_SECOND * (time.monotonic() - begin)
+    if is_named:
+        by_name = request.getfixturevalue("ask_by_name")
+        assert 429 in [by_name(NAME, "/limited/")[0] for _number in range(3)]
 
 
-def test_pages_stay_when_tls_is_switched(request, ask):
+def test_pages_stay_when_tls_is_switched_without_names(request, ask, listens_on):
     request.getfixturevalue("without_tls")
     answer = ask("/open/", scheme="http")
     assert answer.status_code == 200
     assert "Strict-Transport-Security" not in answer.headers
     with pytest.raises(requests.exceptions.SSLError):
         ask("/open/")
+    assert listens_on(443) == set()
 
 
 def test_version_is_not_told(ask):
@@ -173,8 +251,7 @@ def test_passwords_are_closed_to_others(host):
     assert host.run("runuser -u nobody -- cat /etc/nginx/mlfleet.htpasswd").rc != 0
 
 
-def test_listens_only_where_told(host, listens_on):
+def test_listens_only_where_told(listens_on, is_named):
     assert listens_on(PORT) == {"127.0.0.1"}
-    sockets = host.check_output("ss -Hltnp").splitlines()
-    ports = {line.split()[3].rpartition(":")[2] for line in sockets if "nginx" in line}
-    assert {"80", "443"}.isdisjoint(ports)
+    assert listens_on(443) == ({"127.0.0.1"} if is_named else set())
+    assert listens_on(80) == set()
