@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ansible_collections.mlfleet.stack.plugins.filter.nginx import listener_files, merged_sites, origins, pages, served, site_names
+from ansible_collections.mlfleet.stack.plugins.filter.nginx import (
+    listener_files,
+    merged_sites,
+    origins,
+    pages,
+    served,
+    site_names,
+)
 
 API = {
     "name": "front",

@@ -248,7 +248,10 @@ NAMED = {
     ("settings", "line"),
     [
         ({}, None),
-        ({"topology_nginx_domain": "lab", "nginx_traefik_file": "/etc/t/x.yaml", "topology_nginx_runtime": "docker"}, None),
+        (
+            {"topology_nginx_domain": "lab", "nginx_traefik_file": "/etc/t/x.yaml", "topology_nginx_runtime": "docker"},
+            None,
+        ),
         ({"topology_nginx_domain": "", "topology_nginx_scheme": "http"}, None),
         *(
             (

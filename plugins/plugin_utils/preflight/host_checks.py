@@ -21,7 +21,9 @@ MINIMUM_PYTHON = "3.11"
 SERVICE_MANAGER = "systemd"
 ALWAYS_RUNNING = "systemd-journald"
 # The options that determine where a host's services listen.
-PORT_OPTIONS = re.compile(r"topology_\w+_(port|enabled)|\w+_listen_address|nginx_sites_\w+|topology_nginx_(domain|runtime)|nginx_traefik_file")
+PORT_OPTIONS = re.compile(
+    r"topology_\w+_(port|enabled)|\w+_listen_address|topology_nginx_(domain|runtime)|nginx_(sites_\w+|traefik_file)"
+)
 
 
 @dataclass(frozen=True)
