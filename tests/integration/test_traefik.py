@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shlex
 import socket
 import ssl
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.fleet
 HOST, DOMAIN = "serving", "lab.example"
 # The newest version whose dependencies the Go proxy has all of.
 MODULE = "github.com/traefik/traefik/v3@v3.6.12"
-PROGRAM = Path.home() / ".cache/mlfleet/programs" / MODULE.rpartition("/")[2].replace("@", "-") / "traefik"
+PROGRAM = Path.home() / ".cache/mlfleet/programs" / f"traefik-{MODULE.rpartition('@')[2]}" / "traefik"
 FILE = "/etc/traefik/dynamic/mlfleet.yml"
 # RabbitMQ's pages have the name of a virtual host in their paths, which may be /.
 OPTIONS = (
@@ -45,7 +46,8 @@ def program() -> Path:
     if not PROGRAM.exists():
         told = subprocess.run(["go", "mod", "download", "-json", MODULE], capture_output=True, text=True, check=True)
         source = json.loads(told.stdout)["Dir"]
-        subprocess.run(["go", "build", "-C", source, "-trimpath", "-o", str(PROGRAM), "./cmd/traefik"], check=True)
+        words = ["go", "build", "-C", source, "-trimpath", "-ldflags=-s -w", "-o", str(PROGRAM), "./cmd/traefik"]
+        subprocess.run(words, check=True, env=os.environ | {"CGO_ENABLED": "0"})
     return PROGRAM
 
 
