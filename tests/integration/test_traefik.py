@@ -25,7 +25,7 @@ HOST, DOMAIN = "serving", "lab.example"
 MODULE = "github.com/traefik/traefik/v3@v3.6.12"
 PROGRAM = Path.home() / ".cache/mlfleet/programs" / f"traefik-{MODULE.rpartition('@')[2]}" / "traefik"
 FILE = "/etc/traefik/dynamic/mlfleet.yml"
-# RabbitMQ's pages have the name of a virtual host in their paths, which may be /.
+# RabbitMQ's pages have the name of a virtual host in their paths, which may be /; some versions refuse it by default.
 OPTIONS = (
     "--entrypoints.websecure.address=:443 --entrypoints.websecure.http.encodedcharacters.allowencodedslash=true "
     "--providers.file.directory=/etc/traefik/dynamic --providers.file.watch=true --log.level=DEBUG"

@@ -235,7 +235,7 @@ def site_names(values: Values) -> Iterator[str]:
             "set topology_nginx_runtime: bare, or nginx_traefik_file"
         )
     names = values.get("topology_nginx_names") or {}
-    sites = {site.get("name") for _option, site in _entries(values, "nginx_sites")}
+    sites = {str(site.get("name")) for _option, site in _entries(values, "nginx_sites")}
     for site in values.get("topology_nginx_subdomains") or {}:
         if site not in sites:
             yield f"topology_nginx_subdomains: nginx has no site {site}; use one of {', '.join(sorted(sites))}"
