@@ -109,7 +109,7 @@ def test_clients_have_to_show_a_certificate_where_told() -> None:
 
 
 def test_each_site_of_nginx_has_its_listener() -> None:
-    files = listener_files({"a": "0.0.0.0:1", "b": "127.0.0.1:2"}, "/etc/nginx/mlfleet-tls")
+    files = listener_files({"a": "0.0.0.0:1", "b": "127.0.0.1:2"}, {}, "", "/etc/nginx/mlfleet-tls")
     assert [file["path"] for file in files] == ["/etc/nginx/mlfleet-tls/a.conf", "/etc/nginx/mlfleet-tls/b.conf"]
 
     def text(pair: dict[str, str], seconds: int) -> str:
