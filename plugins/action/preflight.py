@@ -155,6 +155,7 @@ class ActionModule(LibraryActionBase):
             problems += host_checks.taken_ports(values, units, facts)
         self._warn_of_leftovers(host, facts.get("own_units", ()), task_vars)
         marks, lines = self._stores(host, task_vars)
+        problems += self._about_brokers(host, task_vars)
         return [*(f"{host.name}: {line}" for line in problems), *lines], marks
 
     def _warn_of_leftovers(self, host: Host, own_units: Iterable[str], task_vars: dict[str, Any]) -> None:
@@ -215,6 +216,17 @@ class ActionModule(LibraryActionBase):
             if store not in accepted:
                 lines += [f"{host.name}: {problem}" for problem in found.problems(host.name)]
         return marks, lines
+
+    def _about_brokers(self, host: Host, task_vars: dict[str, Any]) -> list[str]:
+        """Return why the brokers cannot become one cluster, for the first of them in this run."""
+        brokers = [name for name in task_vars["groups"].get("rabbitmq", ()) if name in task_vars["ansible_play_hosts"]]
+        if brokers[:1] != [host.name]:
+            return []
+        topology = next(role for role in host.roles if "topology_rabbitmq_nodes" in role.options)
+        facts = (task_vars["hostvars"].raw_get(name).get("ansible_facts", {}) for name in brokers)
+        found = {name: each.get("stores", {}).get("rabbitmq", ()) for name, each in zip(brokers, facts, strict=True)}
+        may_leave = host.option(topology, "topology_unused_accounts") == "absent"
+        return list(host_checks.broker_problems(host.option(topology, "topology_rabbitmq_nodes"), found, may_leave))
 
     def _placed(self, host: Host, found: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return the fact that assigns the GPUs found to the instances of the workers."""

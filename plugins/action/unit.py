@@ -27,6 +27,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "tls": {"type": "dict", "options": toggle.ARGUMENT_SPEC, **toggle.CONDITIONS},
     "run": {"type": "dict", "required": True, "options": health.ARGUMENT_SPEC},
     "reloads": {"type": "bool", "default": False},
+    "peers": {"type": "dict"},
     "marks": {"type": "list", "elements": "dict", "default": []},
 }
 

@@ -42,6 +42,16 @@ def addresses(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -
     return [str(own.get("topology_address") or own.get("ansible_host") or host) for host, own in known]
 
 
+def broker_nodes(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The RabbitMQ nodes of hosts: each with its name, which is in no DNS, and the address of its host."""
+    known = list(hosts)
+    names = (str(hostvars[host].get("topology_rabbitmq_node_name") or host) for host in known)
+    return [
+        {"host": host, "name": f"{name}.rabbitmq", "address": address}
+        for host, name, address in zip(known, names, addresses(known, hostvars), strict=True)
+    ]
+
+
 def endpoint(hosts: list[str], clients: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
     """Return where clients reach a service: loopback if they all share its only host, else its first host's address."""
     if len(hosts) == 1 and all(client in hosts for client in clients):
@@ -163,6 +173,7 @@ class FilterModule:
             "accounts": accounts,
             "addresses": addresses,
             "behind_balancer": behind_balancer,
+            "broker_nodes": broker_nodes,
             "endpoint": endpoint,
             "nearest": nearest,
             "listen": listen,

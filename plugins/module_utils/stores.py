@@ -12,6 +12,7 @@ else.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ USERS = {  # the groups whose hosts have a mark of the store
 FORMER = {"mlflow.secret.env": ("postgres", "minio"), "dioptra-restapi.secret.env": ("postgres", "redis")}
 FIRST_OWN_DATABASE = 16384  # PostgreSQL's own have lower numbers
 GUIDE = "docs/howto/move.md"
+# What RabbitMQ itself keeps of its cluster, in the directory of its node.
+CLUSTER_FILE, NODE = "*/cluster_nodes.config", re.compile(r"rabbit@[^',\]\s]+")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Place:
     mark: Mark
     has_data: bool
     is_declared: bool  # False for another version's
+    members: Sequence[str] = ()  # of the cluster that they belong to
 
 
 # --- on a host ------------------------------------------------------------------------------------------------------
@@ -88,6 +92,7 @@ def places(store: str, paths: Iterable[str], patterns: Iterable[str] = ()) -> li
             "mark": _text(Path(path, MARKS[store])),
             "has_data": _has_data(store, Path(path)),
             "is_declared": path in declared,
+            "members": _members(Path(path)) if store == "rabbitmq" else [],
         }
         for path in sorted(found)
     ]
@@ -95,6 +100,11 @@ def places(store: str, paths: Iterable[str], patterns: Iterable[str] = ()) -> li
 
 def _text(file: Path) -> str:
     return file.read_text() if file.exists() else ""
+
+
+def _members(path: Path) -> list[str]:
+    """Return the nodes of the cluster that these data belong to."""
+    return sorted({node for file in path.glob(CLUSTER_FILE) for node in NODE.findall(file.read_text())})
 
 
 def _has_data(store: str, path: Path) -> bool:
@@ -133,7 +143,14 @@ class Store:
         used = {host: facts(host).get("used_stores", {}) for host in asked if host in members}
         own = [host for host in hosts if host in asked]
         places = [
-            Place(host, place["path"], Mark.of(place["mark"]), place["has_data"], place["is_declared"])
+            Place(
+                host,
+                place["path"],
+                Mark.of(place["mark"]),
+                place["has_data"],
+                place["is_declared"],
+                place.get("members", ()),
+            )
             for host in own
             for place in facts(host).get("stores", {}).get(name, [])
         ]

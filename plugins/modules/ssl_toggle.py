@@ -219,6 +219,10 @@ speaks_tls:
   description: Whether the service speaks TLS after this; in check mode, whether it does so now.
   returned: success
   type: bool
+restarts:
+  description: Whether the running service is restarted for it.
+  returned: success
+  type: bool
 action:
   description: Action on the running service, or predicted action in check mode.
   returned: success

@@ -43,7 +43,8 @@ ansible_facts:
     stores:
       description: A list of directories for each store.
       type: dict
-      sample: {redis: [{path: /var/lib/redis, mark: 5d1c0a7b2e9f4c36 db1, has_data: true, is_declared: true}]}
+      sample:
+        redis: [{path: /var/lib/redis, mark: 5d1c0a7b2e9f4c36 db1, has_data: true, is_declared: true, members: []}]
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -87,13 +87,20 @@ options:
         type: list
         elements: str
         default: []
+  peers:
+    description:
+      - The RabbitMQ that runs as the unit, as in M(mlfleet.stack.rabbitmq_cluster) with C(url), C(username), C(password),
+        C(ca_file) and C(timeout_seconds). A running unit is restarted only when all nodes of its cluster run, and no
+        queue would lose its quorum; it waits for that as long as for a start, and then fails.
+      - One that cannot be asked is restarted.
+    type: dict
   tls:
     description: The options of M(mlfleet.stack.ssl_toggle), for a service with TLS of its own.
     type: dict
   run:
     description:
       - The options of M(mlfleet.stack.healthy_unit).
-      - Its C(files) and C(reload_files) list only files that are not among O(files).
+      - Its C(files) lists only files that are not among O(files); those in C(reload_files) are only reloaded.
       - Whether this run has changed them is known, as in the lookup P(mlfleet.stack.outcome#lookup).
     type: dict
     required: true

@@ -18,7 +18,7 @@ TABLE = Path(__file__).parents[2] / "roles/topology/vars/main.yml"
 WORKERS = "workers"
 WORKER_UNIT, WORKER_GROUP, CONTAINER_UNIT = "dioptra-worker-", "worker_", "container-"  # prefixes of such names
 BALANCER = "nginx"
-ONE, BALANCED = "one", "balanced"
+ONE, ODD, BALANCED = "one", "odd", "balanced"
 OWN_TLS, TLS_OF_HOST = "own", "host"
 Groups = Mapping[str, list[str]]
 
@@ -101,6 +101,11 @@ def _is_yours(setting: str, option: Callable[[str], Any]) -> bool:
 def is_for_one(group: str) -> bool:
     """Return whether the service of this group supports only one host."""
     return SERVICES.get(service_of(group), Service()).hosts == ONE
+
+
+def is_odd(group: str) -> bool:
+    """Return whether the hosts of this group are a cluster, which needs a majority."""
+    return SERVICES.get(service_of(group), Service()).hosts == ODD
 
 
 def of_groups(groups: Iterable[str]) -> list[str]:

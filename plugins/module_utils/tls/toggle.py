@@ -199,17 +199,23 @@ def switch(options: dict, check_mode: bool) -> dict:
     return {
         "changed": bool(actions),
         "action": " and ".join(actions),
+        "restarts": bool(is_taken_up) and not service.reload_takes_files and not is_of_pair(service, changes),
         "fingerprint": service.fingerprint,
         "speaks_tls": speaks_tls(service, enabled) if check_mode else enabled,
         "diff": shown_changes,
     } | told
 
 
+def is_of_pair(service: Service, changes: list) -> bool:
+    """Return whether only the pair, or the authorities of clients, have changed."""
+    return bool(changes) and not any(change.path in service.settings for change in changes)
+
+
 def toggle(service: Service, changes: list, is_running: bool, timeout_seconds: int) -> None:
     """Write and apply the changes, or leave everything unchanged."""
     before = seen(service) if is_running else None
     # For a pair alone, a reload is always enough; after a killed run, more may have changed.
-    is_pair_alone = bool(changes) and not any(change.path in service.settings for change in changes)
+    is_pair_alone = is_of_pair(service, changes)
     is_reload_enough = service.reload_takes_files or (is_pair_alone and bool(before) == bool(service.pair))
     was_told = False
 

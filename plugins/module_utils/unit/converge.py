@@ -50,6 +50,8 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
 
     def take_up(installed: Result) -> None:
         results["files"] = installed
+        if options["peers"] and not check_mode and restarts(taken_up(options, installed, False, True)):
+            wait_for_peers(options["peers"], options["run"]["timeout_seconds"])
         try:
             if installed["changed"] and not check_mode and options["run"]["names"]:
                 running.extend(unit for unit in units(options["run"]["names"]) if unit.is_running)
@@ -75,6 +77,25 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
         "undeclared": [entry for result in results.values() for entry in result.get("undeclared", [])],
         "diff": [entry for result in results.values() for entry in result.get("diff", [])] if with_diff else [],
     }
+
+
+def restarts(predicted: dict[str, Result]) -> bool:
+    """Return whether a running unit would be restarted, by what check mode predicts."""
+    actions = predicted["run"]["actions"].values()
+    return predicted.get("tls", {}).get("restarts", False) or any(each.startswith("restarted") for each in actions)
+
+
+def wait_for_peers(peers: dict[str, Any], seconds: int) -> None:
+    """Wait until the service on other hosts can do without this one.
+
+    Raises:
+        UnitError: it cannot, by the end of that time.
+    """
+    # Imported here, because only a cluster needs it.
+    from ansible_collections.mlfleet.stack.plugins.module_utils import rabbitmq_cluster
+
+    if wrong := rabbitmq_cluster.wait_until_spare(peers, seconds):
+        raise UnitError(f"not restarted within {seconds} s, because {wrong}; the run after that is mended goes on")
 
 
 def taken_up(options: dict[str, Any], installed: Result, can_go_back: bool, check_mode: bool) -> dict[str, Result]:
@@ -158,4 +179,5 @@ def told_of(run: dict[str, Any], installed: dict[str, Any], reloads: bool) -> di
     """Return the options of healthy_unit, including the files that this call has installed or changed."""
     paths, changed = installed["paths"], installed["changed_paths"]
     taken_up = "reload_files" if reloads else "files"
-    return run | {taken_up: run[taken_up] + paths + changed, "changed_paths": run["changed_paths"] + changed}
+    own = [path for path in paths + changed if path not in run["reload_files"]]
+    return run | {taken_up: run[taken_up] + own, "changed_paths": run["changed_paths"] + changed}

@@ -34,6 +34,7 @@ FULL_PERCENT = 100
 # A name of DNS in lower case, as browsers send it. The last part tells it from an address.
 DNS_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 PORT_OF_NAMES = 443
+IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 SET_SIZES = range(2, 17)  # drives of an erasure set of MinIO
 # Addresses that pgAdmin accepts, and domains from which it lets no one sign in: those of its library, email_validator.
 EMAIL = re.compile(
@@ -66,6 +67,7 @@ DECIDED = {
             "topology_rabbitmq_tls_mode"
         ),
         "default_(user|pass|user_tags|permissions).*": "rabbitmq_users_extra",
+        "cluster_formation\\..*": "the group rabbitmq",
         "prometheus\\.tcp\\.ip|log\\.(file|console)|default_vhost|(.*load_)?definitions.*": "",
     },
     "restapi_gunicorn_settings": {
@@ -122,6 +124,25 @@ def rabbitmq_objects(values: Values) -> Iterator[str]:
     for option, vhost in declared:
         if vhost not in used and option == "rabbitmq_vhosts_extra":
             yield f"{option}: virtual host {vhost} has no user; give one its permissions in rabbitmq_users_extra"
+
+
+def rabbitmq_cluster(values: Values) -> Iterator[str]:
+    """Check that the nodes of a cluster find and verify each other."""
+    nodes = values.get("topology_rabbitmq_nodes") or ()
+    if "rabbitmq_listen_address" not in values or len(nodes) < 2:
+        return
+    if (mode := values.get("topology_rabbitmq_tls_mode")) != "internal":
+        yield (
+            f"topology_rabbitmq_tls_mode: {mode} has no certificates with the names of the nodes, which verify each "
+            f"other; with several hosts use internal"
+        )
+    if not IPV4.fullmatch(address := str(values.get("topology_address"))):
+        yield (
+            f"topology_address: {address} is not an IPv4 address, by which the nodes of RabbitMQ find each other; set it"
+        )
+    names = [node["name"] for node in nodes]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"topology_rabbitmq_node_name: {name} is the name of several nodes; set it for one host, not for the group"
 
 
 def serving_models(values: Values) -> Iterator[str]:
@@ -405,6 +426,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     ports,
     queues,
     rabbitmq_objects,
+    rabbitmq_cluster,
     serving_models,
     serving_times,
     serving_queues,

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,34 @@ def _own_python(facts: Mapping[str, Any]) -> str:
 
 def _is_too_old(version: str) -> bool:
     return [int(part) for part in version.split(".")] < [int(part) for part in MINIMUM_PYTHON.split(".")]
+
+
+def broker_problems(
+    nodes: Sequence[Mapping[str, str]], found: Mapping[str, Iterable[Mapping[str, Any]]], may_leave: bool
+) -> Iterator[str]:
+    """Report nodes that cannot become one cluster in their order.
+
+    Args:
+        nodes: the declared ones.
+        found: the data directories of each of their hosts in this run.
+        may_leave: whether this run lets other nodes leave.
+    """
+    data = {host: [place for place in places if place["has_data"]] for host, places in found.items()}
+    full = [host for host in data if data[host]]
+    first = nodes[0]["host"]
+    if full and first in data and first not in full:
+        yield (
+            f"{first} is first in group rabbitmq and has no data, but {full[0]} has: put {full[0]} first, so that the "
+            f"others join it"
+        )
+    declared = {f"rabbit@{node['name']}" for node in nodes}
+    members = {member for places in data.values() for place in places for member in place["members"]}
+    strangers = ", ".join(sorted(members - declared)) if full else ""
+    if strangers and not may_leave and (len(nodes) == 1 or len(full) < len(data)):
+        yield (
+            f"{strangers} must leave the cluster of {full[0]} first: run playbooks/remove.yml -e remove=rabbitmq, or "
+            f"for a host that is lost site.yml --tags rabbitmq -e topology_unused_accounts=absent"
+        )
 
 
 def idle_services(units: Mapping[str, str], facts: Mapping[str, Any]) -> set[str]:

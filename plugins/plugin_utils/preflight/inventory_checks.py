@@ -62,10 +62,16 @@ def empty_groups(missing: Mapping[str, Iterable[str]], inventory: str) -> Iterat
 
 
 def crowded_groups(roles: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:
-    """Report groups with several hosts whose service supports only one."""
-    for role in filter(services.is_for_one, roles):
-        if len(groups[role]) > 1:
-            yield f"group {role} has hosts {', '.join(groups[role])}: at most 1 is supported"
+    """Report groups whose service supports only one host, or an odd number of them."""
+    for role in roles:
+        hosts = groups[role]
+        if len(hosts) > 1 and services.is_for_one(role):
+            yield f"group {role} has hosts {', '.join(hosts)}: at most 1 is supported"
+        if hosts and len(hosts) % 2 == 0 and services.is_odd(role):
+            yield (
+                f"group {role} has hosts {', '.join(hosts)}: a cluster needs a majority, so an even number of them is "
+                f"no safer than one less; add one, or take one out"
+            )
 
 
 def unknown_workers(roles: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:
