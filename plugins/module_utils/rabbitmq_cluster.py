@@ -76,13 +76,10 @@ class Cluster(document.Document):
             self.members = [node["name"] for node in answer.data]
             self.running = [node["name"] for node in answer.data if node.get("running")]
             self.queues = self.http.call("GET", "/api/queues", columns="name,vhost,type,durable,node,members,messages")
-        elif answer.status == REFUSED:
-            # It has never been in the cluster, whose accounts it would have.
-            self.members = self.running = self._evaluate("rabbit_mnesia:cluster_nodes(all)")
-        else:
+        elif answer.status != REFUSED:  # as if it has never been in the cluster, whose accounts it would have
             raise ServiceError(f"{self.http.url} refuses {self.options['username']}: {answer.status} {answer.reason}")
-        if self.members == [self.node]:
-            self.seed = self._seed()
+        if self.members in ([], [self.node]):
+            self._look_around()
         strangers = self._strangers()
         states = {f"node {node}": JOINED for node in ([] if self.seed else [self.node]) + strangers}
         states |= {_key(queue): {"members": sorted(queue["members"])} for queue in self.queues if _is_quorum(queue)}
@@ -99,21 +96,24 @@ class Cluster(document.Document):
     def _undeclared(self, node: str) -> dict[str, str]:
         return stray("RabbitMQ node", node, ["sudo", *self.options["rabbitmqctl"], "forget_cluster_node", node])
 
-    def _seed(self) -> str:
-        """Return the node to join: the first that answers, or for the first of all, one that has a cluster already."""
+    def _look_around(self) -> None:
+        """Find the node to join: the first that answers, or for the first of all, one that has a cluster already."""
         others = [node for node in self.nodes if node != self.node]
-        views = self._evaluate(
+        self.members, *views = self._evaluate(
             f"[case rpc:call(N, rabbit_mnesia, cluster_nodes, [all], {ANSWER_MILLISECONDS}) of "
-            f"L when is_list(L) -> L; _ -> [] end || N <- [{', '.join(map(_atom, others))}]]"
+            f"L when is_list(L) -> L; _ -> [] end || N <- [{', '.join(map(_atom, [self.node, *others]))}]]"
         )
+        if len(self.members) > 1 or not others:
+            return
         answering = [(node, view) for node, view in zip(others, views, strict=True) if view]
         if self.node == self.nodes[0]:
-            return next((node for node, view in answering if len(view) > 1), "")
-        if not answering:
+            self.seed = next((node for node, view in answering if len(view) > 1), "")
+        elif answering:
+            self.seed = answering[0][0]
+        else:
             raise ServiceError(
                 f"{self.node} reaches none of {', '.join(others)}: the port of the nodes must be open between them"
             )
-        return answering[0][0]
 
     def compare(self, found: Mapping[str, document.State]) -> Iterator[document.Change]:
         own = f"node {self.node}"
@@ -137,19 +137,20 @@ class Cluster(document.Document):
 
     def _join(self) -> None:
         """Join the cluster of the seed, which empties this node: only if it holds no message."""
-        own = "lists:sum([M || Q <- rabbit_amqqueue:list(), {messages, M} <- rabbit_amqqueue:info(Q, [messages])])"
-        if count := self._evaluate(own):
+        seed = _atom(self.seed)
+        # The cluster may know an earlier node of this name, whose data are gone.
+        count = self._evaluate(
+            "case lists:sum([M || Q <- rabbit_amqqueue:list(), {messages, M} <- rabbit_amqqueue:info(Q, [messages])]) "
+            f"of 0 -> case lists:member(node(), rpc:call({seed}, rabbit_mnesia, cluster_nodes, [all])) of "
+            f"true -> rpc:call({seed}, rabbit_quorum_queue, shrink_all, [node()]), "
+            f"rpc:call({seed}, rabbit_mnesia, forget_cluster_node, [node(), false]), 0; false -> 0 end; N -> N end"
+        )
+        if count:
             raise ServiceError(
                 f"{self.node} is not in the cluster of {self.seed} and has {count} messages, which joining would "
                 f"delete: let its consumers take them first"
             )
         self._command("rabbitmqctl", "stop_app")
-        # An earlier node of this name, whose data are gone.
-        self._evaluate(
-            f"case lists:member(node(), rpc:call({_atom(self.seed)}, rabbit_mnesia, cluster_nodes, [all])) of "
-            f"true -> rpc:call({_atom(self.seed)}, rabbit_quorum_queue, shrink_all, [node()]), "
-            f"rpc:call({_atom(self.seed)}, rabbit_mnesia, forget_cluster_node, [node(), false]); _ -> ok end, ok"
-        )
         self._command("rabbitmqctl", "join_cluster", self.seed)
         self._command("rabbitmqctl", "start_app")
 
@@ -194,7 +195,8 @@ def _is_quorum(queue: Mapping[str, Any]) -> bool:
 
 def _is_on_one(queue: Mapping[str, Any], node: str) -> bool:
     """Return whether a queue's messages are on this node alone."""
-    return not _is_quorum(queue) and queue.get("node") == node and queue["durable"] and bool(queue.get("messages"))
+    members = queue.get("members") or [queue.get("node")]
+    return members == [node] and queue["durable"] and bool(queue.get("messages"))
 
 
 def _key(queue: Mapping[str, Any]) -> str:

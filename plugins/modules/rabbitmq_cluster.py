@@ -37,7 +37,7 @@ options:
   others:
     description:
       - With V(absent), other nodes leave the cluster, and all quorum queues. A node that runs is stopped and emptied.
-      - A node whose classic queues or streams have messages is refused.
+      - A node that alone has the messages of a queue, such as a classic one, is refused.
     type: str
     choices: [kept, absent]
     default: kept

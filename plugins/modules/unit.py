@@ -89,8 +89,8 @@ options:
         default: []
   peers:
     description:
-      - The RabbitMQ that runs as the unit, as in M(mlfleet.stack.rabbitmq_cluster) with C(url), C(username), C(password),
-        C(ca_file) and C(timeout_seconds). A running unit is restarted only when all nodes of its cluster run, and no
+      - The RabbitMQ that runs as the unit, by C(url), C(username), C(password), C(ca_file) and C(timeout_seconds) as in
+        M(mlfleet.stack.rabbitmq_cluster). A running unit is restarted only when all nodes of its cluster run, and no
         queue would lose its quorum; it waits for that as long as for a start, and then fails.
       - One that cannot be asked is restarted.
     type: dict

@@ -138,11 +138,12 @@ def rabbitmq_cluster(values: Values) -> Iterator[str]:
         )
     if not IPV4.fullmatch(address := str(values.get("topology_address"))):
         yield (
-            f"topology_address: {address} is not an IPv4 address, by which the nodes of RabbitMQ find each other; set it"
+            f"topology_address: {address} is not an IPv4 address, by which the nodes of RabbitMQ find each other; "
+            f"set it to the host's"
         )
     names = [node["name"] for node in nodes]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"topology_rabbitmq_node_name: {name} is the name of several nodes; set it for one host, not for the group"
+        yield f"topology_rabbitmq_node_name: {name} is the name of several nodes; give each host its own"
 
 
 def serving_models(values: Values) -> Iterator[str]:
