@@ -117,8 +117,8 @@ class Cluster(document.Document):
 
     def compare(self, found: Mapping[str, document.State]) -> Iterator[document.Change]:
         own = f"node {self.node}"
-        # If it does not run yet, it is the first, which the others join, or it will join.
-        if found or self.node != self.nodes[0]:
+        # One that does not run yet will join, except the first, which the others join.
+        if self.members or self.node != self.nodes[0]:
             yield document.Change(own, found.get(own), JOINED, {"join": self.seed})
         for queue in filter(_is_quorum, self.queues):
             want = {"members": sorted({*queue["members"], self.node})}

@@ -25,6 +25,8 @@ RUN = {"files": ["/stamp"], "reload_files": ["/bundle"], "restart": False, "live
         ([], ["/removed"], False, "restarted"),
         ([], ["/own"], True, "reloaded"),
         ([], ["/removed"], True, "reloaded"),
+        # Of its own files, one that a reload takes up.
+        ([], ["/bundle"], False, "reloaded"),
         # The inputs of a container, which the unit installs itself.
         ([], ["/stamp"], True, "restarted"),
     ],
