@@ -37,6 +37,7 @@ OPTIONS = {
     "tls": None,
     "reloads": False,
     "marks": [],
+    "peers": None,
     "state": "present",
     "run": {**RUN, "timeout_seconds": 9, "stop_timeout_seconds": 9},
 }
