@@ -7,6 +7,7 @@ URLs of all brokers. `pytest -rP` shows what they counted.
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import ssl
 import subprocess
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 
 import kombu
 import pytest
+from kombu.exceptions import KombuError
 
 from .conftest import Lab, Run, write_inventory
 
@@ -61,7 +63,7 @@ def connect(lab: Lab) -> Callable[..., kombu.Connection]:
         verified = {
             "ca_certs": str(lab.inventory / "ca/ca.crt"),
             "cert_reqs": ssl.CERT_REQUIRED,
-            "server_hostname": None,
+            "server_hostname": "rabbitmq",  # in all of their certificates
         }
         confirmed = {"confirm_publish": True}
         return kombu.Connection(";".join(urls), ssl=verified, connect_timeout=4, transport_options=confirmed)
@@ -87,7 +89,7 @@ class Load:
                 try:
                     connection.ensure_connection(max_retries=60, interval_start=0.2, interval_max=1)
                     return work(connection)
-                except (*connection.connection_errors, *connection.channel_errors, OSError):
+                except (*connection.connection_errors, *connection.channel_errors, OSError, KombuError):
                     self.interruptions[work.__name__] += 1
 
     def publish(self, connection: kombu.Connection) -> None:
@@ -140,14 +142,16 @@ class Load:
 
 def members(lab: Lab, host: str = "mq1") -> list[str]:
     """Return the hosts with a member of the queue that is online."""
-    told = control(lab, host, "list_queues", "--local", "--vhost", "shop", "--formatter", "json", "name", "online")
-    return sorted(node.removeprefix("rabbit@").removesuffix(".rabbitmq") for node in json.loads(told)[0]["online"])
+    queue = f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"shop">>, queue, <<"{QUEUE}">>))'
+    online = f"{queue}, proplists:get_value(online, rabbit_amqqueue:info(Q, [online]))."
+    found = json.loads(control(lab, host, "--formatter", "json", "eval", online))["value"]
+    return sorted(node.removeprefix("rabbit@").removesuffix(".rabbitmq") for node in found)
 
 
 def control(lab: Lab, host: str, *words: str, program: str = "rabbitmqctl") -> str:
     is_contained = json.loads((lab.inventory / "group_vars/all/test.yml").read_text())["topology_runtime"] == "docker"
     before = f"docker exec mlfleet-{UNIT} /usr/lib/rabbitmq/bin/" if is_contained else ""
-    return lab.ssh(f"cd / && sudo {before}{program} --quiet {' '.join(words)}", host)
+    return lab.ssh(f"cd / && sudo {before}{program} --quiet {shlex.join(words)}", host)
 
 
 def started(lab: Lab, host: str) -> str:
@@ -283,7 +287,7 @@ def test_host_is_exchanged(lab: Lab, connect) -> None:
         run = lab.playbook(*remove, playbook="playbooks/remove.yml")
         assert run.code == 0, run.output[-4000:]
     wait_for_members(lab, *EXCHANGED)
-    assert "mq3" not in control(lab, "mq1", "eval", "'rabbit_mnesia:cluster_nodes(all).'")
+    assert "mq3" not in control(lab, "mq1", "eval", "rabbit_mnesia:cluster_nodes(all).")
     assert lab.ssh(f"systemctl is-active {UNIT} || true", "mq3").strip() != "active"
     assert_settled(lab)
 
