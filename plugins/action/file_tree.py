@@ -19,6 +19,8 @@ ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},
     "archive": {"type": "path"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "stop_units": {"type": "list", "elements": "str", "default": []},
+    "stop_timeout_seconds": {"type": "int", "default": 90},
 }
 
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,14 @@ def _state(path: Path) -> str | None:
     return content if (mode, owner) == (FILE_MODE, "0:0") else f"{content} {owner} {mode:04o}"
 
 
-def converge(path: Path, wanted: Manifest, archive: Path | None, check_mode: bool) -> dict[str, Any]:
-    """Point C(path/current) to the desired files. Without the archive, only report whether they differ."""
+def converge(
+    path: Path, wanted: Manifest, archive: Path | None, check_mode: bool, stop: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Point C(path/current) to the desired files. Without the archive, only report whether they differ.
+
+    Args:
+        stop: stops programs that read the files, right before others take their place.
+    """
     current = path / CURRENT
     found = observe(current.resolve()) if current.is_symlink() and current.is_dir() else {}
     if path.is_dir() and (state := _state(path)):
@@ -77,7 +83,7 @@ def converge(path: Path, wanted: Manifest, archive: Path | None, check_mode: boo
     leftovers = _leftovers(path)
     changed = bool(differing or leftovers)
     if changed and archive and not check_mode:
-        _exchange(path, archives.read(archive), bool(differing))
+        _exchange(path, archives.read(archive), bool(differing), stop)
     lines = {
         "before": [f"{name} {found.get(name, ABSENT)}" for name in differing]
         + [f"{file} leftover" for file in leftovers],
@@ -93,7 +99,7 @@ def _leftovers(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if entry.name not in used) if path.is_dir() else []
 
 
-def _exchange(path: Path, files: archives.Files, is_new: bool) -> None:
+def _exchange(path: Path, files: archives.Files, is_new: bool, stop: Callable[[], None]) -> None:
     if is_new:
         path.mkdir(exist_ok=True)
         with filesystem.directory(str(path)) as descriptor:
@@ -111,6 +117,7 @@ def _exchange(path: Path, files: archives.Files, is_new: bool) -> None:
         # Atomically, so that readers find either the old or the new files.
         link = path / f"{made.name}.link"
         link.symlink_to(made.name)
+        stop()
         if not (path / CURRENT).is_symlink():
             _remove(path / CURRENT)
         filesystem.put_in_place(str(link), str(path / CURRENT))

@@ -30,6 +30,17 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  stop_units:
+    description:
+      - Units (names or patterns) to stop before other files take the place of these, such as workers whose tasks import from them.
+      - They are not started again.
+    type: list
+    elements: str
+    default: []
+  stop_timeout_seconds:
+    description: Timeout for these units to stop.
+    type: int
+    default: 90
   manifest:
     description: SHA-256 of each file by its path; set by the action.
     type: dict
@@ -60,12 +71,14 @@ RETURN = r"""
 {}
 """
 
+from functools import partial
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlfleet.stack.plugins.module_utils.file_tree import converge
 from ansible_collections.mlfleet.stack.plugins.module_utils.files import Item, install
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError, stop
 
 
 def main() -> None:
@@ -74,6 +87,8 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "archive": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "stop_units": {"type": "list", "elements": "str", "default": []},
+            "stop_timeout_seconds": {"type": "int", "default": 90},
             "manifest": {"type": "dict", "default": {}},
             "is_sent": {"type": "bool", "default": False},
         },
@@ -85,7 +100,14 @@ def main() -> None:
         item = Item(module.params["path"], "absent")
         module.exit_json(**install([item], module.check_mode, module._diff))
     archive = Path(module.params["archive"]) if module.params["is_sent"] else None
-    result = converge(Path(module.params["path"]), module.params["manifest"], archive, module.check_mode)
+    path, stop_units = (
+        Path(module.params["path"]),
+        partial(stop, module.params["stop_units"], module.params["stop_timeout_seconds"]),
+    )
+    try:
+        result = converge(path, module.params["manifest"], archive, module.check_mode, stop_units)
+    except UnitError as error:
+        module.fail_json(msg=f"{path}: {error}; the former files stay in use")
     module.exit_json(**result)
 
 

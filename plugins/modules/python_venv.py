@@ -117,10 +117,10 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.commands import WORK
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run as program
 from ansible_collections.mlfleet.stack.plugins.module_utils.filesystem import sync_below
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
-from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError, command
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import UnitError
+from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import stop as stop_units
 
 WHEELS = Path("/usr/share/python-wheels")
-PAUSE_SECONDS = 5  # for systemd to kill what has not stopped in time
 CHANGE = re.compile(r"^ ([-+~]) (\S+)$", re.MULTILINE)
 MADE_WITH = re.compile(r"^version(?:_info)? = (\d+\.\d+)", re.MULTILINE)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+==[^\s;]+)", re.MULTILINE)
@@ -270,9 +270,8 @@ def main() -> None:
     stopped: list[str] = []
 
     def stop() -> None:
-        if units := module.params["stop_units"]:
-            stopped.extend(units)
-            command("systemctl", "stop", "--", *units, timeout=module.params["stop_timeout_seconds"] + PAUSE_SECONDS)
+        stopped.extend(module.params["stop_units"])
+        stop_units(stopped, module.params["stop_timeout_seconds"])
 
     uv = Uv(Path(module.params["uv_path"]), module.params["uv_requirement"], Path(interpreters.OF_DEBIAN))
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=module.tmpdir) as pins:

@@ -19,6 +19,7 @@ PROPERTIES = (
     "FragmentPath,DropInPaths,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic,NRestarts,ExecMainStatus"
 )
 UNITS = Path("/etc/systemd/system")
+KILL_SECONDS = 5  # for systemd to kill what has not stopped in time
 UNIT_LABEL = "mlfleet.unit"  # label of a container; its value is the systemd unit that runs it
 
 
@@ -45,6 +46,12 @@ def command(*words: str, timeout: float = QUESTION_SECONDS) -> str:
     if done.returncode != 0:
         raise UnitError((done.stderr or done.stdout).strip())
     return done.stdout
+
+
+def stop(units: list[str], timeout: float) -> None:
+    """Stop the units of these names or patterns."""
+    if units:
+        command("systemctl", "stop", "--", *units, timeout=timeout + KILL_SECONDS)
 
 
 def since_epoch(monotonic_microseconds: str) -> float:

@@ -35,13 +35,16 @@ from mlfleet_serving.settings import settings
 from mlfleet_serving.tasks import BROKER_ERRORS, celery, predict, reason_of, result_of
 
 MAXIMUM_BYTES = 8 * 2**20  # of a request
-BROKER_SECONDS = 8.0  # until it is taken for away
+ANSWER_SECONDS = 8.0  # until a service is taken for away
+BROKER_SECONDS = 30.0  # for which requests wait for a broker that is away, as during its restart
+BROKER_PAUSE_SECONDS = 0.5
 HEALTH_SECONDS = 5.0  # for which an answer about health holds
 _log = logging.getLogger(__name__)
 _settings = settings()
 _catalog = Catalog()
 _health: dict[str, float] = {}
 _health_lock = asyncio.Lock()
+_broker: dict[str, float] = {}
 if not _settings.tokens:
     raise SystemExit("mlfleet_serving: set SERVING_TOKENS_FILE or SERVING_TOKEN, without which nobody can sign in")
 
@@ -203,7 +206,7 @@ async def health(response: Response) -> dict[str, bool]:
 
 async def _answers(question: Callable[[], bool]) -> bool:
     try:
-        return await asyncio.wait_for(run_in_threadpool(question), BROKER_SECONDS)
+        return await asyncio.wait_for(run_in_threadpool(question), ANSWER_SECONDS)
     except Exception as error:
         _log.warning("%s: %s", question.__name__, type(error).__name__)
         return False
@@ -211,7 +214,7 @@ async def _answers(question: Callable[[], bool]) -> bool:
 
 def _broker_answers() -> bool:
     with celery.connection_for_write() as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=ANSWER_SECONDS)
     return True
 
 
@@ -243,20 +246,34 @@ def _new_id() -> str:
 
 
 async def _queue(task_id: str, reference: dict[str, Any], role: str, inputs: Any, shadow_of: str | None = None) -> None:
-    """Send the task, and return when the broker has it on its disks."""
-    send = partial(
-        predict.apply_async,
-        (reference, role, inputs, time.time(), shadow_of),
-        task_id=task_id,
-        ignore_result=bool(shadow_of),
-        argsrepr="",  # people's data, which Celery would put into the header
-        confirm_timeout=BROKER_SECONDS / 2,
-    )
-    try:
-        await asyncio.wait_for(run_in_threadpool(send), BROKER_SECONDS)
-    except BROKER_ERRORS as error:
-        _log.warning("The broker does not answer: %s", type(error).__name__)
-        raise _away("broker") from error
+    """Send the task, and return when the broker has it on its disks.
+
+    It is sent again if that is unknown, because a task is recorded once for each id. Requests wait while the broker is
+    restarted; once it was away for longer, they are refused at once.
+    """
+    is_resent = False
+    while True:
+        send = partial(
+            predict.apply_async,
+            (reference, role, inputs, time.time(), shadow_of),
+            task_id=task_id,
+            ignore_result=bool(shadow_of),
+            argsrepr="",  # people's data, which Celery would put into the header
+            headers={"resent": is_resent},
+            confirm_timeout=ANSWER_SECONDS / 2,
+        )
+        try:
+            await asyncio.wait_for(run_in_threadpool(send), ANSWER_SECONDS)
+        except BROKER_ERRORS as error:
+            _log.warning("The broker does not answer: %s", type(error).__name__)
+            _broker.setdefault("away_since", time.monotonic())
+            if time.monotonic() + BROKER_PAUSE_SECONDS > _broker["away_since"] + BROKER_SECONDS:
+                raise _away("broker") from error
+        else:
+            _broker.clear()
+            return
+        is_resent = True
+        await asyncio.sleep(BROKER_PAUSE_SECONDS)
 
 
 async def _queue_shadow(prediction_id: str, reference: dict[str, Any], inputs: Any) -> None:

@@ -161,7 +161,8 @@ class _Attempt:
 
 
 def _is_repeated(task: Task) -> bool:
-    return bool((task.request.delivery_info or {}).get("redelivered") or task.request.retries)
+    request = task.request
+    return bool((request.delivery_info or {}).get("redelivered") or request.retries or request.get("resent"))
 
 
 def _attempt(task: Task, reference: models.Reference, inputs: Any) -> _Attempt:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Made by mlfleet. Has uvicorn, which MLflow starts, replace its server processes one after another, and waits until the
-# former ones have answered what they were asked.
+# Made by mlfleet. Has uvicorn, or that which the program has started, replace its server processes one after another, and
+# waits until the former ones have answered what they were asked.
 set -e
 # Those children of a process that were started with this word.
 children() {
@@ -9,6 +9,7 @@ children() {
     done
 }
 uvicorn=$(children "$MAINPID" uvicorn)
+uvicorn=${uvicorn:-$MAINPID}
 former=$(children "$uvicorn" spawn_main)
 kill -HUP "$uvicorn"
 # A process of another may have its number meanwhile, and is no child of uvicorn. systemd ends what does not end.
