@@ -54,6 +54,7 @@ CREATE DATABASE serving OWNER owner;
 """
 RIGHTS = """
 GRANT SELECT ON predictions TO api, worker;
+GRANT DELETE ON predictions TO api;
 GRANT INSERT ON predictions TO worker;
 GRANT INSERT, SELECT (prediction_id) ON feedback TO api;
 """
@@ -299,6 +300,7 @@ class Services:
             "SERVING_TOKEN": self.secrets["token"],
             "SERVING_ALIAS_SECONDS": "1",
             "SERVING_TASK_TIME_LIMIT_SECONDS": "20",
+            "SERVING_RETENTION_DAYS": "30",
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
             **further,
         }

@@ -75,6 +75,33 @@ def test_nothing_but_health_without_a_token(client: Client, services: Services) 
     assert client.get("/metrics").status_code == 404
 
 
+def test_documentation_is_a_page_with_files_of_its_own(client: Client, services: Services) -> None:
+    """A browser asks for the token, as a password."""
+    asked = requests.get(f"{client.url}/docs", verify=services.ca, timeout=5)
+    assert asked.headers["www-authenticate"].startswith("Basic")
+    with requests.Session() as browser:
+        browser.trust_env, browser.verify, browser.auth = False, str(services.ca), ("any", services.secrets["token"])
+        page = browser.get(f"{client.url}/docs").text
+        files = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert len(files) == 3 and all(file.startswith("/docs/static/") for file in files), files
+        assert {browser.get(client.url + file).status_code for file in files} == {200}
+        described = browser.get(f"{client.url}/openapi.json").json()
+    assert services.secrets["token"] not in page + json.dumps(described)
+    assert "security" in described["paths"]["/models"]["get"]
+    assert requests.get(f"{client.url}{files[0]}", verify=services.ca, timeout=5).status_code == 401
+
+
+def test_old_predictions_are_deleted_with_their_feedback(client: Client, services: Services) -> None:
+    old, new = (client.predict("irises", [ROW]).json()["id"] for _ in range(2))
+    for each in old, new:
+        url = f"{client.url}/predictions/{each}/feedback"
+        assert client.session.post(url, json={"correct": True}).status_code == 201
+    services.sql(f"UPDATE predictions SET created_at = now() - interval '31 days' WHERE id = '{old}'")
+    left = f"SELECT prediction_id FROM feedback WHERE prediction_id IN ('{old}', '{new}')"
+    until(lambda: services.sql(left) == [(new,)], 10, "the deletion")
+    assert services.sql(f"SELECT count(*) FROM predictions WHERE id = '{old}'") == [(0,)]
+
+
 def test_failing_task_says_its_reason_in_one_line(client: Client, services: Services) -> None:
     answer = client.predict("odd", odd("fail"))
     assert answer.status_code == 500
@@ -154,6 +181,13 @@ def test_task_that_ends_its_process_fails_in_the_end(client: Client, services: S
 def test_requests_outlive_the_broker(client: Client, services: Services) -> None:
     accepted = [client.predict("odd", odd("", 0.5), wait=0).json()["id"] for _ in range(6)]
     services.broker.stop()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.predict, "odd", odd(""))
+        time.sleep(2)
+        services.broker.start()
+        services.broker_answers()
+        assert waiting.result().ok, waiting.result().text  # as during a restart
+    services.broker.stop()
     refused = client.predict("odd", odd(""))
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5"), refused.text
     assert client.get("/health").status_code == 503
@@ -212,7 +246,8 @@ def test_metrics_count_each_prediction_once(client: Client, services: Services) 
     assert 'serving_requests_total{method="POST",route="/models/{name}/predictions",status="422"}' in found
     assert 'serving_served_version{model="irises",role="primary"} 1.0' in found
     counted = re.findall(r"^serving_predictions_total{.*} (\S+)", services.worker_metrics(), re.MULTILINE)
-    assert services.sql("SELECT count(*) FROM predictions") == [(sum(map(float, counted)),)]
+    deleted = 1  # because it was old
+    assert services.sql("SELECT count(*) FROM predictions") == [(sum(map(float, counted)) - deleted,)]
 
 
 def test_known_versions_serve_while_the_registry_is_away(client: Client, services: Services) -> None:

@@ -197,6 +197,13 @@ def test_services_of_a_host_have_ports_of_their_own():
     ]
 
 
+def test_metrics_of_further_instances_have_free_ports():
+    values = {"topology_serving_worker_metrics_port": 9809, "serving_worker_count": 3, "topology_minio_port": 9811}
+    (line,) = checks.overlapping_ports(values, ["serving_worker", "minio"])
+    assert "port 9811 is used by topology_serving_worker_metrics_port and by topology_minio_port" in line
+    assert not list(checks.overlapping_ports(values | {"serving_worker_count": 2}, ["serving_worker", "minio"]))
+
+
 def test_each_drive_of_minio_is_in_one_pool():
     pools = [{"hosts": ["s1", "s2"], "volumes": ["/d"]}, {"hosts": ["s2", "x"], "volumes": ["/d", "/e"]}]
     values = {"topology_minio_hosts": ["s1", "s2", "s3"], "minio_pools": pools}

@@ -199,7 +199,8 @@ def test_accepted_predictions_outlive_the_broker(host, ask, predict, rows, event
     assert eventually(lambda: predict([FLOWER]).status_code == 200)
 
 
-def test_broker_that_is_away_is_told_at_once(host, predict, eventually):
+@pytest.mark.fleet
+def test_broker_that_stays_away_is_told(host, predict, eventually):
     host.check_output("systemctl stop rabbitmq-server")
     try:
         answer = predict([FLOWER])

@@ -22,6 +22,7 @@ ROLLOUT_SETTINGS = ("topology_rollout_serial", "topology_worker_rollout_serial")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 PREDEFINED_ROLE = re.compile(r"postgres|pg_.*")
 PORTS = range(1, 65536)
+LOOPBACK = "127.0.0.1"
 PRIVILEGED_PORTS = range(1, 1024)
 # Names of units, files and queues that need no quotes.
 KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -461,7 +462,11 @@ def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str,
         for name, port in values.items():
             is_used = values.get(f"{name.removesuffix('_port')}_enabled", True)
             if name.startswith(f"topology_{service}_") and name.endswith("_port") and service != "nginx" and is_used:
-                yield service, name, port, str(values.get(f"{service}_listen_address"))
+                is_of_metrics = name.endswith("_metrics_port")
+                address = LOOPBACK if is_of_metrics else str(values.get(f"{service}_listen_address"))
+                # Each instance has its own metrics.
+                for number in range(values.get(f"{service}_count", 1) if is_of_metrics else 1):
+                    yield service, name, port + number, address
     for _option, site in _entries(values, "nginx_sites"):
         if site.get("backends") != []:
             address = str(site.get("listen_address") or values.get("nginx_listen_address"))

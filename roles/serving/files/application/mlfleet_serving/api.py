@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The HTTP API `api`.
 
-Each request but GET /health needs `Authorization: Bearer TOKEN`. Metrics have a port of their own, on the loopback.
+Each request but GET /health needs `Authorization: Bearer TOKEN`, or the token as the password of a browser's sign-in, with
+any user name. Metrics have a port of their own, on the loopback.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import logging
 import secrets
@@ -21,8 +23,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,7 +40,7 @@ from mlfleet_serving.tasks import BROKER_ERRORS, celery, predict, reason_of, res
 
 MAXIMUM_BYTES = 8 * 2**20  # of a request
 ANSWER_SECONDS = 8.0  # until a service is taken for away
-BROKER_SECONDS = 30.0  # for which requests wait for a broker that is away, as during its restart
+BROKER_SECONDS = 20.0  # for which requests wait for a broker that is away, as during its restart
 BROKER_PAUSE_SECONDS = 0.5
 HEALTH_SECONDS = 5.0  # for which an answer about health holds
 _log = logging.getLogger(__name__)
@@ -72,7 +76,14 @@ async def _lifespan(_api: FastAPI) -> AsyncIterator[None]:
     stop.set()
 
 
-api = FastAPI(title="mlfleet serving", lifespan=_lifespan, docs_url=None, redoc_url=None)
+# The page /docs has its files from here. That a token is needed is only said by the scheme; `_guard` asks for it.
+api = FastAPIOffline(
+    title="mlfleet serving",
+    lifespan=_lifespan,
+    redoc_url=None,
+    static_url="/docs/static",
+    dependencies=[Security(HTTPBearer(auto_error=False))],
+)
 
 
 @api.middleware("http")
@@ -89,16 +100,30 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
 def _refusal(request: Request) -> Response | None:
     if (request.method, request.url.path) == ("GET", "/health"):
         return None
-    scheme, _space, token = request.headers.get("authorization", "").partition(" ")
-    matches = [hmac.compare_digest(token.encode(), each.encode()) for each in _settings.tokens]
-    if scheme.lower() != "bearer" or not any(matches):
-        return JSONResponse({"detail": "a token is needed"}, 401, {"WWW-Authenticate": "Bearer"})
+    token = _token(request.headers.get("authorization", ""))
+    if not any([hmac.compare_digest(token, each.encode()) for each in _settings.tokens]):
+        is_read = request.url.path.startswith(("/docs", "/openapi.json"))  # by people, whose browser asks for it
+        scheme = 'Basic realm="The token is the password"' if is_read else "Bearer"
+        return JSONResponse({"detail": "a token is needed"}, 401, {"WWW-Authenticate": scheme})
     length = request.headers.get("content-length", "")
     if request.method == "POST" and not length.isdigit():
         return JSONResponse({"detail": "Content-Length is needed"}, 411)
     if length and int(length) > MAXIMUM_BYTES:
         return JSONResponse({"detail": f"at most {MAXIMUM_BYTES} bytes"}, 413)
     return None
+
+
+def _token(authorization: str) -> bytes:
+    scheme, _space, credentials = authorization.partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return credentials.encode()
+        case "basic":
+            try:
+                return base64.b64decode(credentials).partition(b":")[2]
+            except ValueError:
+                return b""
+    return b""
 
 
 @api.post("/models/{name}/predictions")
@@ -190,7 +215,7 @@ def list_models() -> dict[str, Any]:
     }
 
 
-@api.get("/health")
+@api.get("/health", openapi_extra={"security": []})
 async def health(response: Response) -> dict[str, bool]:
     """Say whether requests can be answered: broker, result store and database answer, and models were looked for."""
     async with _health_lock:

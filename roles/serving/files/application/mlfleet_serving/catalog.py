@@ -22,12 +22,13 @@ from mlflow.exceptions import MlflowException, RestException
 from prometheus_client import Gauge
 from redis import RedisError
 
-from mlfleet_serving import metrics
+from mlfleet_serving import database, metrics
 from mlfleet_serving.models import Reference
 from mlfleet_serving.settings import ServedModel, settings
 from mlfleet_serving.tasks import BROKER_ERRORS, load, reason_of, result_of
 
 LOAD_SECONDS = 60.0  # until a version that no worker has loaded is asked for again
+DELETED_AT_ONCE = 10_000
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _log = logging.getLogger(__name__)
 
@@ -92,9 +93,11 @@ class Catalog:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     self.refresh(stop)
+                    if settings().retention_days:
+                        database.delete_older(settings().retention_days, DELETED_AT_ONCE)
                 except BlockingIOError:
                     pass
-                except (*BROKER_ERRORS, RedisError) as error:
+                except (*BROKER_ERRORS, *database.UNAVAILABLE, RedisError) as error:
                     _log.warning("The served models were not refreshed: %s", type(error).__name__)
                 except Exception:
                     _log.exception("The served models were not refreshed")

@@ -23,6 +23,10 @@ _INSERT = text(
     " :reason, :seconds) ON CONFLICT (id) DO NOTHING"
 )
 _SELECT = text("SELECT model, version, role, outputs, reason FROM predictions WHERE id = :id")
+_DELETE = text(
+    "DELETE FROM predictions WHERE id IN (SELECT id FROM predictions"
+    " WHERE created_at < now() - make_interval(days => :days) ORDER BY created_at LIMIT :number)"
+)
 _FEEDBACK = text(
     "INSERT INTO feedback (prediction_id, correct, actual) VALUES (:id, :correct, CAST(:actual AS jsonb))"
     " ON CONFLICT (prediction_id) DO NOTHING"
@@ -73,6 +77,12 @@ def find(prediction_id: str) -> Prediction | None:
     with engine().connect() as connection:
         row = connection.execute(_SELECT, {"id": prediction_id}).mappings().first()
     return Prediction(prediction_id, **row) if row else None
+
+
+def delete_older(days: int, number: int) -> int:
+    """Delete the oldest predictions of more than these days, with their feedback, and return how many were deleted."""
+    with engine().begin() as connection:
+        return connection.execute(_DELETE, {"days": days, "number": number}).rowcount
 
 
 def give_feedback(prediction_id: str, correct: bool, actual: Any) -> bool:

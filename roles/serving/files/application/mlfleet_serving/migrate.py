@@ -35,6 +35,7 @@ STEPS = (
         created_at timestamptz NOT NULL DEFAULT now()
     );
     """,
+    "CREATE INDEX ON predictions (created_at)",
 )
 LOCK = 0x6D6C666C  # of these migrations, among all locks of the database
 

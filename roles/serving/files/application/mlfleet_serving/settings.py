@@ -45,6 +45,7 @@ class Settings:
     cache_dir: Path
     task_time_limit_seconds: int
     result_expires_seconds: int
+    retention_days: int
     wait_seconds: float
     metrics_port: int
 
@@ -119,6 +120,7 @@ def settings() -> Settings:
             cache_dir=Path(environment["SERVING_CACHE_DIR"]),
             task_time_limit_seconds=int(environment.get("SERVING_TASK_TIME_LIMIT_SECONDS") or 300),
             result_expires_seconds=int(environment.get("SERVING_RESULT_EXPIRES_SECONDS") or 3600),
+            retention_days=int(environment.get("SERVING_RETENTION_DAYS") or 0),
             wait_seconds=float(environment.get("SERVING_WAIT_SECONDS") or 10),
             metrics_port=int(environment.get("SERVING_METRICS_PORT") or 0),
         )
