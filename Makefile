@@ -3,6 +3,9 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 STAGE := scripts/stage
+# The example that the demo deploys, in a lab of its own.
+INVENTORY := single
+DEMO_LAB := inventories/lab$(patsubst %,-%,$(filter-out single,$(INVENTORY)))
 DEMO_OUTPUT := .cache/demo
 DEMO_STAGE := $(if $(VERBOSE),,STAGES=$(DEMO_OUTPUT) PROGRESS=1) $(STAGE)
 LINK := .ansible/collections/ansible_collections/mlfleet/stack
@@ -30,23 +33,23 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: demo demo-host minio-build test clean venv engine browser checks labs lint unit sanity collection modules application molecule integration integration-several-hosts \
     integration-one-host integration-docker integration-tracking integration-roles kill-test fleet bench constraints docs
 
-# VERBOSE=1 shows the full output of Ansible.
+# VERBOSE=1 shows the full output of Ansible, INVENTORY=serving or INVENTORY=tracking takes another example.
 demo: venv
-	@$(MAKE) --no-print-directory --jobs 2 $(if $(wildcard inventories/lab),,minio-build) demo-host
-	@$(DEMO_STAGE) "Secrets" mlfleet init inventories/lab
-	@$(DEMO_STAGE) "Converge" ansible-playbook site.yml -i inventories/lab
-	@$(DEMO_STAGE) "Run a job on each queue" ansible-playbook playbooks/verify.yml -i inventories/lab
-	@$(if $(VERBOSE),,sed -n "/^ok: .*=>/,/^PLAY/ { /^ok:/d; /^PLAY/d; s/^    msg: [|'-]*//; s/'$$//; p; }" $(DEMO_OUTPUT)/Run-a-job-on-each-queue.log)
+	@$(MAKE) --no-print-directory --jobs 2 $(if $(wildcard $(DEMO_LAB)),,minio-build) demo-host
+	@$(DEMO_STAGE) "Secrets" mlfleet init $(DEMO_LAB)
+	@$(DEMO_STAGE) "Converge" ansible-playbook site.yml -i $(DEMO_LAB)
+	@$(DEMO_STAGE) "Verify" ansible-playbook playbooks/verify.yml -i $(DEMO_LAB)
+	@$(if $(VERBOSE),,sed -n "/^ok: .*=>/,/^PLAY/ { /^ok:/d; /^PLAY/d; s/^    msg: [|'-]*//; s/'$$//; p; }" $(DEMO_OUTPUT)/Verify.log)
 
 demo-host: engine
-	@$(DEMO_STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up inventories/lab --like inventories/single
+	@$(DEMO_STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up $(DEMO_LAB) --like inventories/$(INVENTORY)
 
 # The build continues in the background.
 minio-build: venv
-	@$(DEMO_STAGE) "Start building MinIO" ansible-playbook playbooks/prepare_controller.yml -i inventories/single
+	@$(DEMO_STAGE) "Start building MinIO" ansible-playbook playbooks/prepare_controller.yml -i inventories/$(INVENTORY)
 
 clean:
-	@$(AS_ROOT) mlfleet lab down inventories/lab
+	@$(AS_ROOT) mlfleet lab down $(DEMO_LAB)
 
 test: venv engine
 	@scripts/stages $(CHECKS) $(LABS)

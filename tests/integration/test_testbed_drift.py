@@ -46,8 +46,12 @@ class Kind:
         return is_of_kind and item["role"] == self.role and fnmatchcase(item["object"], self.object)
 
 
-KINDS = yaml.safe_load((HERE / "kinds.yml").read_text())
-GROUPS = {group: [Kind(**entry) for entry in entries] for group, entries in KINDS.items()}
+def kinds_of(file: Path) -> dict[str, list[Kind]]:
+    groups = yaml.safe_load(file.read_text())
+    return {group: [Kind(**entry) for entry in entries] for group, entries in groups.items()}
+
+
+GROUPS = kinds_of(HERE / "kinds.yml")
 MARKED = [pytest.param(name, marks=() if name == QUICK else pytest.mark.fleet) for name in GROUPS]
 
 
@@ -67,8 +71,8 @@ class Checked:
 class Drifting:
     """A converged testbed with manual changes."""
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
-        self.lab, self.directory = lab, directory
+    def __init__(self, lab: Lab, directory: Path, host: str = "testbed") -> None:
+        self.lab, self.directory, self.host = lab, directory, host
         names = {"REDIS_ADMIN": "redis_admin", "MLFLOW_ADMIN": "mlflow_admin", "DIOPTRA_ADMIN": "dioptra_admin"}
         self.secrets = lab.secrets()
         passwords = {variable: self.secrets[f"topology_secret_{name}"] for variable, name in names.items()}
@@ -76,7 +80,7 @@ class Drifting:
 
     def by_hand(self, commands: list[str]) -> None:
         script = "\n".join(f"(\n{command}\n)" for command in commands)
-        self.lab.ssh("sudo bash -eus", input=f"{self.prelude}\n{script}\n")
+        self.lab.ssh("sudo bash -eus", self.host, input=f"{self.prelude}\n{script}\n")
 
     def check(self, *options: str) -> Checked:
         reports = {"json": "report.json", "html": "report.html", "junit": "report.xml", "prometheus": "report.prom"}
@@ -89,6 +93,24 @@ class Drifting:
         assert [name for name, value in self.secrets.items() if any(value in text for text in texts)] == []
         return Checked(done.returncode, json.loads(Path(paths["--json"]).read_text()), output)
 
+    def find_and_mend(self, group: str, kinds: list[Kind]) -> None:
+        self.by_hand([kind.by_hand for kind in kinds])
+        checked = self.check()
+        found = {kind.kind: item for kind in kinds for item in checked.drift if kind.is_told_by(item)}
+        missed = [kind.kind for kind in kinds if kind.kind not in found]
+        false = [item["object"] for item in checked.drift if not any(kind.is_told_by(item) for kind in kinds)]
+        print(f"{group}: {len(found)} found, {len(missed)} missed, {len(false)} false")
+        assert (missed, false, checked.code) == ([], [], DRIFTED), checked.output
+
+        mended = self.check("--fix", "--yes")
+        undeclared = {kind.kind: kind for kind in kinds if kind.undeclared}
+        assert [item for item in mended.drift if item["kind"] != UNDECLARED] == [], mended.output
+        assert len(mended.drift) == len(undeclared), mended.output
+        if undeclared:
+            self.by_hand([kind.removed or found[name]["remove"] for name, kind in undeclared.items()])
+            checked = self.check()
+            assert (checked.code, checked.drift) == (DECLARED, []), checked.output
+
 
 @pytest.fixture(scope="module")
 def drifting(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Drifting:
@@ -98,23 +120,7 @@ def drifting(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Drifting:
 
 @pytest.mark.parametrize("group", MARKED)
 def test_each_kind_is_found_rightly_and_alone_and_mended(drifting: Drifting, group: str) -> None:
-    kinds = GROUPS[group]
-    drifting.by_hand([kind.by_hand for kind in kinds])
-    checked = drifting.check()
-    found = {kind.kind: item for kind in kinds for item in checked.drift if kind.is_told_by(item)}
-    missed = [kind.kind for kind in kinds if kind.kind not in found]
-    false = [item["object"] for item in checked.drift if not any(kind.is_told_by(item) for kind in kinds)]
-    print(f"{group}: {len(found)} found, {len(missed)} missed, {len(false)} false")
-    assert (missed, false, checked.code) == ([], [], DRIFTED), checked.output
-
-    mended = drifting.check("--fix", "--yes")
-    undeclared = {kind.kind: kind for kind in kinds if kind.undeclared}
-    assert [item for item in mended.drift if item["kind"] != UNDECLARED] == [], mended.output
-    assert len(mended.drift) == len(undeclared), mended.output
-    if undeclared:
-        drifting.by_hand([kind.removed or found[name]["remove"] for name, kind in undeclared.items()])
-        checked = drifting.check()
-        assert (checked.code, checked.drift) == (DECLARED, []), checked.output
+    drifting.find_and_mend(group, GROUPS[group])
 
 
 @pytest.mark.fleet

@@ -40,8 +40,7 @@ from mlfleet_serving.tasks import BROKER_ERRORS, celery, predict, reason_of, res
 
 MAXIMUM_BYTES = 8 * 2**20  # of a request
 ANSWER_SECONDS = 8.0  # until a service is taken for away
-BROKER_SECONDS = 20.0  # for which requests wait for a broker that is away, as during its restart
-BROKER_PAUSE_SECONDS = 0.5
+PAUSE_SECONDS = 0.5  # before a task is sent again
 HEALTH_SECONDS = 5.0  # for which an answer about health holds
 _log = logging.getLogger(__name__)
 _settings = settings()
@@ -292,13 +291,13 @@ async def _queue(task_id: str, reference: dict[str, Any], role: str, inputs: Any
         except BROKER_ERRORS as error:
             _log.warning("The broker does not answer: %s", type(error).__name__)
             _broker.setdefault("away_since", time.monotonic())
-            if time.monotonic() + BROKER_PAUSE_SECONDS > _broker["away_since"] + BROKER_SECONDS:
+            if time.monotonic() + PAUSE_SECONDS > _broker["away_since"] + _settings.broker_wait_seconds:
                 raise _away("broker") from error
         else:
             _broker.clear()
             return
         is_resent = True
-        await asyncio.sleep(BROKER_PAUSE_SECONDS)
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _queue_shadow(prediction_id: str, reference: dict[str, Any], inputs: Any) -> None:

@@ -47,6 +47,7 @@ class Settings:
     result_expires_seconds: int
     retention_days: int
     wait_seconds: float
+    broker_wait_seconds: float
     metrics_port: int
 
     @property
@@ -122,6 +123,7 @@ def settings() -> Settings:
             result_expires_seconds=int(environment.get("SERVING_RESULT_EXPIRES_SECONDS") or 3600),
             retention_days=int(environment.get("SERVING_RETENTION_DAYS") or 0),
             wait_seconds=float(environment.get("SERVING_WAIT_SECONDS") or 10),
+            broker_wait_seconds=float(environment.get("SERVING_BROKER_WAIT_SECONDS") or 30),
             metrics_port=int(environment.get("SERVING_METRICS_PORT") or 0),
         )
     except KeyError as error:

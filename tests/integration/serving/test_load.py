@@ -14,24 +14,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import docker
 import pytest
-import yaml
 
-from .conftest import ROOT, Lab
+from ..conftest import ROOT, Lab
+from .conftest import HOST, SECOND, Serving
 
 pytestmark = pytest.mark.fleet
 
-HOST, SECOND = "serving", "second"
-PORT, MLFLOW = 34789, "http://127.0.0.1:5001"
+PORT = 34789
 AT_ONCE, REQUESTS, TASK_SECONDS = 8, 200, 0.1
 PATIENCE_SECONDS = 120
 PACKAGE = "humanize"  # that nothing else needs
 TRAIN = """
-import os, sys, time
-os.environ.update(MLFLOW_TRACKING_URI={url!r}, MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD={password!r})
+import time
 import mlflow
 from mlflow.types.schema import ColSpec, Schema
 
@@ -41,7 +38,7 @@ class Slow(mlflow.pyfunc.PythonModel):
 
     def predict(self, context, model_input, params=None):
         time.sleep({seconds})
-        print("computed", int(model_input["number"].iloc[0]), flush=True)
+        print("computed %d" % model_input["number"].iloc[0])
         return model_input["number"] * self.factor
 
 schema = Schema([ColSpec("long", "number")])
@@ -52,8 +49,6 @@ for factor in 2, 3:
     )
 """
 MOVE = """
-import os
-os.environ.update(MLFLOW_TRACKING_URI={url!r}, MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD={password!r})
 import mlflow
 mlflow.MlflowClient().set_registered_model_alias("slow", "champion", "{version}")
 """
@@ -150,72 +145,43 @@ class Load:
         return len(waiting)
 
 
-class Serving(Lab):
-    """The lab, with a table of all events."""
+class Table:
+    """What users noticed of each event."""
 
-    rows: list[Row]
+    def __init__(self, lab: Serving) -> None:
+        self.lab, self.rows = lab, []
 
-    def python(self, script: str, **values: object) -> str:
-        password = self.secrets()["topology_secret_mlflow_admin"]
-        text = script.format(url=MLFLOW, password=password, seconds=TASK_SECONDS, **values)
-        return self.ssh("/opt/mlfleet/serving-api/bin/python -", HOST, input=text)
-
-    def sql(self, query: str) -> int:
-        return int(self.ssh(f"cd / && sudo -u postgres psql -qtA serving -c {json.dumps(query)}", HOST))
-
-    def under_load(self, name: str, event: Callable[[], object], pause_seconds: float = 0.0) -> Row:
-        row = Row(name, 100_000 * (len(self.rows) + 1))
-        with Load(self, row, pause_seconds) as load:
+    def under_load(self, event: str, act: Callable[[], object], pause_seconds: float = 0.0) -> Row:
+        row = Row(event, 100_000 * (len(self.rows) + 1))
+        with Load(self.lab, row, pause_seconds) as load:
             start = time.monotonic()
-            event()
+            act()
             row.event_seconds = time.monotonic() - start
         row.lost = load.lost()
         number = "(inputs->0->>'number')::int"
         these = f"FROM predictions WHERE model = 'slow' AND {number} BETWEEN {row.first} AND {row.first + 99_999}"
-        row.doubled = self.sql(f"SELECT count(*) - count(DISTINCT {number}) {these}")
-        journal = "sudo journalctl --output cat --unit 'serving-worker@*' | grep -o 'computed [0-9]*'"
-        computed = [int(line.split()[1]) for line in self.ssh(journal, HOST).splitlines()]
+        row.doubled = self.lab.sql(f"SELECT count(*) - count(DISTINCT {number}) {these}")
+        journal = "sudo journalctl --output cat --unit 'serving-worker@*' | grep -o 'computed [0-9]*' || true"
+        computed = [int(line.split()[1]) for line in self.lab.ssh(journal, HOST).splitlines()]
         computed = [number for number in computed if row.first <= number < row.first + 100_000]
         row.computed_again = len(computed) - len(set(computed))
         self.rows.append(row)
         print(f"\n{row}", *row.failures[:5], sep="\n")
         return row
 
-    def declare(self, **settings: object) -> None:
-        """Converge with further settings, which stay."""
-        file = self.inventory / "group_vars/all/test.yml"
-        file.write_text(json.dumps(json.loads(file.read_text()) | settings))
-        assert self.converge().count("changed") > 0
-
-    def renew(self) -> None:
-        assert self.converge("-e", "topology_tls_renew_days=364").count("changed") > 0
-
 
 @pytest.fixture(scope="module")
-def serving() -> Iterator[Serving]:
-    """One host at first; the other one is prepared for the API."""
-    with TemporaryDirectory() as directory:
-        like = Path(directory, "serving")
-        shutil.copytree(ROOT / "inventories/serving", like)
-        inventory = yaml.safe_load((like / "hosts.yml").read_text())
-        inventory["all"]["hosts"][SECOND] = None
-        (like / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
-        with Serving.anew("predict", str(like), serving_alias_seconds=1) as lab:
-            lab.rows = []
-            lab.converge()
-            lab.python(TRAIN)
-            move(lab, 1)
-            yield lab
-            print(
-                "\n| event | takes | requests | failed | lost | doubled | computed again | slowest |",
-                *lab.rows,
-                sep="\n",
-            )
+def table(serving: Serving) -> Iterator[Table]:
+    serving.python(TRAIN.format(seconds=TASK_SECONDS))
+    move(serving, 1)
+    made = Table(serving)
+    yield made
+    print("\n| event | takes | requests | failed | lost | doubled | computed again | slowest |", *made.rows, sep="\n")
 
 
 def move(lab: Serving, version: int) -> None:
     """Move the alias, and wait until the version answers."""
-    lab.python(MOVE, version=version)
+    lab.python(MOVE.format(version=version))
     load, until = Load(lab, Row("", 0), 0), time.monotonic() + PATIENCE_SECONDS
     while load.ask("GET", "/models")[1].get("slow", {}).get("versions", {}).get("primary") != str(version):
         assert time.monotonic() < until
@@ -226,44 +192,42 @@ def assert_unnoticed(row: Row) -> None:
     assert (row.lost, row.doubled, row.failures) == (0, 0, [])
 
 
-def test_worker_is_killed_within_its_tasks(serving: Serving) -> None:
-    row = serving.under_load(
-        "worker killed", lambda: serving.ssh("sudo systemctl kill --signal=KILL serving-worker@1", HOST)
-    )
+def test_worker_is_killed_within_its_tasks(table: Table, serving: Serving) -> None:
+    kill = "sudo systemctl kill --signal=KILL serving-worker@1"
+    assert_unnoticed(table.under_load("worker killed", lambda: serving.ssh(kill, HOST)))
+
+
+def test_broker_is_restarted(table: Table, serving: Serving) -> None:
+    row = table.under_load("broker restarted", lambda: serving.ssh("sudo systemctl restart rabbitmq-server", HOST))
     assert_unnoticed(row)
 
 
-def test_broker_is_restarted(serving: Serving) -> None:
-    row = serving.under_load("broker restarted", lambda: serving.ssh("sudo systemctl restart rabbitmq-server", HOST))
-    assert_unnoticed(row)
-
-
-def test_broker_is_killed(serving: Serving) -> None:
+def test_broker_is_killed(table: Table, serving: Serving) -> None:
     kill = "sudo systemctl kill --signal=KILL rabbitmq-server; sleep 20"
-    assert_unnoticed(serving.under_load("broker killed", lambda: serving.ssh(kill, HOST)))
+    assert_unnoticed(table.under_load("broker killed", lambda: serving.ssh(kill, HOST)))
 
 
-def test_alias_is_moved(serving: Serving) -> None:
-    row = serving.under_load("alias moved", lambda: move(serving, 2))
+def test_alias_is_moved(table: Table, serving: Serving) -> None:
+    row = table.under_load("alias moved", lambda: move(serving, 2))
     assert_unnoticed(row)
     assert row.versions.keys() == {"1", "2"}
 
 
-def test_packages_of_workers_change(serving: Serving) -> None:
+def test_packages_of_workers_change(table: Table, serving: Serving) -> None:
     packages = {"serving_worker_packages_extra": [f"{PACKAGE}==4.13.0"]}
-    assert_unnoticed(serving.under_load("workers' packages changed", lambda: serving.declare(**packages), 0.5))
+    assert_unnoticed(table.under_load("workers' packages changed", lambda: serving.declare(**packages), 0.5))
 
 
-def test_certificates_are_renewed(serving: Serving) -> None:
-    assert_unnoticed(serving.under_load("certificate renewed", serving.renew, 0.5))
+def test_certificates_are_renewed(table: Table, serving: Serving) -> None:
+    assert_unnoticed(table.under_load("certificate renewed", serving.renew, 0.5))
 
 
-def test_authority_is_replaced(serving: Serving) -> None:
+def test_authority_is_replaced(table: Table, serving: Serving) -> None:
     def replace() -> None:
         run = serving.playbook(playbook="playbooks/rotate_ca.yml")
         assert run.code == 0, run.output[-6000:]
 
-    assert_unnoticed(serving.under_load("authority replaced", replace, 2.0))
+    assert_unnoticed(table.under_load("authority replaced", replace, 2.0))
 
 
 # --- two hosts of the API --------------------------------------------------------------------------------------------
@@ -277,31 +241,31 @@ def balanced(serving: Serving) -> Serving:
     return serving
 
 
-def test_packages_of_api_and_workers_change(balanced: Serving) -> None:
+def test_packages_of_api_and_workers_change(table: Table, balanced: Serving) -> None:
     packages = {"serving_packages_extra": [f"{PACKAGE}==4.12.3"]}
-    assert_unnoticed(balanced.under_load("all packages changed, two APIs", lambda: balanced.declare(**packages), 0.5))
+    assert_unnoticed(table.under_load("all packages changed, two APIs", lambda: balanced.declare(**packages), 0.5))
 
 
-def test_source_is_exchanged(balanced: Serving, tmp_path: Path) -> None:
+def test_source_is_exchanged(table: Table, balanced: Serving, tmp_path: Path) -> None:
     source = shutil.copytree(ROOT / "roles/serving/files/application", tmp_path / "application")
     for file in source.rglob("*.py"):
         file.write_text(f"{file.read_text()}\n# Another version.\n")
     exchange = {"serving_source": str(source)}
-    assert_unnoticed(balanced.under_load("source exchanged, two APIs", lambda: balanced.declare(**exchange), 0.5))
+    assert_unnoticed(table.under_load("source exchanged, two APIs", lambda: balanced.declare(**exchange), 0.5))
 
 
-def test_certificates_of_two_apis_are_renewed(balanced: Serving) -> None:
-    assert_unnoticed(balanced.under_load("certificates renewed, two APIs", balanced.renew, 0.5))
+def test_certificates_of_two_apis_are_renewed(table: Table, balanced: Serving) -> None:
+    assert_unnoticed(table.under_load("certificates renewed, two APIs", balanced.renew, 0.5))
 
 
-def test_one_of_two_apis_is_lost(balanced: Serving) -> None:
+def test_one_of_two_apis_is_lost(table: Table, balanced: Serving) -> None:
     container = docker.from_env().containers.get(f"mlfleet-{balanced.inventory.name}-{SECOND}")
 
     def lose() -> None:
         container.kill()
         time.sleep(15)
 
-    row = balanced.under_load("one of two API hosts lost", lose)
+    row = table.under_load("one of two API hosts lost", lose)
     container.start()
     assert (row.lost, row.doubled) == (0, 0)
     assert len(row.failures) <= AT_ONCE  # that this host was answering
