@@ -32,8 +32,8 @@ options:
     default: present
   stop_units:
     description:
-      - Units (names or patterns) to stop before other files take the place of these, such as workers whose tasks import from them.
-      - They are not started again.
+      - Units (names or patterns) to stop before other files take the place of these, such as workers whose tasks
+        import from them. The caller must start them again.
     type: list
     elements: str
     default: []

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The HTTP API `api`.
 
-Each request but GET /health needs `Authorization: Bearer TOKEN`, or the token as the password of a browser's sign-in, with
-any user name. Metrics have a port of their own, on the loopback.
+Each request but GET /health needs `Authorization: Bearer TOKEN`, or the token as the password of a browser's sign-in,
+with any user name. Metrics have a port of their own, on the loopback.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def _refusal(request: Request) -> Response | None:
     if (request.method, request.url.path) == ("GET", "/health"):
         return None
     token = _token(request.headers.get("authorization", ""))
-    if not any([hmac.compare_digest(token, each.encode()) for each in _settings.tokens]):
+    matches = [hmac.compare_digest(token, each.encode()) for each in _settings.tokens]
+    if not any(matches):
         is_read = request.url.path.startswith(("/docs", "/openapi.json"))  # by people, whose browser asks for it
         scheme = 'Basic realm="The token is the password"' if is_read else "Bearer"
         return JSONResponse({"detail": "a token is needed"}, 401, {"WWW-Authenticate": scheme})

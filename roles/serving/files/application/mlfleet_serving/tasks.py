@@ -14,7 +14,8 @@ RabbitMQ, worker: configure, write and read ^(serving|serving\\.tasks|celery_del
 Redis, API: ~celery-task-meta-* +ping +get
 Redis, worker: ~celery-task-meta-* &celery-task-meta-* +ping +get +setex +publish +multi +exec
     A user may besides have +client|setname and +client|setinfo, which the client tries and can do without.
-PostgreSQL, API: SELECT and, with SERVING_RETENTION_DAYS, DELETE on predictions, INSERT on feedback, and SELECT (prediction_id) on feedback, for ON CONFLICT
+PostgreSQL, API: SELECT on predictions, INSERT on feedback, and SELECT (prediction_id) on feedback, for ON CONFLICT;
+    with SERVING_RETENTION_DAYS also DELETE on predictions
 PostgreSQL, worker: SELECT and INSERT on predictions
 PostgreSQL, `python -m mlfleet_serving.migrate`: owner of the tables, CREATE on schema public
 """
