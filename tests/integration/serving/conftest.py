@@ -63,3 +63,12 @@ def serving() -> Iterator[Serving]:
     ):
         lab.converge()
         yield lab
+
+
+@pytest.fixture(scope="package")
+def balanced(serving: Serving) -> Serving:
+    """The same with two hosts of the API."""
+    groups = {"all": {"children": {"serving_api": {"hosts": {SECOND: None}}}}}
+    (serving.inventory / "second.yml").write_text(json.dumps(groups))
+    serving.converge()
+    return serving

@@ -233,14 +233,6 @@ def test_authority_is_replaced(table: Table, serving: Serving) -> None:
 # --- two hosts of the API --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def balanced(serving: Serving) -> Serving:
-    groups = {"all": {"children": {"serving_api": {"hosts": {SECOND: None}}}}}
-    (serving.inventory / "second.yml").write_text(json.dumps(groups))
-    serving.converge()
-    return serving
-
-
 def test_packages_of_api_and_workers_change(table: Table, balanced: Serving) -> None:
     packages = {"serving_packages_extra": [f"{PACKAGE}==4.12.3"]}
     assert_unnoticed(table.under_load("all packages changed, two APIs", lambda: balanced.declare(**packages), 0.5))

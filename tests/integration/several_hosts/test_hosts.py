@@ -4,14 +4,13 @@ and no client notices when certificates and their authority are replaced."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
 import ssl
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -23,6 +22,7 @@ import yaml
 from .. import walk
 from ..clients import DIOPTRA, MLFLOW, Person, callers, shown
 from ..conftest import Lab
+from ..tls_scan import modern, scan
 from .conftest import APPLICATION, DATABASE, SERVERS, STORES
 
 PAGES = {DIOPTRA: "dioptra", MLFLOW: "mlflow", 39000: "minio", 39001: "minio-console"}
@@ -31,8 +31,6 @@ PORTS[APPLICATION] |= PAGES
 PORTS[DATABASE] |= {5432: "postgres", 6379: "redis"}
 for server in SERVERS:
     PORTS[server] |= {5001: "mlflow", 5000: "restapi"}
-SCAN = ("uv", "run", "--no-project", "--with-requirements", "constraints/sslyze.txt", "sslyze", "--quiet")
-SCANS = ("certinfo", "sslv2", "sslv3", "tlsv1", "tlsv1_1", "tlsv1_2", "tlsv1_3", "heartbleed", "compression")
 
 
 def test_second_run_changes_nothing(stores: Lab) -> None:
@@ -136,20 +134,6 @@ def test_client_has_to_show_a_certificate(stores: Lab) -> None:
     assert "NOAUTH" not in refused and re.search("EOF|CERTIFICATE_REQUIRED|reset", refused), refused
 
 
-def scan(stores: Lab, targets: Iterable[str], path: Path, *words: str) -> dict[str, dict]:
-    """Return sslyze's results for each target."""
-    scans = [f"--{name}" for name in SCANS]
-    trust = ("--certinfo_ca_file", str(stores.inventory.resolve() / "ca/ca.crt"), "--mozilla_config", "disable")
-    command = (*SCAN, *scans, *trust, "--json_out", str(path), *words, *targets)
-    stores.command(*command, env={**os.environ, "UV_SYSTEM_CERTS": "1"})
-    found = json.loads(path.read_text())["server_scan_results"]
-    places = [result["server_location"] for result in found]
-    return {
-        f"{place['hostname']}:{place['port']}": result["scan_result"]
-        for place, result in zip(places, found, strict=True)
-    }
-
-
 def test_every_port_speaks_modern_tls_only(stores: Lab, tmp_path: Path) -> None:
     services = {
         f"{stores.address(host)}:{port}": (host, port, service)
@@ -163,28 +147,9 @@ def test_every_port_speaks_modern_tls_only(stores: Lab, tmp_path: Path) -> None:
         **scan(stores, postgres, tmp_path / "postgres.json", "--starttls", "postgres"),
         **scan(stores, services.keys() - {*pages, *postgres}, tmp_path / "others.json"),
     }
-    rows = []
     for target, (host, port, service) in services.items():
-        result = results[target]
-        suites = {
-            name.removesuffix("_cipher_suites"): found["result"]["accepted_cipher_suites"]
-            for name, found in result.items()
-            if name.endswith("_cipher_suites")
-        }
-        accepted = {name: [suite["cipher_suite"]["name"] for suite in found] for name, found in suites.items() if found}
-        (deployment,) = result["certificate_info"]["result"]["certificate_deployments"]
-        is_verified = any(each["was_validation_successful"] for each in deployment["path_validation_results"])
-        headers = (result.get("http_headers") or {}).get("result") or {}
-        hsts = (headers.get("strict_transport_security_header") or {}).get("max_age")
-        versions = ", ".join(sorted(accepted))
-        verdict = "verifies" if is_verified else "DOES NOT VERIFY"
-        rows.append(f"{host:7} {port:>6} {service:14} {versions:17} chain {verdict}  HSTS {hsts or '-'}")
-        assert set(accepted) == {"tls_1_2", "tls_1_3"}, rows[-1]
-        names = [name for found in accepted.values() for name in found]
-        assert all("GCM" in name or "CHACHA20" in name or "CCM" in name for name in names), names
-        assert is_verified, rows[-1]
-        assert hsts == 31536000 or target not in pages, rows[-1]
-    print("\n".join(["", *rows]))
+        row = modern(results[target], f"{host:7} {port:>6} {service:14}", has_hsts=target in pages)
+        print(row)
 
 
 def test_no_door_lets_a_stranger_in(stores: Lab) -> None:
