@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, sync_playwrigh
 from .conftest import ROOT, Lab, roles_on
 
 HOST = "tracking"
-LINKS, MLFLOW, PGADMIN = 30443, 5001, 5051
+LINKS, MLFLOW, PGADMIN, SERVING_API = 30443, 5001, 5051, 34789
 PATIENCE_MILLISECONDS = 30_000
 SERVING = ("redis", "rabbitmq", "serving_worker", "serving_api")
 
@@ -79,7 +79,7 @@ def test_page_of_links_shows_what_is_up(tracking: Lab, browser: Browser, url: st
     up, down = page.locator(".up"), page.locator(".down")
     page.goto(f"{url}:{LINKS}/")
     up.nth(3).wait_for()
-    assert page.locator("h2 a").all_inner_texts() == ["MLflow", "pgAdmin", "MinIO's console", "RabbitMQ"]
+    assert page.locator("h2 a").all_inner_texts() == ["MLflow", "pgAdmin", "MinIO's console", "RabbitMQ", "Serving API"]
     assert down.count() == 0
     tracking.ssh("sudo systemctl stop pgadmin", host=HOST)
     page.reload()
@@ -97,6 +97,19 @@ def test_person_opens_the_file_of_a_run_in_mlflow(tracking: Lab, browser: Browse
     page.goto(f"{url}:{MLFLOW}/#/experiments/1/runs/{found['runs'][0]['info']['run_id']}/artifacts")
     page.get_by_text("report.txt").first.click()
     page.get_by_text("accuracy 0.97").first.wait_for()
+
+
+def test_person_tries_the_api_on_its_page(tracking: Lab, browser: Browser, url: str) -> None:
+    token = tracking.secrets()["topology_secret_serving_token"]
+    page = context(browser, http_credentials={"username": "token", "password": token}).new_page()
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(f"{url}:{SERVING_API}/docs")
+    page.get_by_text("/models", exact=True).click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    page.get_by_text('"canary_percent"').first.wait_for()
+    assert [each for each in requested if not each.startswith((url, "data:"))] == []
 
 
 def test_person_asks_for_a_table_in_pgadmin(tracking: Lab, browser: Browser, url: str) -> None:
