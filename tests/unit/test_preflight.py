@@ -350,6 +350,12 @@ def test_tasks_end_before_the_broker_gives_them_to_others():
     assert "lower it, or raise the other one" in line
 
 
+def test_predictions_of_the_future_are_not_deleted():
+    assert not list(checks.serving_retention({"serving_retention_days": 0}))
+    [line] = checks.serving_retention({"serving_retention_days": -1})
+    assert line == "serving_retention_days: -1 is below 0, by which predictions are kept for ever"
+
+
 def test_queue_of_the_api_has_a_worker():
     values = {"serving_worker_queues": ["predictions"], "topology_serving_queue": "predictions"}
     values["topology_serving_worker_hosts"] = ["a"]

@@ -184,6 +184,13 @@ def serving_times(values: Values) -> Iterator[str]:
         )
 
 
+def serving_retention(values: Values) -> Iterator[str]:
+    """Check that predictions of the future are not deleted, which would be all of them."""
+    days = values.get("serving_retention_days")
+    if days is not None and days < 0:
+        yield f"serving_retention_days: {days} is below 0, by which predictions are kept for ever"
+
+
 def serving_queues(values: Values) -> Iterator[str]:
     """Check that the only host of workers serves the queue that the API sends to."""
     queues, queue = values.get("serving_worker_queues"), values.get("topology_serving_queue")
@@ -431,6 +438,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     rabbitmq_cluster,
     serving_models,
     serving_times,
+    serving_retention,
     serving_queues,
     rollout_serial,
     site_names,
@@ -465,7 +473,7 @@ def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str,
                 is_of_metrics = name.endswith("_metrics_port")
                 address = LOOPBACK if is_of_metrics else str(values.get(f"{service}_listen_address"))
                 # Each instance has its own metrics.
-                for number in range(values.get(f"{service}_count", 1) if is_of_metrics else 1):
+                for number in range(int(values.get(f"{service}_count", 1)) if is_of_metrics else 1):
                     yield service, name, port + number, address
     for _option, site in _entries(values, "nginx_sites"):
         if site.get("backends") != []:

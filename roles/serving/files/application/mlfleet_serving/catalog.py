@@ -93,7 +93,7 @@ class Catalog:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     self.refresh(stop)
-                    if settings().retention_days:
+                    if settings().retention_days > 0:
                         database.delete_older(settings().retention_days, DELETED_AT_ONCE)
                 except BlockingIOError:
                     pass
