@@ -97,7 +97,9 @@ def account(environment_of):
 
 
 @pytest.mark.parametrize("token", ["", "wrong"])
-@pytest.mark.parametrize("path", ["/models", f"/models/{MODEL}/predictions", "/openapi.json", "/docs", "/predictions/1"])
+@pytest.mark.parametrize(
+    "path", ["/models", f"/models/{MODEL}/predictions", "/openapi.json", "/docs", "/predictions/1"]
+)
 def test_nothing_is_answered_without_the_token(ask, path, token):
     assert ask("GET", path, token=token).status_code == 401
 
