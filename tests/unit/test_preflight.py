@@ -381,6 +381,15 @@ def listener(address, port=5050, uid=0):
     return {"address": address, "port": port, "uid": uid, "user": {0: "root", 990: "dioptra"}.get(uid, "eve")}
 
 
+def test_ports_of_running_instances_are_their_own():
+    values = {"topology_serving_worker_metrics_port": 9809, "serving_worker_count": 2}
+    units, found = {"serving_worker": "serving-worker@"}, [listener("127.0.0.1", 9810, 100)]
+    running = {"running_units": SEEN | {"serving-worker@1": [100], "serving-worker@2": [100]}, "listeners": found}
+    assert not list(host_checks.taken_ports(values, units, running))
+    (line,) = host_checks.taken_ports(values, units, running | {"running_units": SEEN})
+    assert "port 9810, which topology_serving_worker_metrics_port needs, is in use" in line
+
+
 @pytest.mark.parametrize(
     ("listen_address", "found", "running", "is_told"),
     [

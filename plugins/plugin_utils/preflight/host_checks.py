@@ -127,8 +127,17 @@ def idle_services(units: Mapping[str, str], facts: Mapping[str, Any]) -> set[str
 
 
 def _users(units: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Return the users of each service's running processes; those of a template are those of its instances."""
     running = facts.get("running_units", {})
-    return {service: running.get(unit, []) for service, unit in units.items()}
+    return {
+        service: [
+            user
+            for name, users in running.items()
+            if name == unit or (unit.endswith("@") and name.startswith(unit))
+            for user in users
+        ]
+        for service, unit in units.items()
+    }
 
 
 def taken_ports(values: Values, units: Mapping[str, str], facts: Mapping[str, Any]) -> Iterator[str]:
