@@ -27,7 +27,7 @@ class Client:
 
     def predict(self, name: str, inputs: Any, wait: float = 10) -> requests.Response:
         url = f"{self.url}/models/{name}/predictions"
-        return self.session.post(url, json={"inputs": inputs}, params={"wait": wait}, timeout=30)
+        return self.session.post(url, json={"inputs": inputs}, params={"wait": wait}, timeout=60)
 
     def get(self, path: str) -> requests.Response:
         return self.session.get(f"{self.url}{path}", timeout=30)

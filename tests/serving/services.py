@@ -301,7 +301,7 @@ class Services:
             "SERVING_ALIAS_SECONDS": "1",
             "SERVING_TASK_TIME_LIMIT_SECONDS": "20",
             "SERVING_RETENTION_DAYS": "30",
-            "SERVING_BROKER_WAIT_SECONDS": "20",
+            "SERVING_BROKER_WAIT_SECONDS": "30",
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
             **further,
         }
