@@ -200,17 +200,19 @@ class ActionModule(LibraryActionBase):
     def _stores(self, host: Host, task_vars: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
         """Return the marks of the stores that this host uses, and why it must not use the data found."""
         groups, asked = task_vars["groups"], task_vars["ansible_play_hosts"]
-        mine = [
-            store for store, users in stores.USERS.items() if not set(users).isdisjoint(host.variables["group_names"])
-        ]
+        mine = {
+            store: users
+            for store, users in ((store, services.users_of(store)) for store in services.STORES)
+            if not set(users).isdisjoint(host.variables["group_names"])
+        }
         if not mine:
             return {}, []
         topology = next(role for role in host.roles if "topology_empty_store_accepted" in role.options)
         accepted = host.option(topology, "topology_empty_store_accepted")
         facts = functools.cache(lambda name: task_vars["hostvars"].raw_get(name).get("ansible_facts", {}))
         marks, lines = {}, []
-        for store in mine:
-            found = stores.Store.of(store, groups, asked, facts)
+        for store, users in mine.items():
+            found = stores.Store.of(store, users, groups, asked, facts)
             if found.mark:
                 marks[store] = str(found.mark)
             if store not in accepted:

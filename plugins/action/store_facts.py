@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.action import preflight as action
-from ansible_collections.mlfleet.stack.plugins.module_utils.stores import MARKS
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import Hosts
 
 
@@ -25,7 +25,7 @@ class ActionModule(action.ActionModule):
         _result, arguments = self.validate_argument_spec(
             {"roles": {"type": "list", "elements": "str", "required": True}}
         )
-        names = [name for name in arguments["roles"] if name in MARKS and name in task_vars["group_names"]]
+        names = [name for name in arguments["roles"] if name in services.STORES and name in task_vars["group_names"]]
         if not names:
             return result | {"changed": False}
         host = Hosts(names, task_vars, self._task, self._loader, self.read).host(task_vars["inventory_hostname"])

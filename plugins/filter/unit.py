@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils.stores import MARKS, USED
+from ansible_collections.mlfleet.stack.plugins.module_utils.stores import USED, mark_file
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import Mount
 
 UNITS = "/etc/systemd/system"
@@ -130,7 +130,7 @@ def mark_files(
     return [
         *({"path": str(USED / store), "content": f"{marks[store]}\n"} for store in known),
         *(
-            {"path": f"{path}/{MARKS[store]}", "content": f"{marks[store]}\n", "owner": owner, "group": owner}
+            {"path": f"{path}/{mark_file(store)}", "content": f"{marks[store]}\n", "owner": owner, "group": owner}
             for store in known
             for path in paths
         ),

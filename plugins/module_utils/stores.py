@@ -19,18 +19,7 @@ from pathlib import Path
 from typing import Any
 
 USED = Path("/etc/mlfleet/stores")  # a mark for each store that the host has used
-MARKS = {  # in the data
-    "postgres": "mlfleet.mark",
-    "redis": "mlfleet.mark",
-    "rabbitmq": "mlfleet.mark",
-    "minio": ".minio.sys/mlfleet.mark",
-}
-USERS = {  # the groups whose hosts have a mark of the store
-    "postgres": ("postgres", "mlflow", "restapi", "serving_api", "serving_worker"),
-    "redis": ("redis", "restapi", "serving_api", "serving_worker"),
-    "rabbitmq": ("rabbitmq", "serving_api", "serving_worker"),
-    "minio": ("minio", "mlflow"),
-}
+MARK = "mlfleet.mark"  # in the data
 # Files of hosts that were deployed before marks existed; their first run creates USED.
 FORMER = {"mlflow.secret.env": ("postgres", "minio"), "dioptra-restapi.secret.env": ("postgres", "redis")}
 FIRST_OWN_DATABASE = 16384  # PostgreSQL's own have lower numbers
@@ -65,13 +54,18 @@ class Place:
     members: Sequence[str] = ()  # of the cluster that they belong to
 
 
+def mark_file(store: str) -> str:
+    """Return where the mark is in a directory of the store; MinIO shows all but its own directory as buckets."""
+    return f".minio.sys/{MARK}" if store == "minio" else MARK
+
+
 # --- on a host ------------------------------------------------------------------------------------------------------
 
 
 def used(directory: Path = USED) -> dict[str, str]:
     """Return the mark of each store that this host has used; an empty one if it did so before marks existed."""
     if directory.is_dir():
-        return {file.name: file.read_text() for file in directory.iterdir() if file.name in MARKS}
+        return {file.name: file.read_text() for file in directory.iterdir()}
     former = [stores for name, stores in FORMER.items() if (directory.parent / name).exists()]
     return {store: "" for stores in former for store in stores}
 
@@ -89,7 +83,7 @@ def places(store: str, paths: Iterable[str], patterns: Iterable[str] = ()) -> li
     return [
         {
             "path": path,
-            "mark": _text(Path(path, MARKS[store])),
+            "mark": _text(Path(path, mark_file(store))),
             "has_data": _has_data(store, Path(path)),
             "is_declared": path in declared,
             "members": _members(Path(path)) if store == "rabbitmq" else [],
@@ -113,7 +107,7 @@ def _has_data(store: str, path: Path) -> bool:
         return any(number.isdigit() and int(number) >= FIRST_OWN_DATABASE for number in numbers)
     if store == "minio":
         return (path / ".minio.sys/format.json").exists()
-    return any(entry.name != MARKS[store] for entry in path.iterdir())
+    return any(entry.name != MARK for entry in path.iterdir())
 
 
 # --- on the controller ----------------------------------------------------------------------------------------------
@@ -134,12 +128,13 @@ class Store:
     def of(
         cls,
         name: str,
+        users: Iterable[str],
         groups: Mapping[str, Sequence[str]],
         asked: Sequence[str],
         facts: Callable[[str], Mapping[str, Any]],
     ) -> Store:
         hosts = groups.get(name) or []
-        members = {host for group in USERS[name] for host in groups.get(group) or []}
+        members = {host for group in users for host in groups.get(group) or []}
         used = {host: facts(host).get("used_stores", {}) for host in asked if host in members}
         own = [host for host in hosts if host in asked]
         places = [

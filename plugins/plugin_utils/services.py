@@ -35,6 +35,7 @@ class Service:
     calls: tuple[str, ...] = ()
     own: str = ""
     runtime: str = ""
+    store: bool = False
 
     @property
     def may_be_contained(self) -> bool:
@@ -50,6 +51,7 @@ def _read(row: dict[str, Any]) -> Service:
 _table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
 SERVICES: dict[str, Service] = {name: _read(row) for name, row in _table["__topology_services"].items()}
 BLOCKS: dict[str, list[str]] = _table["__topology_blocks"]
+STORES = [name for name, service in SERVICES.items() if service.store]
 UNITS = {name: service.unit for name, service in SERVICES.items() if service.unit}
 
 
@@ -61,6 +63,11 @@ def service_of(group: str) -> str:
 def clients_of(name: str) -> list[str]:
     """Return the services that connect to this one."""
     return [other for other, service in SERVICES.items() if name in service.needs + service.calls]
+
+
+def users_of(store: str) -> list[str]:
+    """Return the services whose hosts may have used the data of a store, its own first."""
+    return [store, *(name for name, service in SERVICES.items() if store in service.needs)]
 
 
 def with_tls(*kinds: str) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import pytest
 from ansible_collections.mlfleet.stack.plugins.filter.unit import mark_files
 from ansible_collections.mlfleet.stack.plugins.module_utils import stores
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 GROUPS = {"postgres": ["db1"], "mlflow": ["app1"], "restapi": ["app1", "app2"], "nginx": ["edge1"]}
 ALL = ["db1", "app1", "app2", "edge1"]
@@ -28,7 +29,7 @@ def store(places, used, asked=ALL, name="postgres", groups=GROUPS):
         }
         for host in asked
     }
-    return stores.Store.of(name, groups, asked, lambda host: facts.get(host, {}))
+    return stores.Store.of(name, services.users_of(name), groups, asked, lambda host: facts.get(host, {}))
 
 
 def problems(found, hosts=ALL):
