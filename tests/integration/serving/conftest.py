@@ -40,7 +40,7 @@ class Serving(Lab):
 
     def renew(self) -> None:
         """Replace the hosts' certificates."""
-        assert self.converge("-e", "topology_tls_renew_days=364").count("changed") > 0
+        assert self.converge("-e", "topology_tls_renew_days=365").count("changed") > 0
 
 
 def like_serving(directory: Path) -> str:
