@@ -12,7 +12,8 @@ uvicorn=$(children "$MAINPID" uvicorn)
 uvicorn=${uvicorn:-$MAINPID}
 former=$(children "$uvicorn" spawn_main)
 kill -HUP "$uvicorn"
-# Without --quiet, by which grep would end before all is written. A process of another may have its number meanwhile, and is no child of uvicorn. systemd ends what does not end.
+# A process of another may have its number meanwhile, and is no child of uvicorn. systemd ends what does not end. With
+# --quiet, grep would end before all is written.
 for process in $former; do
     while children "$uvicorn" spawn_main | grep --line-regexp "$process" >/dev/null; do sleep 0.5; done
 done
