@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPSConnection
-from pathlib import Path
 
 import docker
 import pytest
@@ -238,11 +237,11 @@ def test_packages_of_api_and_workers_change(table: Table, balanced: Serving) -> 
     assert_unnoticed(table.under_load("all packages changed, two APIs", lambda: balanced.declare(**packages), 0.5))
 
 
-def test_source_is_exchanged(table: Table, balanced: Serving, tmp_path: Path) -> None:
-    source = shutil.copytree(ROOT / "roles/serving/files/application", tmp_path / "application")
+def test_source_is_exchanged(table: Table, balanced: Serving) -> None:
+    source = shutil.copytree(ROOT / "roles/serving/files/application", balanced.inventory / "files/application")
     for file in source.rglob("*.py"):
         file.write_text(f"{file.read_text()}\n# Another version.\n")
-    exchange = {"serving_source": str(source)}
+    exchange = {"serving_source": "{{ inventory_dir }}/files/application"}
     assert_unnoticed(table.under_load("source exchanged, two APIs", lambda: balanced.declare(**exchange), 0.5))
 
 
