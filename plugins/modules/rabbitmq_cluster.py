@@ -51,7 +51,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Have the brokers form one cluster
+- name: Join the cluster of the brokers
   mlfleet.stack.rabbitmq_cluster:
     url: https://127.0.0.1:15672
     username: admin
