@@ -50,11 +50,11 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
 
     def take_up(installed: Result) -> None:
         results["files"] = installed
-        if options["peers"] and not check_mode and restarts(taken_up(options, installed, False, True)):
-            wait_for_peers(options["peers"], options["run"]["timeout_seconds"])
         try:
             if installed["changed"] and not check_mode and options["run"]["names"]:
                 running.extend(unit for unit in units(options["run"]["names"]) if unit.is_running)
+            if options["peers"] and not check_mode and restarts(taken_up(options, installed, False, True)):
+                wait_for_peers(options["peers"], options["run"]["timeout_seconds"])
             results.update(taken_up(options, installed, bool(running), check_mode))
         except UnitError as error:
             if running and not health.is_kept_by_database(options["run"]):
