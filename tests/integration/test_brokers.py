@@ -81,10 +81,11 @@ class Load:
         self.confirmed_at: list[float] = []
         self.delivered: Counter[int] = Counter()
         self.interruptions: Counter[str] = Counter()
-        self.threads = [threading.Thread(target=self.keep, args=(work,)) for work in (self.publish, self.consume)]
+        works = ((self.publish, self.over), (self.consume, self.is_empty))
+        self.threads = [threading.Thread(target=self.keep, args=work) for work in works]
 
-    def keep(self, work: Callable[[kombu.Connection], None]) -> None:
-        while True:
+    def keep(self, work: Callable[[kombu.Connection], None], end: threading.Event) -> None:
+        while not end.is_set():
             with self.connect() as connection:
                 try:
                     connection.ensure_connection(max_retries=60, interval_start=0.2, interval_max=1)
@@ -259,7 +260,7 @@ def test_broker_is_not_restarted_while_another_one_is_down(lab: Lab) -> None:
     change = ("-e", "rabbitmq_disk_free_limit_mb=800", "-e", "rabbitmq_start_timeout_seconds=10", "--limit", "mq1")
     run = refused(lab, *change)
     assert "not restarted within 10 s, because rabbit@mq3.rabbitmq does not run" in run.text
-    assert "The former files are back, and rabbitmq-server runs with them" in run.text
+    assert "The former files are back, and rabbitmq-server.service runs with them" in run.text
     assert started(lab, "mq1") == before
     assert lab.converge("--limit", "mq1,mq2").count("changed") == 0  # nothing to restart
     assert lab.converge("--limit", "mq3").count("changed") == 1
