@@ -165,12 +165,12 @@ class Cluster(document.Document):
         if node not in self.running:
             self._command("rabbitmqctl", "forget_cluster_node", node)
             return
-        left = self._evaluate(
-            f"case rpc:call({_atom(node)}, rabbit, stop, []) of ok -> "
-            f"rpc:call({_atom(node)}, rabbit_mnesia, reset, []); E -> E end"
+        is_member = self._evaluate(
+            f"rpc:call({_atom(node)}, rabbit, stop, []), rpc:call({_atom(node)}, rabbit_mnesia, reset, []), "
+            f"lists:member({_atom(node)}, rabbit_mnesia:cluster_nodes(all))"
         )
-        if left != "ok":
-            raise ServiceError(f"{node} does not leave the cluster: {left}")
+        if is_member:
+            raise ServiceError(f"{node} does not leave the cluster: see its log")
 
     def _evaluate(self, expression: str) -> Any:
         """Return the value of an Erlang expression, which JSON can express, at the node."""

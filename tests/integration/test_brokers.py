@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import kombu
 import pytest
@@ -201,7 +202,7 @@ def test_single_broker_becomes_three_and_keeps_its_messages(lab: Lab, connect) -
         assert channel.basic_get(QUEUE, no_ack=True) is None
 
 
-def test_nodes_talk_only_to_nodes(lab: Lab) -> None:
+def test_nodes_talk_only_to_nodes(lab: Lab, tmp_path: Path) -> None:
     """Neither without TLS, nor without a certificate of the deployment; and epmd is not open to the network at all."""
     address = lab.address("mq1")
     with socket.create_connection((address, NODES_PORT), timeout=10) as plain:
@@ -215,8 +216,8 @@ def test_nodes_talk_only_to_nodes(lab: Lab) -> None:
         shake(context, address)
     # The authority of another deployment.
     foreign = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=mq2.rabbitmq -keyout key -out crt"
-    subprocess.run(foreign.split(), check=True, capture_output=True, cwd=lab.inventory)
-    context.load_cert_chain(lab.inventory / "crt", lab.inventory / "key")
+    subprocess.run(foreign.split(), check=True, capture_output=True, cwd=tmp_path)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
     with pytest.raises((ssl.SSLError, ConnectionError)):
         shake(context, address)
     with pytest.raises(ConnectionRefusedError):
