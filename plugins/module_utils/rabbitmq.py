@@ -92,7 +92,9 @@ def problems(
 ) -> Iterator[str]:
     """Yield what the broker would refuse or misread in a document. C(objects) are lists by the options of OBJECTS."""
     for user in users:
-        if user.get("state", "present") == "present" and not user["password"]:
+        if user.get("state", "present") != "present":
+            continue
+        if not user["password"]:
             yield f"user {user['name']}: a password is required"
         for permission in user.get("permissions") or ():
             if permission["vhost"] not in vhosts:

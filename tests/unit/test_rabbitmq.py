@@ -56,7 +56,8 @@ def test_user_that_differs_is_changed(found: dict[str, Any]) -> None:
 
 def test_objects_follow_their_virtual_host_and_removals_come_last() -> None:
     queue = {"vhost": "shop", "name": "orders", "type": "quorum", "arguments": {}}
-    gone = {**ADMIN, "name": "gone", "password": None, "state": "absent"}
+    rights = [{"vhost": "gone", "configure": "", "write": "", "read": ""}]
+    gone = {**ADMIN, "name": "gone", "password": None, "permissions": rights, "state": "absent"}
     found = contents()["users"] + [{**STORED, "name": "gone"}]
     wanted = broker(vhosts=["/", "shop"], users=[ADMIN, gone], queues=[queue])
     assert planned(wanted, users=found) == ["virtual host shop", "queue orders in virtual host shop", "user gone"]
