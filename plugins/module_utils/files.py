@@ -27,7 +27,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -338,9 +338,13 @@ def _strays(items: list[Item]) -> list[Item]:
 def _recorded(items: list[Item]) -> list[Item]:
     """Return the files that records name which are no longer listed."""
     listed = {item.path for item in items}
+    return [Item(path, "absent", only_ours=True) for path in named_by_records(items, listed) if path not in listed]
+
+
+def named_by_records(items: list[Item], listed: Collection[str] = ()) -> list[str]:
+    """Return the files that records name, except the records that are listed."""
     records = [path for item in items if item.records for path in _entries(item.path) if path not in listed]
-    named = dict.fromkeys(_content(path).decode().strip() for path in records)
-    return [Item(path, "absent", only_ours=True) for path in named if path not in listed]
+    return list(dict.fromkeys(_content(path).decode().strip() for path in records))
 
 
 def _parts(item: Item) -> list[Item]:

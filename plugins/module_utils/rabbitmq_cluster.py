@@ -35,7 +35,10 @@ def signed_in(options: Mapping[str, Any]) -> Http:
 
 
 def needed(options: Mapping[str, Any]) -> str:
-    """Return why the other nodes cannot do without this one, or nothing; also if it cannot be asked."""
+    """Return why the other nodes cannot do without this one, or nothing; also if it cannot be asked.
+
+    A queue with fewer members than nodes is no reason, because only a run can give it more.
+    """
     http = signed_in(options)
     try:
         answer = http.ask("GET", "/api/nodes", columns="name,running")
@@ -43,10 +46,11 @@ def needed(options: Mapping[str, Any]) -> str:
             return ""
         if away := [node["name"] for node in answer.data if not node.get("running")]:
             return f"{', '.join(away)} does not run"
-        answer = http.ask("GET", "/api/health/checks/node-is-quorum-critical")
+        queues = http.call("GET", "/api/queues", columns="name,vhost,type,members,online")
     except ServiceError:
         return ""
-    return "" if answer.status == 200 else f"queues would lose their quorum: {answer.data.get('reason')}"
+    late = [_key(queue) for queue in queues if _is_quorum(queue) and set(queue["members"]) - set(queue["online"])]
+    return f"{', '.join(late)} has members that are not online" if late else ""
 
 
 def wait_until_spare(options: Mapping[str, Any], seconds: float) -> str:
@@ -151,11 +155,20 @@ class Cluster(document.Document):
                 f"delete: let its consumers take them first"
             )
         self._command("rabbitmqctl", "stop_app")
-        self._command("rabbitmqctl", "join_cluster", self.seed)
-        self._command("rabbitmqctl", "start_app")
+        try:
+            self._command("rabbitmqctl", "join_cluster", self.seed)
+        finally:
+            self._command("rabbitmqctl", "start_app")
 
     def _leave(self, node: str) -> None:
         """Let a node leave: its queues' other members go on; nothing if a queue has messages there alone."""
+        if not self.running:
+            raise ServiceError(f"{node} cannot leave while {self.http.url} refuses {self.options['username']}")
+        if streams := [_key(queue) for queue in self.queues if _is_stream_on(queue, node)]:
+            raise ServiceError(
+                f"{node}: {', '.join(streams)} is a stream, whose members only you can move: add one elsewhere and "
+                f"remove this one with rabbitmq-streams add_replica and delete_replica"
+            )
         if held := [_key(queue) for queue in self.queues if _is_on_one(queue, node)]:
             raise ServiceError(
                 f"{node}: {', '.join(held)} has messages there alone, which would be lost: let its consumers take them "
@@ -191,6 +204,10 @@ class Cluster(document.Document):
 
 def _is_quorum(queue: Mapping[str, Any]) -> bool:
     return queue.get("type") == QUORUM and bool(queue.get("members"))
+
+
+def _is_stream_on(queue: Mapping[str, Any], node: str) -> bool:
+    return queue.get("type") == "stream" and node in queue.get("members", ())
 
 
 def _is_on_one(queue: Mapping[str, Any], node: str) -> bool:

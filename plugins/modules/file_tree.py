@@ -71,7 +71,6 @@ RETURN = r"""
 {}
 """
 
-from functools import partial
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -100,14 +99,17 @@ def main() -> None:
         item = Item(module.params["path"], "absent")
         module.exit_json(**install([item], module.check_mode, module._diff))
     archive = Path(module.params["archive"]) if module.params["is_sent"] else None
-    path, stop_units = (
-        Path(module.params["path"]),
-        partial(stop, module.params["stop_units"], module.params["stop_timeout_seconds"]),
-    )
+    path, stopped = Path(module.params["path"]), []
+
+    def stop_units() -> None:
+        stopped.extend(module.params["stop_units"])
+        stop(stopped, module.params["stop_timeout_seconds"])
+
     try:
         result = converge(path, module.params["manifest"], archive, module.check_mode, stop_units)
-    except UnitError as error:
-        module.fail_json(msg=f"{path}: {error}; the former files stay in use")
+    except (UnitError, OSError) as error:
+        until = f"\nUntil a run succeeds these stay stopped: {', '.join(stopped)}" if stopped else ""
+        module.fail_json(msg=f"{path}: {error}{until}")
     module.exit_json(**result)
 
 

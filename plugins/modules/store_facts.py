@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: store_facts
 short_description: Gather the data directories of a host's stores
 description:
-  - Inspects the directories of PostgreSQL, Redis and MinIO on the host, and reads the marks that identify their data.
-    M(mlfleet.stack.preflight) compares them with the data that other hosts have used.
+  - Inspects the directories of PostgreSQL, Redis, RabbitMQ and MinIO on the host, and reads the marks that identify
+    their data. M(mlfleet.stack.preflight) compares them with the data that other hosts have used.
   - Does not query services, so that it works for stopped ones as well. Requires root and changes nothing.
   - The action takes the directories from the stores' roles, from V(__ROLE_store_paths) and, for data of other versions,
     V(__ROLE_store_patterns). A host without a store is not contacted.

@@ -90,8 +90,8 @@ options:
   peers:
     description:
       - The RabbitMQ that runs as the unit, by C(url), C(username), C(password), C(ca_file) and C(timeout_seconds) as in
-        M(mlfleet.stack.rabbitmq_cluster). A running unit is restarted only when all nodes of its cluster run, and no
-        queue would lose its quorum; it waits for that as long as for a start, and then fails.
+        M(mlfleet.stack.rabbitmq_cluster). A running unit is restarted only when all nodes of its cluster run, and all
+        members of its quorum queues are online; it waits for that as long as for a start, and then fails.
       - One that cannot be asked is restarted.
     type: dict
   tls:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -9,7 +13,7 @@ from ansible_collections.mlfleet.stack.plugins.filter.topology import broker_nod
 from ansible_collections.mlfleet.stack.plugins.module_utils import stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Answer
-from ansible_collections.mlfleet.stack.plugins.module_utils.rabbitmq_cluster import Cluster
+from ansible_collections.mlfleet.stack.plugins.module_utils.rabbitmq_cluster import Cluster, needed
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import checks, host_checks, inventory_checks
 
 ONE, TWO, THREE, FOUR = NODES = [f"rabbit@mq{number}.rabbitmq" for number in range(1, 5)]
@@ -30,6 +34,45 @@ def cluster(node: str = ONE, others: str = "kept", answers: dict[str, Any] | Non
     made.http.call = lambda *_words, **_query: told["queues"]  # type: ignore[method-assign]
     made._evaluate = lambda _expression: told["views"]  # type: ignore[method-assign]
     return made
+
+
+@pytest.fixture
+def management() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The answers of a management, by path, and the options that lead to it."""
+    answers: dict[str, Any] = {}
+
+    class Management(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, answer = answers[self.path.partition("?")[0]]
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Management) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        yield answers, {"url": url, "timeout_seconds": 5, "ca_file": None, "username": "a", "password": "a"}
+        server.shutdown()
+
+
+def test_broker_is_restarted_when_all_nodes_and_members_are_there(
+    management: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    answers, options = management
+    nodes = [{"name": name, "running": True} for name in NODES[:3]]
+    queue = {**QUEUE, "members": NODES[:3], "online": NODES[:3]}
+    answers |= {"/api/nodes": (200, nodes), "/api/queues": (200, [queue, CLASSIC, {**queue, "members": [ONE]}])}
+    assert needed(options) == ""
+    answers["/api/queues"] = 200, [{**queue, "online": [ONE, TWO]}]
+    assert needed(options) == "queue q in virtual host / has members that are not online"
+    answers["/api/nodes"] = 200, [*nodes, {"name": FOUR, "running": False}]
+    assert needed(options) == f"{FOUR} does not run"
+    answers["/api/nodes"] = 401, {}
+    assert needed(options) == ""
+    assert needed(options | {"url": "http://127.0.0.1:1"}) == ""
 
 
 def planned(made: Cluster) -> list[str]:
@@ -79,12 +122,19 @@ def test_first_node_reports_others_or_lets_them_leave() -> None:
     assert planned(cluster(ONE, "absent", told)) == [f"node {FOUR}"]
 
 
-@pytest.mark.parametrize("queue", [{**CLASSIC, "node": FOUR}, {**QUEUE, "members": [FOUR]}])
-def test_node_that_alone_has_messages_does_not_leave(queue: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("queue", "refusal"),
+    [
+        ({**CLASSIC, "node": FOUR}, "has messages there alone"),
+        ({**QUEUE, "members": [FOUR]}, "has messages there alone"),
+        ({**QUEUE, "type": "stream", "members": NODES}, "is a stream"),
+    ],
+)
+def test_node_that_has_what_would_be_lost_does_not_leave(queue: dict[str, Any], refusal: str) -> None:
     made = cluster(ONE, "absent", {"nodes": NODES, "queues": [queue]})
     changes = document.plan(made, made.find())
     made._command = lambda *words: ""  # type: ignore[method-assign]
-    with pytest.raises(document.ServiceError, match="queue q in virtual host / has messages there alone"):
+    with pytest.raises(document.ServiceError, match=f"queue q in virtual host / {refusal}"):
         made.apply([change for change in changes if change.want is None])
 
 

@@ -57,6 +57,17 @@ def test_files_directories_and_trees_of_an_environment_go(host: Path) -> None:
     ]
 
 
+def test_recorded_file_goes_and_its_directory_stays(host: Path) -> None:
+    for name in ("records", "etc/traefik/dynamic"):
+        (host / name).mkdir(parents=True)
+    file = host / "etc/traefik/dynamic/sites.yml"
+    file.write_text("# Made by mlfleet\n")
+    (host / "records/sites").write_text(f"{file}\n")
+    items = [Item(str(host / "records"), "directory", records=True)]
+    options = {"run": {"template": None}, "home": None, "tls": None, "image_file": None, "programs": []}
+    assert removal.own(items, options) == [file, host / "records"]
+
+
 def test_file_that_another_unit_names_stays(host: Path) -> None:
     (host / "units/two.service").write_text(f"ExecStop=/bin/sh {host}/shared.sh 20")
     assert "shared.sh" not in own(host, "shared.sh")

@@ -93,7 +93,7 @@ def names_of(items: list[files.Item], run: dict[str, Any]) -> list[str]:
 def own(items: list[files.Item], options: dict[str, Any]) -> list[Path]:
     """Return the paths that nothing else needs, with a directory instead of all its contents."""
     template, home, tls = options["run"]["template"], options["home"], options["tls"] or {}
-    paths = {Path(item.path) for item in items if item.state != "directory" or item.purge}
+    paths = {Path(item.path) for item in items if item.state != "directory" or item.purge or item.records}
     # Instances and mounts that are no longer declared may have files, too.
     paths |= {path.parent for path in paths if template and path.parent.name == template}
     paths |= {
@@ -103,10 +103,13 @@ def own(items: list[files.Item], options: dict[str, Any]) -> list[Path]:
     paths |= {Path(path) for path in (tls.get("directory"), options["image_file"]) if path}
     # Beside an environment's link are the trees that it points to or has pointed to.
     paths |= {tree for path in map(Path, options["programs"]) for tree in [path, *environments.trees(path)]}
+    recorded = {Path(path) for path in files.named_by_records(items)}
+    paths |= {path for path in recorded if path.is_file() and files.OURS in path.read_bytes()}
     kept = named_by_others(paths)
     gone = {path for path in paths if os.path.lexists(path)} - kept
     around = {Path(item.path) for item in items if item.state == "directory" and item.path != home}
-    around |= {parent for path in gone for parent in path.parents if len(parent.parts) > DEEPEST_SHARED}
+    # Directories of recorded files belong to others.
+    around |= {parent for path in gone - recorded for parent in path.parents if len(parent.parts) > DEEPEST_SHARED}
     for directory in sorted(around - gone, key=lambda path: len(path.parts), reverse=True):
         if directory.is_dir() and set(directory.iterdir()) <= gone:
             gone.add(directory)

@@ -291,8 +291,12 @@ async def _queue(task_id: str, reference: dict[str, Any], role: str, inputs: Any
             await asyncio.wait_for(run_in_threadpool(send), ANSWER_SECONDS)
         except BROKER_ERRORS as error:
             _log.warning("The broker does not answer: %s", type(error).__name__)
-            _broker.setdefault("away_since", time.monotonic())
-            if time.monotonic() + PAUSE_SECONDS > _broker["away_since"] + _settings.broker_wait_seconds:
+            now = time.monotonic()
+            # An absence that nobody has asked about for so long may be over since.
+            if now > _broker.get("seen_away", now) + _settings.broker_wait_seconds + ANSWER_SECONDS:
+                _broker.clear()
+            _broker["seen_away"] = now
+            if now + PAUSE_SECONDS > _broker.setdefault("away_since", now) + _settings.broker_wait_seconds:
                 raise _away("broker") from error
         else:
             _broker.clear()
