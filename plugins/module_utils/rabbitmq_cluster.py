@@ -49,7 +49,9 @@ def needed(options: Mapping[str, Any]) -> str:
         queues = http.call("GET", "/api/queues", columns="name,vhost,type,members,online")
     except ServiceError:
         return ""
-    late = [_key(queue) for queue in queues if _is_quorum(queue) and set(queue["members"]) - set(queue["online"])]
+    late = [
+        _key(queue) for queue in queues if _is_quorum(queue) and set(queue["members"]) - set(queue.get("online", ()))
+    ]
     return f"{', '.join(late)} has members that are not online" if late else ""
 
 
