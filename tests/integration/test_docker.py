@@ -161,7 +161,7 @@ def test_docker_knows_no_secret(docked: Lab) -> None:
 def test_tests_of_the_roles_pass(docked: Lab) -> None:
     # Resources are asked for by the API alone, wherever it runs.
     docked.run_role_tests(
-        *roles_on("LABS"), *roles_on("THE_DOCKER_LAB"), "shared", without="resources tensorflow_computes"
+        *roles_on("LABS"), *roles_on("THE_DOCKER_LAB"), "shared", without="resources tensorflow_computes opened_by_hand"
     )
 
 
@@ -219,6 +219,7 @@ def test_containers_and_jobs_outlive_the_engine(docked: Lab, options: dict) -> N
     assert docked.converge("--check").count("changed") == 0
 
 
+@pytest.mark.fleet
 def test_killed_containers_come_back(docked: Lab, options: dict) -> None:
     before = started(docked)
     docked.ssh(f"sudo docker kill {' '.join(CONTAINERS)}")

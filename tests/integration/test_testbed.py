@@ -113,6 +113,7 @@ def finished_minio(tmp_path: Path) -> Iterator[dict[str, str]]:
         shutil.rmtree(kept)
 
 
+@pytest.mark.fleet
 def test_finished_minio_is_downloaded(lab: Lab, finished_minio: dict[str, str]) -> None:
     check = ("--tags", "minio_install", "--check", "-e", json.dumps(finished_minio))
     assert lab.converge(*check).count("changed") == 1

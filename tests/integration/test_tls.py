@@ -34,6 +34,7 @@ def address(lab: Lab) -> str:
     return lab.address("testbed")
 
 
+@pytest.mark.fleet
 def test_tls_is_switched_off_and_on_with_jobs(lab: Lab, address: str) -> None:
     lab.converge(*OFF)
     assert lab.converge(*OFF, "--check").count("changed") == 0

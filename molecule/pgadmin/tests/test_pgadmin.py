@@ -108,6 +108,7 @@ def test_one_wrong_password_is_no_drift_and_ends_no_session(host, play, sign_in,
     assert servers(admin).keys() == OWNERS.keys()
 
 
+@pytest.mark.fleet
 def test_database_that_was_not_finished_is_made_anew(host, play, sign_in, secret):
     host.check_output(
         f"systemctl stop pgadmin && runuser -u pgadmin -- touch {DATABASE}.begun && truncate --size 100 {DATABASE}"

@@ -65,6 +65,7 @@ def moving(host, sql, play):
     sql("postgres", "DROP ROLE IF EXISTS first, second")
 
 
+@pytest.mark.fleet
 def test_new_owner_of_a_database_gets_what_is_in_it(moving, sql):
     assert moving("first")["changed"] == 1
     sql("moving", "SET ROLE first; CREATE TABLE kept (answer serial); INSERT INTO kept VALUES (42)")

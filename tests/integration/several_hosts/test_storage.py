@@ -156,6 +156,7 @@ def test_rolling_restart_fails_no_request(stores: Lab, s3) -> None:
     writer.read_back()
 
 
+@pytest.mark.fleet
 def test_second_pool_is_added_and_cannot_vanish(stores: Lab, s3) -> None:
     key, body = "artifacts/before-the-second-pool", secrets.token_bytes(100_000)
     s3.put_object(Bucket=BUCKET, Key=key, Body=body)
