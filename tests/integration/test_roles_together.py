@@ -34,6 +34,12 @@ def test_tests_of_the_roles_pass(together: Lab) -> None:
     together.run_role_tests("shared", *(role for role in ROLES if role not in BUILDING_BLOCKS))
 
 
+@pytest.mark.fleet
+def test_further_cases_of_the_roles_pass(together: Lab) -> None:
+    together.converge()
+    together.run_role_tests(*(role for role in ROLES if role not in BUILDING_BLOCKS), marked="fleet")
+
+
 # Last, because no inventory declares what they make.
 @pytest.mark.parametrize("role", BUILDING_BLOCKS)
 def test_building_block_does_its_work_once_and_its_tests_pass(together: Lab, role: str) -> None:

@@ -216,6 +216,7 @@ def test_changed_source_takes_the_place_of_the_former_at_once(application, ask, 
     assert "Application of the tests" in ask("/").text
 
 
+@pytest.mark.fleet
 def test_build_is_kept_for_its_inputs(application, converge):
     # If the controller considers it unchanged, npm is not needed, and here it is missing.
     assert converge(frontend_source=str(application), frontend_build_command="npm run build-only")[0] == 0
@@ -242,6 +243,7 @@ def test_archive_is_fetched_and_compared_with_its_checksum(archive, converge):
     assert gone[0] != 0 and f"{url}.gone cannot be fetched" in gone[1], gone[1]
 
 
+@pytest.mark.fleet
 def test_repository_is_built_at_its_reference(application, converge):
     repository = application.parent
 
