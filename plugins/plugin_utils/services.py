@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-TABLE = Path(__file__).parents[2] / "roles/topology/vars/main.yml"
+TABLE = Path(__file__).parents[2] / "roles/topology/meta/services.yml"
 WORKERS = "workers"
 WORKER_UNIT, WORKER_GROUP, CONTAINER_UNIT = "dioptra-worker-", "worker_", "container-"  # prefixes of such names
 BALANCER = "nginx"
@@ -25,7 +25,7 @@ Groups = Mapping[str, list[str]]
 
 @dataclass(frozen=True)
 class Service:
-    """A row, as explained in roles/topology/vars/main.yml."""
+    """A row, as explained in roles/topology/meta/services.yml."""
 
     unit: str = ""
     block: tuple[str, ...] = ()
@@ -49,8 +49,8 @@ def _read(row: dict[str, Any]) -> Service:
 
 
 _table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-SERVICES: dict[str, Service] = {name: _read(row) for name, row in _table["__topology_services"].items()}
-BLOCKS: dict[str, list[str]] = _table["__topology_blocks"]
+SERVICES: dict[str, Service] = {name: _read(row) for name, row in _table["services"].items()}
+BLOCKS: dict[str, list[str]] = _table["building_blocks"]
 STORES = [name for name, service in SERVICES.items() if service.store]
 UNITS = {name: service.unit for name, service in SERVICES.items() if service.unit}
 

@@ -632,11 +632,12 @@ def play(tmp_path):
         collection / "roles",
         "topology",
         {"topology_secret_a": {"required": True, "no_log": True}, "topology_secret_b": {"required": True}},
-        variables={
-            "__topology_services": {"redis": {"needs": ["minio"]}, "minio": {}, "nginx": {}, "workers": {}},
-            "__topology_blocks": {},
-        },
     )
+    table = {
+        "services": {"redis": {"needs": ["minio"]}, "minio": {}, "nginx": {}, "workers": {}},
+        "building_blocks": {},
+    }
+    (collection / "roles/topology/meta/services.yml").write_text(yaml.safe_dump(table))
     write_role(collection / "roles", "host", dependencies=["mlfleet.stack.topology"])
     write_role(
         collection / "roles",

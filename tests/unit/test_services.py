@@ -14,7 +14,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.services import SERV
 from tests.declared import groups
 
 ROOT = Path(__file__).parents[2]
-TABLE, PLAYS, DEFAULTS = "roles/topology/vars/main.yml", "playbooks/site.yml", "roles/topology/defaults/main"
+TABLE, PLAYS, DEFAULTS = "roles/topology/meta/services.yml", "playbooks/site.yml", "roles/topology/defaults/main"
 SITE = yaml.safe_load((ROOT / PLAYS).read_text())
 SITE_ROLES = SITE[0]["vars"]["site_roles"]
 SETTINGS = {file.stem: yaml.safe_load(file.read_text()) for file in (ROOT / DEFAULTS).glob("*.yml")}
