@@ -14,9 +14,7 @@ from ansible.plugins.loader import init_plugin_loader
 
 ROOT = Path(__file__).parents[1]
 ON_HOST = "/etc/nginx/mlfleet-tls"
-TEMPLATES = f"{ROOT}/roles/nginx/templates"
-CONFIGURATION = f"{{{{ lookup('ansible.builtin.template', '{TEMPLATES}/nginx.conf.j2') }}}}"
-LISTENER = f"{{{{ lookup('ansible.builtin.template', '{TEMPLATES}/listener.conf.j2', template_vars=file.vars) }}}}"
+TEMPLATES = ROOT / "roles/nginx/templates"
 
 
 def rendered(directory: Path, *inventories: Path) -> list[Path]:
@@ -31,9 +29,10 @@ def render(directory: Path, inventory: Path) -> None:
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
     from ansible.playbook.play import Play
-    from ansible.template import Templar, trust_as_template
+    from ansible.template import trust_as_template
     from ansible.vars.hostvars import HostVars
     from ansible.vars.manager import VariableManager
+    from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import RememberingEngine
 
     loader = DataLoader()
     hosts = InventoryManager(loader=loader, sources=[str(inventory / "hosts.yml")])
@@ -43,14 +42,17 @@ def render(directory: Path, inventory: Path) -> None:
     host = hosts.groups["nginx"].get_hosts()[0]
     known = variables.get_vars(play=play, host=host) | {"hostvars": HostVars(hosts, variables, loader)}
 
-    def value(text: str, **more: Any) -> Any:
-        return Templar(loader, known | more).template(trust_as_template(text))
+    engine = RememberingEngine(loader, variables=known)
+
+    def write(name: str, template: str, **more: Any) -> None:
+        text = trust_as_template((TEMPLATES / template).read_text())
+        rendered = engine.with_variables(known | more).render_file(text, [str(TEMPLATES)])
+        (directory / name).write_text(rendered.replace(ON_HOST, str(directory)))
 
     directory.mkdir(parents=True)
-    for file in value("{{ __nginx_listener_files }}"):
-        text = value(LISTENER, file=file)
-        (directory / Path(file["path"]).name).write_text(text.replace(ON_HOST, str(directory)))
-    (directory / "nginx.conf").write_text(value(CONFIGURATION).replace(ON_HOST, str(directory)))
+    for file in engine.template(trust_as_template("{{ __nginx_listener_files }}")):
+        write(Path(file["path"]).name, "listener.conf.j2", **file["vars"])
+    write("nginx.conf", "nginx.conf.j2")
 
 
 if __name__ == "__main__":
