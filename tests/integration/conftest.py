@@ -19,6 +19,8 @@ from typing import Self
 import pytest
 import yaml
 
+from mlfleet.lab.inventory import LabInventory
+
 ROOT = Path(__file__).parents[2]
 RECAP = re.compile(
     r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)", re.MULTILINE
@@ -124,7 +126,9 @@ class Lab:
         return yaml.safe_load((self.inventory / "lab.yml").read_text())["all"]["hosts"][host]["ansible_host"]
 
     def ssh(self, command: str, host: str = "testbed", **options: object) -> str:
-        return self.command("mlfleet", "lab", "ssh", "-i", self.name, host, "--", command, **options).stdout
+        # What `mlfleet lab ssh` runs, in a sixth of its time.
+        words = LabInventory(self.inventory).ssh_command(self.address(host))
+        return self.command(*words, command, **options).stdout
 
     def playbook(self, *words: str, playbook: str = "site.yml", environment: dict[str, str] | None = None) -> Run:
         command = ["ansible-playbook", playbook, "-i", self.name, *words]
