@@ -115,7 +115,7 @@ def broker_problems(
     if strangers and not may_leave and (len(nodes) == 1 or len(full) < len(data)):
         yield (
             f"{strangers} must leave the cluster of {full[0]} first: run playbooks/remove.yml -e remove=rabbitmq, or "
-            f"for a host that is lost site.yml -e topology_unused_accounts=absent"
+            f"for a host that is lost site.yml -e topology_rabbitmq_unused_nodes=absent"
         )
 
 
