@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import commands
+from ansible_collections.mlfleet.stack.plugins.module_utils import commands, stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
@@ -26,6 +26,7 @@ QUORUM = "quorum"
 JOINED: document.State = {"in the cluster": True}
 ANSWER_MILLISECONDS = 15000
 CHANGE_SECONDS = 300
+GROW_SECONDS = 60
 PAUSE_SECONDS = 1
 
 
@@ -123,8 +124,8 @@ class Cluster(document.Document):
 
     def compare(self, found: Mapping[str, document.State]) -> Iterator[document.Change]:
         own = f"node {self.node}"
-        # One that does not run yet will join, except the first, which the others join.
-        if self.members or self.node != self.nodes[0]:
+        # One that does not run will join, except the first, which the others join, and one that has joined before.
+        if self.members or (self.node != self.nodes[0] and len(stores.members(Path(self.options["data"]))) < 2):
             yield document.Change(own, found.get(own), JOINED, {"join": self.seed})
         for queue in filter(_is_quorum, self.queues):
             want = {"members": sorted({*queue["members"], self.node})}
@@ -136,7 +137,7 @@ class Cluster(document.Document):
         if any("join" in change.item for change in changes):
             self._join()
         if any("join" in change.item or "queue" in change.item for change in changes):
-            self._command("rabbitmq-queues", "grow", self.node, "all")
+            self._grow()
         for change in changes:
             if "leave" in change.item:
                 self._leave(change.item["leave"])
@@ -161,6 +162,18 @@ class Cluster(document.Document):
             self._command("rabbitmqctl", "join_cluster", self.seed)
         finally:
             self._command("rabbitmqctl", "start_app")
+
+    def _grow(self) -> None:
+        """Give every quorum queue a member here. RabbitMQ's own command succeeds even if a queue refuses one."""
+        grow = 'rabbit_quorum_queue:grow(node(), <<".*">>, <<".*">>, all)'
+        deadline = time.monotonic() + GROW_SECONDS
+        # A queue has one change of its members at a time.
+        while refusing := self._evaluate(f"[list_to_binary(rabbit_misc:rs(Q)) || {{Q, {{error, _, _}}}} <- {grow}]"):
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"{self.node} does not become a member of {', '.join(refusing)}: most of its members must be online"
+                )
+            time.sleep(PAUSE_SECONDS)
 
     def _leave(self, node: str) -> None:
         """Let a node leave: its queues' other members go on; nothing if a queue has messages there alone."""

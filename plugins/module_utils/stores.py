@@ -86,7 +86,7 @@ def places(store: str, paths: Iterable[str], patterns: Iterable[str] = ()) -> li
             "mark": _text(Path(path, mark_file(store))),
             "has_data": _has_data(store, Path(path)),
             "is_declared": path in declared,
-            "members": _members(Path(path)) if store == "rabbitmq" else [],
+            "members": members(Path(path)) if store == "rabbitmq" else [],
         }
         for path in sorted(found)
     ]
@@ -96,7 +96,7 @@ def _text(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def _members(path: Path) -> list[str]:
+def members(path: Path) -> list[str]:
     """Return the nodes of the cluster that these data belong to."""
     return sorted({node for file in path.glob(CLUSTER_FILE) for node in NODE.findall(file.read_text())})
 

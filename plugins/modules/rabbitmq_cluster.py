@@ -34,6 +34,10 @@ options:
     type: list
     elements: str
     required: true
+  data:
+    description: Directory of the node's data, which tell check mode whether a node that does not run is in a cluster.
+    type: path
+    required: true
   others:
     description:
       - With V(absent), other nodes leave the cluster, and all quorum queues. A node that runs is stopped and emptied.
@@ -59,6 +63,7 @@ EXAMPLES = r"""
     rabbitmqctl: [runuser, -u, rabbitmq, --, /usr/lib/rabbitmq/bin/rabbitmqctl]
     node: rabbit@mq2.rabbitmq
     nodes: [rabbit@mq1.rabbitmq, rabbit@mq2.rabbitmq, rabbit@mq3.rabbitmq]
+    data: /var/lib/rabbitmq/mnesia
 """
 
 RETURN = r"""
@@ -86,6 +91,7 @@ OPTIONS = {
     "rabbitmqctl": {"type": "list", "elements": "str", "required": True},
     "node": {"type": "str", "required": True},
     "nodes": {"type": "list", "elements": "str", "required": True},
+    "data": {"type": "path", "required": True},
     "others": {"type": "str", "choices": ["kept", "absent"], "default": "kept"},
 }
 

@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.filter.topology import broker_nodes
-from ansible_collections.mlfleet.stack.plugins.module_utils import stores
+from ansible_collections.mlfleet.stack.plugins.module_utils import rabbitmq_cluster, stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Answer
 from ansible_collections.mlfleet.stack.plugins.module_utils.rabbitmq_cluster import Cluster, needed
@@ -24,10 +25,13 @@ QUEUE = {"name": "q", "vhost": "/", "type": "quorum", "durable": True, "node": O
 CLASSIC = {**QUEUE, "type": "classic"}
 
 
-def cluster(node: str = ONE, others: str = "kept", answers: dict[str, Any] | None = None) -> Cluster:
+def cluster(
+    node: str = ONE, others: str = "kept", answers: dict[str, Any] | None = None, data: str = "/nonexistent"
+) -> Cluster:
     """Return a node that would get these answers from its management and by its command."""
     options = {"url": "http://127.0.0.1:1", "timeout_seconds": 1, "ca_file": None, "username": "a", "password": "a"}
-    made = Cluster({**options, "rabbitmqctl": ["rabbitmqctl"], "node": node, "nodes": NODES[:3], "others": others})
+    options |= {"rabbitmqctl": ["rabbitmqctl"], "node": node, "nodes": NODES[:3], "others": others, "data": data}
+    made = Cluster(options)
     told = {"nodes": NODES[:3], "queues": [], "views": None, "away": [], "status": 200, **(answers or {})}
     nodes = [{"name": name, "running": name not in told["away"]} for name in told["nodes"]]
     made.http.ask = lambda *_words, **_query: Answer(told["status"], nodes)  # type: ignore[method-assign]
@@ -88,6 +92,19 @@ def test_queue_without_a_member_gets_one() -> None:
     assert planned(cluster(answers={"queues": queues})) == ["queue q in virtual host /"]
 
 
+def test_queue_that_refuses_a_member_is_asked_again_and_named(monkeypatch) -> None:
+    monkeypatch.setattr(rabbitmq_cluster, "PAUSE_SECONDS", 0)
+    made = cluster(answers={"queues": [{**QUEUE, "members": [TWO, THREE]}]})
+    changes = document.plan(made, made.find())
+    refusals = iter([["queue 'q' in vhost '/'"], []])
+    made._evaluate = lambda _expression: next(refusals)  # type: ignore[method-assign]
+    made.apply(changes)
+    monkeypatch.setattr(rabbitmq_cluster, "GROW_SECONDS", -1)
+    made._evaluate = lambda _expression: ["queue 'q' in vhost '/'"]  # type: ignore[method-assign]
+    with pytest.raises(document.ServiceError, match=f"{ONE} does not become a member of queue 'q' in vhost '/'"):
+        made.apply(changes)
+
+
 @pytest.mark.parametrize(
     ("node", "views", "seed"),
     [
@@ -115,6 +132,13 @@ def test_node_that_does_not_run_yet_will_join_unless_it_is_the_first() -> None:
     assert [change.name for change in document.plan(cluster(TWO), None)] == [f"node {TWO}"]
 
 
+@pytest.mark.parametrize(("members", "joins"), [([TWO], True), ([ONE, TWO], False)])
+def test_node_that_does_not_run_joins_unless_its_data_are_of_a_cluster(tmp_path, members, joins) -> None:
+    of_cluster(tmp_path / TWO, *members)
+    planned = document.plan(cluster(TWO, data=str(tmp_path)), None)
+    assert [change.name for change in planned] == ([f"node {TWO}"] if joins else [])
+
+
 def test_first_node_reports_others_or_lets_them_leave() -> None:
     told = {"nodes": NODES}
     assert [each["name"] for each in cluster(answers=told).find().undeclared] == [FOUR]
@@ -138,10 +162,14 @@ def test_node_that_has_what_would_be_lost_does_not_leave(queue: dict[str, Any], 
         made.apply([change for change in changes if change.want is None])
 
 
+def of_cluster(directory: Path, *members: str) -> None:
+    directory.mkdir()
+    nodes = ",".join(f"'{node}'" for node in members)
+    (directory / "cluster_nodes.config").write_text(f"{{[{nodes}],['{members[0]}']}}.\n")
+
+
 def test_cluster_on_disk_is_read(tmp_path) -> None:
-    file = tmp_path / "rabbit@mq1.rabbitmq" / "cluster_nodes.config"
-    file.parent.mkdir()
-    file.write_text(f"{{['{ONE}','{TWO}'],['{ONE}']}}.\n")
+    of_cluster(tmp_path / ONE, ONE, TWO)
     [place] = stores.places("rabbitmq", [str(tmp_path)])
     assert place["members"] == [ONE, TWO]
 
