@@ -28,6 +28,18 @@ ANSWER_MILLISECONDS = 15000
 CHANGE_SECONDS = 300
 GROW_SECONDS = 60
 PAUSE_SECONDS = 1
+NAME = "list_to_binary(rabbit_misc:rs(Q))"
+WANTING = "most of its members must be online"
+# RabbitMQ's own command succeeds even if a queue refuses. Without a majority, the queue would count a new member later, after
+# RabbitMQ has deleted it again.
+GROW = f"""
+[{NAME} || Queue <- rabbit_amqqueue:list(), amqqueue:get_type(Queue) =:= rabbit_quorum_queue,
+    Q = {{resource, Host, _, Name}} <- [amqqueue:get_name(Queue)],
+    [{{members, Members}}, {{online, Online}}] <- [rabbit_amqqueue:info(Queue, [members, online])],
+    not lists:member(node(), Members),
+    2 * length(Online) =< length(Members)
+        orelse rabbit_quorum_queue:add_member(Host, Name, node(), {GROW_SECONDS * 1000}) =/= ok]
+"""
 
 
 def signed_in(options: Mapping[str, Any]) -> Http:
@@ -145,18 +157,18 @@ class Cluster(document.Document):
     def _join(self) -> None:
         """Join the cluster of the seed, which empties this node: only if it holds no message."""
         seed = _atom(self.seed)
-        # The cluster may know an earlier node of this name, whose data are gone.
         count = self._evaluate(
-            "case lists:sum([M || Q <- rabbit_amqqueue:list(), {messages, M} <- rabbit_amqqueue:info(Q, [messages])]) "
-            f"of 0 -> case lists:member(node(), rpc:call({seed}, rabbit_mnesia, cluster_nodes, [all])) of "
-            f"true -> rpc:call({seed}, rabbit_quorum_queue, shrink_all, [node()]), "
-            f"rpc:call({seed}, rabbit_mnesia, forget_cluster_node, [node(), false]), 0; false -> 0 end; N -> N end"
+            "lists:sum([M || Q <- rabbit_amqqueue:list(), {messages, M} <- rabbit_amqqueue:info(Q, [messages])])"
         )
         if count:
             raise ServiceError(
                 f"{self.node} is not in the cluster of {self.seed} and has {count} messages, which joining would "
                 f"delete: let its consumers take them first"
             )
+        # The cluster may know an earlier node of this name, whose data are gone.
+        if self._evaluate(f"lists:member(node(), rpc:call({seed}, rabbit_mnesia, cluster_nodes, [all]))"):
+            self._shrink(self.node, self.seed)
+            self._evaluate(f"rpc:call({seed}, rabbit_mnesia, forget_cluster_node, [node(), false])")
         self._command("rabbitmqctl", "stop_app")
         try:
             self._command("rabbitmqctl", "join_cluster", self.seed)
@@ -164,16 +176,19 @@ class Cluster(document.Document):
             self._command("rabbitmqctl", "start_app")
 
     def _grow(self) -> None:
-        """Give every quorum queue a member here. RabbitMQ's own command succeeds even if a queue refuses one."""
-        grow = 'rabbit_quorum_queue:grow(node(), <<".*">>, <<".*">>, all)'
+        """Give every quorum queue a member here."""
         deadline = time.monotonic() + GROW_SECONDS
         # A queue has one change of its members at a time.
-        while refusing := self._evaluate(f"[list_to_binary(rabbit_misc:rs(Q)) || {{Q, {{error, _, _}}}} <- {grow}]"):
+        while refusing := self._evaluate(GROW):
             if time.monotonic() > deadline:
-                raise ServiceError(
-                    f"{self.node} does not become a member of {', '.join(refusing)}: most of its members must be online"
-                )
+                raise ServiceError(f"{self.node} does not become a member of {', '.join(refusing)}: {WANTING}")
             time.sleep(PAUSE_SECONDS)
+
+    def _shrink(self, node: str, at: str) -> None:
+        """Take a node's members from all quorum queues, as seen at another node."""
+        call = f"rpc:call({_atom(at)}, rabbit_quorum_queue, shrink_all, [{_atom(node)}])"
+        if refusing := self._evaluate(f"[{NAME} || {{Q, {{error, _, E}}}} <- {call}, E =/= last_node]"):
+            raise ServiceError(f"{node} does not leave {', '.join(refusing)}: {WANTING}")
 
     def _leave(self, node: str) -> None:
         """Let a node leave: its queues' other members go on; nothing if a queue has messages there alone."""
@@ -189,7 +204,7 @@ class Cluster(document.Document):
                 f"{node}: {', '.join(held)} has messages there alone, which would be lost: let its consumers take them "
                 f"first, or move them to a quorum queue"
             )
-        self._command("rabbitmq-queues", "shrink", node)
+        self._shrink(node, self.node)
         if node not in self.running:
             self._command("rabbitmqctl", "forget_cluster_node", node)
             return

@@ -84,7 +84,7 @@ class Load:
         self.connect = connect
         self.over, self.is_empty = threading.Event(), threading.Event()
         self.confirmed: list[int] = []
-        self.confirmed_at: list[float] = []
+        self.moments: list[float] = []
         self.delivered: Counter[int] = Counter()
         self.interruptions: Counter[str] = Counter()
         works = ((self.publish, self.over), (self.consume, self.is_empty))
@@ -104,7 +104,7 @@ class Load:
             while not self.over.is_set():
                 producer.publish(len(self.confirmed), routing_key=QUEUE, delivery_mode=2, confirm_timeout=10)
                 self.confirmed.append(len(self.confirmed))
-                self.confirmed_at.append(time.monotonic())
+                self.moments.append(time.monotonic())
                 time.sleep(0.005)
 
     def consume(self, connection: kombu.Connection) -> None:
@@ -124,6 +124,7 @@ class Load:
     @contextmanager
     def during(self, event: str) -> Iterator[None]:
         """Run while something happens; then let the consumer take what is left, and print and check the counts."""
+        self.moments.append(time.monotonic())
         for thread in self.threads:
             thread.start()
         try:
@@ -133,13 +134,13 @@ class Load:
         finally:
             self.over.set()
             self.threads[0].join()
-            self.confirmed_at.append(time.monotonic())
+            self.moments.append(time.monotonic())
             time.sleep(3)
             self.is_empty.set()
             self.threads[1].join()
         lost = set(self.confirmed) - set(self.delivered)
         doubled = [number for number, times in self.delivered.items() if times > 1]
-        gaps = [after - before for before, after in zip(self.confirmed_at, self.confirmed_at[1:], strict=False)]
+        gaps = [after - before for before, after in zip(self.moments, self.moments[1:], strict=False)]
         print(
             f"| {event} | {len(self.confirmed)} | {self.interruptions['publish']} | {self.interruptions['consume']} | "
             f"{len(lost)} | {len(doubled)} | {max(gaps):.1f} s |"
