@@ -30,8 +30,8 @@ GROW_SECONDS = 60
 PAUSE_SECONDS = 1
 NAME = "list_to_binary(rabbit_misc:rs(Q))"
 WANTING = "most of its members must be online"
-# RabbitMQ's own command succeeds even if a queue refuses. Without a majority, the queue would count a new member later, after
-# RabbitMQ has deleted it again.
+# RabbitMQ's own command succeeds even if a queue refuses. Without a majority, a queue would count a new member later,
+# after RabbitMQ has deleted it again.
 GROW = f"""
 [{NAME} || Queue <- rabbit_amqqueue:list(), amqqueue:get_type(Queue) =:= rabbit_quorum_queue,
     Q = {{resource, Host, _, Name}} <- [amqqueue:get_name(Queue)],
