@@ -111,7 +111,11 @@ POLICY_TEXT = """\
 #!/bin/sh
 # Made by mlfleet for the time of an installation: no service starts before it is configured.
 [ -n "$MLFLEET_NO_START" ] || exit 0
-case " $* " in *" start "*) exit 101 ;; esac
+case " $* " in
+*" start "*) exit 101 ;;
+# Of a package that was removed before, too.
+*" restart "*) systemctl --quiet is-active "$1" || exit 101 ;;
+esac
 """
 
 
