@@ -265,7 +265,9 @@ def test_rolling_restart_loses_nothing(lab: Lab, connect) -> None:
 def test_certificates_and_authority_are_replaced_without_a_restart(lab: Lab, connect) -> None:
     before = [started(lab, host) for host in THREE]
     with Load(connect).during("certificates renewed by site.yml"):
-        assert lab.converge("-e", "topology_tls_renew_days=400").count("changed") > 0
+        assert (
+            lab.converge("-e", "topology_tls_valid_days=500", "-e", "topology_tls_renew_days=400").count("changed") > 0
+        )
     lab.command("mlfleet", "ca", lab.name, "next")
     with Load(connect).during("authority replaced by rotate_ca.yml"):
         run = lab.playbook(playbook="playbooks/rotate_ca.yml")
