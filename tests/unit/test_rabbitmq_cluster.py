@@ -189,6 +189,8 @@ def test_order_in_which_brokers_become_a_cluster_is_checked() -> None:
     old = places(*NODES)
     [line] = broker_lines(mq1=old, mq2=old, mq3=[])
     assert line.startswith(f"{FOUR} must leave the cluster of mq1 first: run playbooks/remove.yml -e remove=rabbitmq")
+    before = places(ONE, TWO, FOUR)
+    assert broker_lines(mq1=before, mq2=before, mq3=places(THREE))[0].startswith(f"{FOUR} must leave")
     assert broker_lines(True, mq1=old, mq2=old, mq3=[]) == broker_lines(mq1=old, mq2=old, mq3=old) == []
     [line] = host_checks.broker_problems(DECLARED[:1], {"mq1": old}, False)
     assert line.startswith(f"{TWO}, {THREE}, {FOUR} must leave")

@@ -112,7 +112,12 @@ def broker_problems(
     declared = {f"rabbit@{node['name']}" for node in nodes}
     members = {member for places in data.values() for place in places for member in place["members"]}
     strangers = ", ".join(sorted(members - declared)) if full else ""
-    if strangers and not may_leave and (len(nodes) == 1 or len(full) < len(data)):
+    cluster = {member for place in data[full[0]] for member in place["members"]} if full else set()
+    # Whoever joins must reach all nodes, and does not know these. Its data may be those of an earlier membership.
+    joins = any(
+        node["host"] in data and not (data[node["host"]] and f"rabbit@{node['name']}" in cluster) for node in nodes
+    )
+    if strangers and not may_leave and (len(nodes) == 1 or joins):
         yield (
             f"{strangers} must leave the cluster of {full[0]} first: run playbooks/remove.yml -e remove=rabbitmq, or "
             f"for a host that is lost site.yml -e topology_rabbitmq_unused_nodes=absent"
