@@ -164,7 +164,7 @@ def control(lab: Lab, host: str, *words: str, program: str = "rabbitmqctl") -> s
 
 
 def started(lab: Lab, host: str) -> str:
-    return lab.ssh(f"systemctl show {UNIT} -p ActiveEnterTimestampMonotonic", host)
+    return lab.ssh(f"systemctl show {UNIT} -p ExecMainStartTimestampMonotonic", host)
 
 
 def wait_for_members(lab: Lab, *hosts: str) -> None:
