@@ -24,7 +24,7 @@ options:
     description: Prefixes of the names of this collection's units.
     type: list
     elements: str
-    default: [dioptra-, container-, mlfleet-]
+    default: [dioptra-, serving-api, serving-worker, container-, mlfleet-]
   removals:
     description: Command that removes the service of a unit, by the unit's name; by default the unit alone is removed.
     type: dict
@@ -166,7 +166,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "units": {"type": "list", "elements": "str", "required": True},
-            "prefixes": {"type": "list", "elements": "str", "default": ["dioptra-", "container-", "mlfleet-"]},
+            "prefixes": {
+                "type": "list",
+                "elements": "str",
+                "default": ["dioptra-", "serving-api", "serving-worker", "container-", "mlfleet-"],
+            },
             "removals": {"type": "dict", "default": {}},
             "ports": {"type": "list", "elements": "int", "default": []},
             "directories": {"type": "list", "elements": "path", "default": []},

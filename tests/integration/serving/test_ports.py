@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.certificates import make
 
+from ..clients import shown
 from ..tls_scan import modern, scan
 from .conftest import HOST, SECOND, Serving
 
@@ -77,12 +79,14 @@ def test_tls_is_switched_off_and_on_with_predictions(balanced: Serving) -> None:
 
 def test_certificates_of_the_users_own_are_shown(balanced: Serving) -> None:
     """To people at the pages, and by the broker."""
+    address, name = balanced.address(HOST), "serving.example.org"
     root = make("company", is_authority=True)
-    leaf = make("serving.example.org", root, addresses=(balanced.address(HOST), "127.0.0.1"))
+    leaf = make(name, root, addresses=(address,))
     pair = {"certificate": leaf.certificate, "key": leaf.private}
     settings = {
         "topology_nginx_tls_mode": "provided",
         "topology_rabbitmq_tls_mode": "provided",
+        "topology_rabbitmq_tls_name": name,
         "topology_tls_pairs": {"nginx": pair, "rabbitmq": pair},
         "topology_ca_certificates_extra": [root.certificate],
     }
@@ -90,6 +94,7 @@ def test_certificates_of_the_users_own_are_shown(balanced: Serving) -> None:
     predicted, done = balanced.converge(*provided, "--check"), balanced.converge(*provided, "--diff")
     assert leaf.private.splitlines()[1] not in done.output
     assert done.count("changed") == predicted.count("changed") > 0
+    assert {shown(address, port) for port in (34789, 35671, 5671)} == {hashlib.sha256(leaf.der).hexdigest()}
     run = balanced.playbook(*provided, playbook="playbooks/verify.yml")
     assert run.code == 0 and "none failed" in run.text, run.output
     balanced.converge()
