@@ -79,7 +79,8 @@ class Drifting:
         self.prelude = BY_HAND + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in passwords.items())
 
     def by_hand(self, commands: list[str]) -> None:
-        script = "\n".join(f"(\n{command}\n)" for command in commands)
+        # Erlang takes away what follows on the standard input.
+        script = "\n".join(f"(\n{command}\n) </dev/null" for command in commands)
         self.lab.ssh("sudo bash -eus", self.host, input=f"{self.prelude}\n{script}\n")
 
     def check(self, *options: str) -> Checked:
