@@ -63,7 +63,7 @@ def test_secrets_are_nowhere_to_be_seen(balanced: Serving, host: str) -> None:
         "diff": run.output,
         "ps": balanced.ssh("ps axww -o args", host),
         "units": balanced.ssh("systemctl show --all serving-api 'serving-worker@*' rabbitmq-server", host),
-        "journal": balanced.ssh("sudo journalctl --no-pager --output=cat", host),
+        "journal": balanced.ssh("sudo journalctl --no-pager --output=cat", host, errors="replace"),
         "logs": balanced.ssh("sudo find /var/log -type f -exec zcat -f {} +", host, errors="replace"),
     }
     for place, text in texts.items():
