@@ -24,10 +24,10 @@ options:
     description:
       - The collection's roles in the site's order. A host runs those whose group it is in, and V(host) if it is listed.
       - Roles that these depend on are validated too.
-      - The table of services, C(meta/services.yml) of role C(topology), states which groups need a host, which can have only
-        one, and which building blocks a role uses, whose settings are validated with its own. In a role's C(vars/main.yml),
-        C(__ROLE_python_versions) lists the supported versions, and C(__ROLE_gpu_wishes) is a list of workers with their
-        C(count) and requested C(gpus).
+      - The table of services, C(meta/services.yml) of role C(topology), states which groups need a host, which can have
+        only one, and which building blocks a role uses, whose settings are validated with its own. In a role's
+        C(vars/main.yml), C(__ROLE_python_versions) lists the supported versions, and C(__ROLE_gpu_wishes) is a list of
+        workers with their C(count) and requested C(gpus).
       - If empty, the run is claimed and nothing is validated, for playbooks with a single purpose.
     type: list
     elements: str
