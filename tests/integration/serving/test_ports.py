@@ -51,6 +51,7 @@ def test_no_other_port_is_open_to_the_network(balanced: Serving, host: str) -> N
     sockets = [line.split()[3].rpartition(":")[::2] for line in balanced.ssh("ss -Hltn", host).splitlines()]
     reachable = {int(port) for address, port in sockets if not address.startswith(("127.", "[::1]"))}
     declared = {22, *OTHERS[host], *({30080, 5432, *PAGES} if host == HOST else ())}
+    declared -= {15672, 9001}  # pages that people reach through nginx, whose limits they would evade
     assert reachable <= declared, reachable - declared
 
 
