@@ -108,7 +108,17 @@ def install() -> None:
     """Install pyinfra's pinned packages, separate from the project's."""
     for words in (
         ["uv", "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(TOOLS / "venv")],
-        ["uv", "pip", "install", "--quiet", "--python", str(TOOLS / "venv"), "--requirement", str(CONSTRAINTS)],
+        [
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--python",
+            str(TOOLS / "venv"),
+            "--requirement",
+            str(CONSTRAINTS),
+        ],
     ):
         subprocess.run(words, check=True, env=os.environ | {"UV_SYSTEM_CERTS": "1"})
 

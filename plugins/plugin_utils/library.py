@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import gc
 import hashlib
 import json
 import zlib
@@ -25,6 +26,9 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.templating import Re
 COLLECTION = "ansible_collections.mlfleet.stack"
 STUB = "mlfleet.stack.library_module"
 DIRECTORY = "/var/cache/mlfleet-modules"  # no role declares it, because it exists before the roles run
+
+# Tasks run in forks, whose garbage collector would visit, and so copy, all that is loaded by now.
+gc.freeze()
 
 
 class LibraryActionBase(ActionBase):
