@@ -106,21 +106,10 @@ def checked(run: Run, target: Target) -> None:
 
 def install() -> None:
     """Install pyinfra's pinned packages, separate from the project's."""
-    for words in (
-        ["uv", "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(TOOLS / "venv")],
-        [
-            "uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--compile-bytecode",
-            "--python",
-            str(TOOLS / "venv"),
-            "--requirement",
-            str(CONSTRAINTS),
-        ],
-    ):
-        subprocess.run(words, check=True, env=os.environ | {"UV_SYSTEM_CERTS": "1"})
+    make = ["uv", "venv", "--quiet", "--allow-existing", "--python", sys.executable]
+    fill = ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--requirement", str(CONSTRAINTS), "--python"]
+    for words in make, fill:
+        subprocess.run([*words, str(TOOLS / "venv")], check=True, env=os.environ | {"UV_SYSTEM_CERTS": "1"})
 
 
 @contextmanager
