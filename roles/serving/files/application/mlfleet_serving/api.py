@@ -48,8 +48,8 @@ _catalog = Catalog()
 _health: dict[str, float] = {}
 _health_lock = asyncio.Lock()
 _broker: dict[str, float] = {}
-if not _settings.tokens:
-    raise SystemExit("mlfleet_serving: set SERVING_TOKENS_FILE or SERVING_TOKEN, without which nobody can sign in")
+if not _settings.token:
+    raise SystemExit("mlfleet_serving: set SERVING_TOKEN, without which nobody can sign in")
 
 
 class PredictionRequest(BaseModel):
@@ -99,9 +99,7 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
 def _refusal(request: Request) -> Response | None:
     if (request.method, request.url.path) == ("GET", "/health"):
         return None
-    token = _token(request.headers.get("authorization", ""))
-    matches = [hmac.compare_digest(token, each.encode()) for each in _settings.tokens]
-    if not any(matches):
+    if not hmac.compare_digest(_token(request.headers.get("authorization", "")), _settings.token.encode()):
         is_read = request.url.path.startswith(("/docs", "/openapi.json"))  # by people, whose browser asks for it
         scheme = 'Basic realm="The token is the password"' if is_read else "Bearer"
         return JSONResponse({"detail": "a token is needed"}, 401, {"WWW-Authenticate": scheme})

@@ -38,7 +38,7 @@ class Settings:
     database_url: str
     models_file: Path | None
     registry_url: str | None
-    tokens: tuple[str, ...]
+    token: str
     ca_file: str | None
     alias_seconds: float
     models_kept: int
@@ -92,13 +92,6 @@ def _served(entry: dict[str, Any]) -> ServedModel:
     )
 
 
-def _tokens(environment: os._Environ[str]) -> tuple[str, ...]:
-    if name := environment.get("SERVING_TOKENS_FILE"):
-        lines = [line.strip() for line in Path(name).read_text(encoding="utf-8").splitlines()]
-        return tuple(line for line in lines if line and not line.startswith("#"))
-    return tuple(filter(None, [environment.get("SERVING_TOKEN")]))
-
-
 @cache
 def settings() -> Settings:
     """Read the environment, once in a process.
@@ -114,7 +107,7 @@ def settings() -> Settings:
             database_url=environment["DATABASE_URL"],
             models_file=Path(environment["SERVING_MODELS_FILE"]) if environment.get("SERVING_MODELS_FILE") else None,
             registry_url=environment.get("MLFLOW_TRACKING_URI") or None,
-            tokens=_tokens(environment),
+            token=environment.get("SERVING_TOKEN") or "",
             ca_file=environment.get("SERVING_CA_FILE") or None,
             alias_seconds=float(environment.get("SERVING_ALIAS_SECONDS") or 10),
             models_kept=int(environment.get("SERVING_MODELS_KEPT") or 4),
