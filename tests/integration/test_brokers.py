@@ -24,11 +24,12 @@ from amqp.exceptions import MessageNacked
 from kombu.exceptions import KombuError
 
 from .conftest import Lab, Run, write_inventory
+from .removal import assert_removed, traces
 
 pytestmark = pytest.mark.fleet
 
-HOSTS = ["mq1", "mq2", "mq3", "mq4"]
-THREE = HOSTS[:3]
+HOSTS = FIVE = ["mq1", "mq2", "mq3", "mq4", "mq5"]
+THREE = FIVE[:3]
 EXCHANGED = ["mq1", "mq2", "mq4"]
 AMQP_PORT, NODES_PORT, EPMD_PORT = 5671, 25672, 4369
 QUEUE = "orders"
@@ -320,6 +321,33 @@ def test_join_that_was_killed_is_completed(lab: Lab) -> None:
     assert checked.count("changed") == lab.converge().count("changed") == 2
     wait_for_members(lab, *THREE)
     assert_settled(lab)
+
+
+def test_three_become_five(lab: Lab, connect) -> None:
+    assign(lab, *FIVE)
+    with Load(connect).during("three hosts become five by site.yml"):
+        predicted = lab.converge("--check")
+        assert predicted.count("changed") == lab.converge().count("changed") > 0
+    wait_for_members(lab, *FIVE)
+    assert_settled(lab)
+
+
+def test_hosts_are_removed_by_their_names(lab: Lab, connect) -> None:
+    assign(lab, *THREE)
+    for host in FIVE[3:]:
+        with Load(connect).during(f"{host} of five removed by remove.yml"):
+            assert_removed(lab, host, "-e", f"remove_data={host}", again=False)
+        assert traces(lab, "rabbitmq", host) == []
+    wait_for_members(lab, *THREE)
+    assert_settled(lab)
+
+
+def test_removed_host_opens_no_port(lab: Lab) -> None:
+    """Nor at its next boot, when the socket of Erlang's package would open epmd to the network."""
+    lab.command("docker", "restart", f"mlfleet-{lab.inventory.name}-{FIVE[-1]}")
+    lab.up()
+    ports = [line.split()[3].rpartition(":")[2] for line in lab.ssh("ss -Hltn", FIVE[-1]).splitlines()]
+    assert not {"4369", str(AMQP_PORT), str(NODES_PORT)}.intersection(ports)
 
 
 def test_host_is_exchanged(lab: Lab, connect) -> None:
