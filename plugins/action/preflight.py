@@ -227,8 +227,10 @@ class ActionModule(LibraryActionBase):
         topology = next(role for role in host.roles if "topology_rabbitmq_nodes" in role.options)
         facts = (task_vars["hostvars"].raw_get(name).get("ansible_facts", {}) for name in brokers)
         found = {name: each.get("stores", {}).get("rabbitmq", ()) for name, each in zip(brokers, facts, strict=True)}
-        may_leave = host.option(topology, "topology_rabbitmq_unused_nodes") == "absent"
-        return list(host_checks.broker_problems(host.option(topology, "topology_rabbitmq_nodes"), found, may_leave))
+        nodes, unused, tls_mode = (
+            host.option(topology, f"topology_rabbitmq_{name}") for name in ("nodes", "unused_nodes", "tls_mode")
+        )
+        return list(host_checks.broker_problems(nodes, found, unused == "absent", tls_mode))
 
     def _placed(self, host: Host, found: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return the fact that assigns the GPUs found to the instances of the workers."""

@@ -179,7 +179,7 @@ def places(*members: str) -> list[dict[str, Any]]:
 
 
 def broker_lines(may_leave: bool = False, **found: list[dict[str, Any]]) -> list[str]:
-    return list(host_checks.broker_problems(DECLARED, found, may_leave))
+    return list(host_checks.broker_problems(DECLARED, found, may_leave, "internal"))
 
 
 def test_order_in_which_brokers_become_a_cluster_is_checked() -> None:
@@ -192,8 +192,18 @@ def test_order_in_which_brokers_become_a_cluster_is_checked() -> None:
     before = places(ONE, TWO, FOUR)
     assert broker_lines(mq1=before, mq2=before, mq3=places(THREE))[0].startswith(f"{FOUR} must leave")
     assert broker_lines(True, mq1=old, mq2=old, mq3=[]) == broker_lines(mq1=old, mq2=old, mq3=old) == []
-    [line] = host_checks.broker_problems(DECLARED[:1], {"mq1": old}, False)
+    [line] = host_checks.broker_problems(DECLARED[:1], {"mq1": old}, False, "off")
     assert line.startswith(f"{TWO}, {THREE}, {FOUR} must leave")
+
+
+def test_tls_stays_until_the_other_nodes_have_left() -> None:
+    old = {"mq1": places(*NODES[:3])}
+    assert list(host_checks.broker_problems(DECLARED[:1], old, True, "internal")) == []
+    [line] = host_checks.broker_problems(DECLARED[:1], old, True, "off")
+    assert line.startswith(
+        f"topology_rabbitmq_tls_mode: {TWO}, {THREE} must leave the cluster of mq1 before it can be off"
+    )
+    assert list(host_checks.broker_problems(DECLARED[:1], {"mq1": places(ONE)}, False, "off")) == []
 
 
 def test_number_of_brokers_is_odd() -> None:

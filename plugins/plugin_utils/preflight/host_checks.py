@@ -92,14 +92,18 @@ def _is_too_old(version: str) -> bool:
 
 
 def broker_problems(
-    nodes: Sequence[Mapping[str, str]], found: Mapping[str, Iterable[Mapping[str, Any]]], may_leave: bool
+    nodes: Sequence[Mapping[str, str]],
+    found: Mapping[str, Iterable[Mapping[str, Any]]],
+    may_leave: bool,
+    tls_mode: str,
 ) -> Iterator[str]:
-    """Report nodes that cannot become one cluster in their order.
+    """Report nodes that cannot become one cluster in their order, or that the others could not verify meanwhile.
 
     Args:
         nodes: the declared ones.
         found: the data directories of each of their hosts in this run.
         may_leave: whether this run lets other nodes leave.
+        tls_mode: RabbitMQ's; that of several declared nodes has been checked before.
     """
     data = {host: [place for place in places if place["has_data"]] for host, places in found.items()}
     full = [host for host in data if data[host]]
@@ -121,6 +125,11 @@ def broker_problems(
         yield (
             f"{strangers} must leave the cluster of {full[0]} first: run playbooks/remove.yml -e remove=rabbitmq, or "
             f"for a host that is lost site.yml -e topology_rabbitmq_unused_nodes=absent"
+        )
+    elif strangers and len(nodes) == 1 and tls_mode != "internal":
+        yield (
+            f"topology_rabbitmq_tls_mode: {strangers} must leave the cluster of {full[0]} before it can be {tls_mode}, "
+            f"which has no certificates with the names of the nodes"
         )
 
 
