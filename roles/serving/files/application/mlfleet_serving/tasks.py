@@ -3,21 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Celery application `celery`: predictions are made by workers, from a quorum queue.
 
-Rights that accounts need, where CELERY_QUEUE is `serving`. No events, no remote control, no gossip are used.
-
-RabbitMQ, API: configure ^(serving|serving\\.tasks)$, write ^(serving|serving\\.tasks)$, read ^serving\\.tasks$
-    It declares queue `serving` and topic exchange `serving.tasks`, and binds them, so that no task is lost before a
-    worker came.
-RabbitMQ, worker: configure, write and read ^(serving|serving\\.tasks|celery_delayed_([0-9]+|delivery))$
-    Celery declares the exchanges and quorum queues `celery_delayed_0` to `_27` and the exchange
-    `celery_delayed_delivery`, through which a task comes back when the database or the registry was away.
-Redis, API: ~celery-task-meta-* +ping +get
-Redis, worker: ~celery-task-meta-* &celery-task-meta-* +ping +get +setex +publish +multi +exec
-    A user may besides have +client|setname and +client|setinfo, which the client tries and can do without.
-PostgreSQL, API: SELECT on predictions, INSERT on feedback, and SELECT (prediction_id) on feedback, for ON CONFLICT;
-    with SERVING_RETENTION_DAYS also DELETE on predictions
-PostgreSQL, worker: SELECT and INSERT on predictions
-PostgreSQL, `python -m mlfleet_serving.migrate`: owner of the tables, CREATE on schema public
+API and worker declare the queue and a topic exchange, and bind them, so that no task is lost before a worker came. The
+worker also declares the exchanges and queues `celery_delayed_*`, through which a task comes back when the database
+or the registry was away. The rights of the accounts on these, and on the keys of results in Redis, are settings of role
+`topology`: `topology_rabbitmq_serving_api_rights`, `topology_redis_serving_api_rules`, and the same of the worker.
 """
 
 from __future__ import annotations
