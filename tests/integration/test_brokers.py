@@ -151,17 +151,20 @@ class Load:
 
 
 def members(lab: Lab, host: str = "mq1") -> list[str]:
-    """Return the hosts with a member of the queue that is online."""
-    queue = f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"shop">>, queue, <<"{QUEUE}">>))'
-    online = f"{queue}, proplists:get_value(online, rabbit_amqqueue:info(Q, [online]))."
-    found = json.loads(control(lab, host, "--formatter", "json", "eval", online))["value"]
+    """Return the hosts with a member of the queue that is online; none while the broker starts."""
+    queue = f'rabbit_amqqueue:lookup(rabbit_misc:r(<<"shop">>, queue, <<"{QUEUE}">>))'
+    online = (
+        f"case {queue} of {{ok, Q}} -> proplists:get_value(online, rabbit_amqqueue:info(Q, [online])); _ -> [] end."
+    )
+    told = control(lab, host, "--formatter", "json", "eval", online, check=False)
+    found = json.loads(told)["value"] if told else []
     return sorted(node.removeprefix("rabbit@").removesuffix(".rabbitmq") for node in found)
 
 
-def control(lab: Lab, host: str, *words: str, program: str = "rabbitmqctl") -> str:
+def control(lab: Lab, host: str, *words: str, program: str = "rabbitmqctl", check: bool = True) -> str:
     is_contained = json.loads((lab.inventory / "group_vars/all/test.yml").read_text())["topology_runtime"] == "docker"
     before = f"docker exec mlfleet-{UNIT} /usr/lib/rabbitmq/bin/" if is_contained else ""
-    return lab.ssh(f"cd / && sudo {before}{program} --quiet {shlex.join(words)}", host)
+    return lab.ssh(f"cd / && sudo {before}{program} --quiet {shlex.join(words)}", host, check=check)
 
 
 def started(lab: Lab, host: str) -> str:
