@@ -23,6 +23,13 @@ options:
     default: 30
 """
 
+    TLS_NAME = r"""
+options:
+  tls_name:
+    description: Name that the service's certificate must have, by default the host in O(url).
+    type: str
+"""
+
     SIGN_IN = r"""
 options:
   username:

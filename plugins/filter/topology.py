@@ -27,7 +27,10 @@ def hosts_of(groups: Groups, service: str) -> list[str]:
 
 
 def clients(groups: Groups, service: str) -> list[str]:
-    """Return the hosts that connect to a service; for nginx, those that reach through it what several hosts offer."""
+    """Return the hosts that connect to a service, or to another port of one.
+
+    For nginx, those that reach through it what several hosts offer.
+    """
     if service == "nginx":
         shared = [name for name in services.balanced() if len(hosts_of(groups, name)) > 1 and hosts_of(groups, "nginx")]
         names = [client for name in shared for client in services.clients_of(name)]
@@ -80,13 +83,14 @@ def units(groups: Iterable[str], kinds: Iterable[str] = (), containers: Iterable
 
 def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Report a service of this host that others would look for on themselves."""
-    for service in services.SERVICES:
+    for port in services.ports():
+        service = services.of_port(port)
         # The clients of nginx take its address from topology_balancer.
         if service == services.BALANCER or host not in groups.get(service, ()):
             continue
         address = addresses([host], hostvars)[0]
-        others = [client for client in clients(groups, service) if client != host]
-        if hostvars[host].get(f"topology_{service}_host") or not others:
+        others = [client for client in clients(groups, port) if client != host]
+        if hostvars[host].get(f"topology_{port.replace('.', '_')}_host") or not others:
             continue
         same = [client for client in others if addresses([client], hostvars)[0] == address]
         if LOOPBACKS.fullmatch(address):
@@ -95,9 +99,12 @@ def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[st
             yield f"topology_address: {address} is that of {same[0]}, too, which needs {service}; set each host's own"
 
 
-def listen(host: str) -> str:
-    """Return the address that a service with this endpoint binds to: loopback as it is, otherwise all interfaces."""
-    return LOOPBACK if host == LOOPBACK else "0.0.0.0"
+def listen(host: str, clients: list[str] | None = None) -> str:
+    """Return the address that a service with this endpoint binds to: loopback as it is, otherwise all interfaces.
+
+    Where C(clients) are given and there are none, several hosts have no reason to listen on a network either.
+    """
+    return LOOPBACK if host == LOOPBACK or clients == [] else "0.0.0.0"
 
 
 def ask_at(address: str) -> str:
@@ -137,7 +144,7 @@ def site_settings(_groups: Iterable[str]) -> list[str]:
 def behind_balancer(groups: Iterable[str]) -> list[str]:
     """The names by which nginx knows the services of a host in these groups."""
     mine = services.of_groups(groups)
-    return [name for name in services.SERVICES[services.BALANCER].calls if name in mine]
+    return [name for name in services.behind_balancer() if name in mine]
 
 
 def accounts(declared: Iterable[Mapping[str, Any]], unused: str, *keys: str) -> list[dict[str, Any]]:

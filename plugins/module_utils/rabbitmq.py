@@ -22,7 +22,7 @@ from urllib.parse import quote
 from ansible_collections.mlfleet.stack.plugins.module_utils import commands
 from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import signed_in
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 HASHING = "rabbit_password_hashing_sha256"
@@ -129,13 +129,7 @@ class Broker(document.Document):
         self.options = options
         self.users = {user["name"]: user for user in options["users"]}
         self.vhosts: list[str] = options["vhosts"]
-        self.http = Http(
-            options["url"],
-            options["timeout_seconds"],
-            options["ca_file"],
-            options["username"],
-            options["password"],
-        )
+        self.http = signed_in(options)
 
     def find(self) -> document.Found:
         answer = self.http.ask("GET", "/api/definitions")

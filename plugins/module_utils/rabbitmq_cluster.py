@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.mlfleet.stack.plugins.module_utils import commands, stores
 from ansible_collections.mlfleet.stack.plugins.module_utils.access import document
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import signed_in
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
 REFUSED = 401
@@ -40,11 +40,6 @@ GROW = f"""
     2 * length(Online) =< length(Members)
         orelse rabbit_quorum_queue:add_member(Host, Name, node(), {GROW_SECONDS * 1000}) =/= ok]
 """
-
-
-def signed_in(options: Mapping[str, Any]) -> Http:
-    account = options["username"], options["password"]
-    return Http(options["url"], options["timeout_seconds"], options["ca_file"], *account)
 
 
 def needed(options: Mapping[str, Any]) -> str:

@@ -267,7 +267,7 @@ def _names(service: str, get: Callable[[str], Any]) -> list[str]:
     if service == "nginx":
         balancer = [get("topology_balancer")] if get("topology_balancer_clients") else []
         return [*get("topology_nginx_server_names"), *get("topology_nginx_names").values(), *balancer]
-    if service not in services.SERVICES[services.BALANCER].calls:
+    if service not in services.behind_balancer():
         return [get(f"topology_{service}_host")]
     # With several hosts, each uses its own service.
     names = [get("topology_address") if len(get(f"topology_{service}_hosts")) > 1 else get(f"topology_{service}_host")]

@@ -61,8 +61,24 @@ def service_of(group: str) -> str:
 
 
 def clients_of(name: str) -> list[str]:
-    """Return the services that connect to this one."""
+    """Return the services that connect to this one, or to another port of one."""
     return [other for other, service in SERVICES.items() if name in service.needs + service.calls]
+
+
+def ports() -> list[str]:
+    """Return the services and their other ports, as those who connect to them call them."""
+    called = (name for service in SERVICES.values() for name in service.calls)
+    return list(dict.fromkeys([*SERVICES, *called]))
+
+
+def of_port(name: str) -> str:
+    """Return the service of a port."""
+    return name.partition(".")[0]
+
+
+def behind_balancer() -> list[str]:
+    """Return the services that have a port which nginx serves."""
+    return list(dict.fromkeys(map(of_port, SERVICES[BALANCER].calls)))
 
 
 def users_of(store: str) -> list[str]:

@@ -31,6 +31,7 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "ca_file": {"type": "path"},
     "timeout_seconds": {"type": "int", "default": 30},
 }
+TLS_NAME_OPTION: dict[str, dict[str, Any]] = {"tls_name": {"type": "str"}}
 SIGN_IN_OPTIONS: dict[str, dict[str, Any]] = {
     "username": {"type": "str", "required": True},
     "password": {"type": "str", "required": True, "no_log": True},
@@ -69,6 +70,22 @@ class Form(NamedTuple):
         return f"multipart/form-data; boundary={boundary}", body + f"--{boundary}--\r\n".encode()
 
 
+class NamedContext(ssl.SSLContext):
+    """Expects a name in the certificate that is not the one in the URL."""
+
+    name = ""
+
+    def wrap_socket(self, *words: Any, **options: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(*words, **options | {"server_hostname": self.name})
+
+
+def named_context(name: str, ca_file: str | None) -> NamedContext:
+    context = NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.name = name
+    context.load_verify_locations(ca_file) if ca_file else context.load_default_certs()
+    return context
+
+
 class Http:
     """A service at a URL; its cookies are sent back."""
 
@@ -80,6 +97,7 @@ class Http:
         username: str | None = None,
         password: str | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
+        tls_name: str | None = None,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
@@ -92,6 +110,7 @@ class Http:
             follow_redirects="none",  # the password would be sent along
             timeout=timeout_seconds,
             ca_path=ca_file,
+            context=named_context(tls_name, ca_file) if tls_name and parts.scheme == "https" else None,
             cookies=CookieJar(),
             url_username=username,
             url_password=password,
@@ -136,6 +155,12 @@ class Http:
         if answer.status >= 400:
             raise ServiceError(f"{self.url}: {method} {path} answered {answer.status}: {answer.reason}")
         return answer.data
+
+
+def signed_in(options: Mapping[str, Any]) -> Http:
+    """Return the service of a module's options of connection, name and account."""
+    names = ("url", "timeout_seconds", "ca_file", "username", "password", "tls_name")
+    return Http(**{name: options[name] for name in names})
 
 
 def run_module(options: dict[str, Any], work: Callable[[dict[str, Any], bool], Result]) -> None:

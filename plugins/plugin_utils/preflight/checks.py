@@ -471,7 +471,8 @@ def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str,
             is_used = values.get(f"{name.removesuffix('_port')}_enabled", True)
             if name.startswith(f"topology_{service}_") and name.endswith("_port") and service != "nginx" and is_used:
                 is_of_metrics = name.endswith("_metrics_port")
-                address = LOOPBACK if is_of_metrics else str(values.get(f"{service}_listen_address"))
+                own = f"{name.removeprefix('topology_').removesuffix('_port')}_listen_address"
+                address = LOOPBACK if is_of_metrics else str(values.get(own, values.get(f"{service}_listen_address")))
                 # Each instance has its own metrics.
                 for number in range(int(values.get(f"{service}_count", 1)) if is_of_metrics else 1):
                     yield service, name, port + number, address
