@@ -83,14 +83,15 @@ def units(groups: Iterable[str], kinds: Iterable[str] = (), containers: Iterable
 
 def unreachable(host: str, groups: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Report a service of this host that others would look for on themselves."""
-    for port in services.ports():
-        service = services.of_port(port)
+    for service in services.SERVICES:
         # The clients of nginx take its address from topology_balancer.
         if service == services.BALANCER or host not in groups.get(service, ()):
             continue
         address = addresses([host], hostvars)[0]
-        others = [client for client in clients(groups, port) if client != host]
-        if hostvars[host].get(f"topology_{port.replace('.', '_')}_host") or not others:
+        ports = [port for port in services.ports() if services.of_port(port) == service]
+        looked_for = [port for port in ports if not hostvars[host].get(f"topology_{port.replace('.', '_')}_host")]
+        others = [client for port in looked_for for client in clients(groups, port) if client != host]
+        if not others:
             continue
         same = [client for client in others if addresses([client], hostvars)[0] == address]
         if LOOPBACKS.fullmatch(address):

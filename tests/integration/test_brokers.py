@@ -31,7 +31,7 @@ pytestmark = pytest.mark.fleet
 HOSTS = FIVE = ["mq1", "mq2", "mq3", "mq4", "mq5"]
 THREE = FIVE[:3]
 EXCHANGED = ["mq1", "mq2", "mq4"]
-AMQP_PORT, NODES_PORT, EPMD_PORT = 5671, 25672, 4369
+AMQP_PORT, NODES_PORT, EPMD_PORT, MANAGEMENT_PORT = 5671, 25672, 4369, 15672
 QUEUE = "orders"
 PASSWORD = "orders-of-the-shop"
 UNIT = "rabbitmq-server"
@@ -214,7 +214,8 @@ def test_single_broker_becomes_three_and_keeps_its_messages(lab: Lab, connect) -
 
 
 def test_nodes_talk_only_to_nodes(lab: Lab, tmp_path: Path) -> None:
-    """Neither without TLS, nor without a certificate of the deployment; and epmd is not open to the network at all."""
+    """Neither without TLS, nor without a certificate of the deployment; epmd is not open to the network at all, nor is the
+    management, because there is no nginx."""
     address = lab.address("mq1")
     with socket.create_connection((address, NODES_PORT), timeout=10) as plain:
         # A handshake of Erlang's distribution, by a node that says it is one of the cluster.
@@ -231,8 +232,9 @@ def test_nodes_talk_only_to_nodes(lab: Lab, tmp_path: Path) -> None:
     context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
     with pytest.raises((ssl.SSLError, ConnectionError)):
         shake(context, address)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((address, EPMD_PORT), timeout=10)
+    for port in (EPMD_PORT, MANAGEMENT_PORT):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address, port), timeout=10)
     # Its certificate has the name of its node, which the other nodes compare.
     names = lab.ssh("sudo openssl x509 -noout -ext subjectAltName -in /etc/rabbitmq/tls/certificate.pem", "mq2")
     assert "DNS:mq2.rabbitmq" in names and "DNS:mq1.rabbitmq" not in names

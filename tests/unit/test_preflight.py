@@ -204,6 +204,12 @@ def test_metrics_of_further_instances_have_free_ports():
     assert not list(checks.overlapping_ports(values | {"serving_worker_count": 2}, ["serving_worker", "minio"]))
 
 
+def test_port_with_an_address_of_its_own_is_wanted_there():
+    values = {"topology_minio_port": 9000, "topology_minio_console_port": 9001, "minio_listen_address": "0.0.0.0"}
+    found = checks.wanted_ports(values | {"minio_console_listen_address": "127.0.0.1"}, ["minio"])
+    assert {(port, address) for _service, _name, port, address in found} == {(9000, "0.0.0.0"), (9001, "127.0.0.1")}
+
+
 def test_each_drive_of_minio_is_in_one_pool():
     pools = [{"hosts": ["s1", "s2"], "volumes": ["/d"]}, {"hosts": ["s2", "x"], "volumes": ["/d", "/e"]}]
     values = {"topology_minio_hosts": ["s1", "s2", "s3"], "minio_pools": pools}
@@ -803,6 +809,14 @@ def test_service_that_its_clients_would_look_for_on_themselves_is_refused(db, ap
     lines = list(topology.unreachable("db", {"postgres": ["db"], "mlflow": ["app"]}, {"db": db, "app": app}))
     assert len(lines) == bool(line) and all(line in each for each in lines)
     assert list(topology.unreachable("db", {"postgres": ["db"], "mlflow": ["db"]}, {"db": DB})) == []
+
+
+def test_port_that_nginx_would_look_for_on_itself_is_refused():
+    groups, both = {"rabbitmq": ["db"], "nginx": ["app"]}, {"db": DB, "app": {}}
+    (line,) = topology.unreachable("db", groups, both)
+    assert line.startswith("topology_address: app would look for rabbitmq at 127.0.0.1")
+    both["db"] |= {"topology_rabbitmq_management_host": "db.example.org"}
+    assert not list(topology.unreachable("db", groups, both))
 
 
 def test_release_that_a_role_does_not_support_is_reported():

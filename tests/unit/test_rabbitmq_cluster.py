@@ -29,7 +29,14 @@ def cluster(
     node: str = ONE, others: str = "kept", answers: dict[str, Any] | None = None, data: str = "/nonexistent"
 ) -> Cluster:
     """Return a node that would get these answers from its management and by its command."""
-    options = {"url": "http://127.0.0.1:1", "timeout_seconds": 1, "ca_file": None, "username": "a", "password": "a"}
+    options = {
+        "url": "http://127.0.0.1:1",
+        "timeout_seconds": 1,
+        "ca_file": None,
+        "tls_name": None,
+        "username": "a",
+        "password": "a",
+    }
     options |= {"rabbitmqctl": ["rabbitmqctl"], "node": node, "nodes": NODES[:3], "others": others, "data": data}
     made = Cluster(options)
     told = {"nodes": NODES[:3], "queues": [], "views": None, "away": [], "status": 200, **(answers or {})}
@@ -58,7 +65,10 @@ def management() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     with HTTPServer(("127.0.0.1", 0), Management) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        yield answers, {"url": url, "timeout_seconds": 5, "ca_file": None, "username": "a", "password": "a"}
+        yield (
+            answers,
+            {"url": url, "timeout_seconds": 5, "ca_file": None, "tls_name": None, "username": "a", "password": "a"},
+        )
         server.shutdown()
 
 

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.document import NotRunningError, ServiceError
-from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http
+from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Http, signed_in
+
+from tests.certificates import make
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -40,13 +44,21 @@ class Echo(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def url():
+@contextmanager
+def serve(context=None):
     server = HTTPServer(("127.0.0.1", 0), Echo)
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield server.server_port
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def url():
+    with serve() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_body_and_query_are_sent(url):
@@ -94,6 +106,25 @@ def test_what_does_not_answer_does_not_run(url):
 def test_plain_answer_to_tls_is_of_a_service_that_is_not_switched_yet(url):
     with pytest.raises(NotRunningError, match="WRONG_VERSION_NUMBER"):
         Http(url.replace("http:", "https:"), 5).ask("GET", "/200")
+
+
+def test_name_in_the_certificate_may_be_another_than_in_the_url(tmp_path):
+    """A service on the loopback interface, whose certificate was issued for its name."""
+    root = make("company", is_authority=True)
+    leaf = make("mq.example.org", root)
+    (tmp_path / "ca.crt").write_text(root.certificate)
+    (tmp_path / "leaf.pem").write_text(leaf.certificate + leaf.private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "leaf.pem")
+    with serve(context) as port:
+        url, account = f"https://127.0.0.1:{port}", {"username": "ada", "password": "secret", "timeout_seconds": 5}
+        trusted = account | {"url": url, "ca_file": str(tmp_path / "ca.crt")}
+        assert signed_in(trusted | {"tls_name": "mq.example.org"}).call("GET", "/200")["path"] == "/200"
+        for name in (None, "127.0.0.1", "other.example.org"):
+            with pytest.raises(ServiceError, match="CERTIFICATE_VERIFY_FAILED"):
+                signed_in(trusted | {"tls_name": name}).ask("GET", "/200")
+        with pytest.raises(ServiceError, match="CERTIFICATE_VERIFY_FAILED"):  # by an authority that is not trusted
+            signed_in(trusted | {"tls_name": "mq.example.org", "ca_file": None}).ask("GET", "/200")
 
 
 @pytest.mark.parametrize("wrong", ["127.0.0.1:5000", "ftp://host", "http://"])

@@ -100,7 +100,7 @@ def test_needs_and_calls_are_earlier_rows():
         f"{name}: {other}, of its needs and calls, is no earlier row of {TABLE}"
         for name, service in SERVICES.items()
         for other in service.needs + service.calls
-        if other not in {*order[: order.index(name) + 1], services.BALANCER}
+        if services.of_port(other) not in {*order[: order.index(name) + 1], services.BALANCER}
     )
 
 
@@ -132,7 +132,7 @@ def test_columns_are_explained():
 def test_settings_that_follow_from_a_row_are_there(name):
     service, file = SERVICES[name], f"{DEFAULTS}/{name}.yml"
     is_asked = bool(services.clients_of(name)) and name != services.BALANCER
-    is_served = name in SERVICES[services.BALANCER].calls
+    is_served = name in services.behind_balancer()
     follows = {
         f"topology_{noun(name)}_runtime": service.may_be_contained,
         f"topology_{name}_tls_mode": bool(service.tls),
@@ -149,6 +149,21 @@ def test_settings_that_follow_from_a_row_are_there(name):
     assert not idle, f"{name}: {', '.join(idle)} in {file} follows from nothing in {TABLE}"
 
 
+def test_each_other_port_has_an_address_that_follows_from_its_own_clients():
+    for port in services.ports():
+        name, setting = services.of_port(port), f"topology_{port.replace('.', '_')}"
+        if name == port:
+            continue
+        wanted = {f"{setting}_{noun}" for noun in ("port", "clients", "host")}
+        assert wanted <= SETTINGS[name].keys(), f"{port}: {DEFAULTS}/{name}.yml lacks {wanted - SETTINGS[name].keys()}"
+        assert f"clients('{port}')" in SETTINGS[name][f"{setting}_clients"]
+        role = yaml.safe_load((ROOT / "roles" / name / "defaults/main.yml").read_text())
+        assert (
+            f"{setting}_host | mlfleet.stack.listen({setting}_clients)"
+            in role[f"{port.replace('.', '_')}_listen_address"]
+        )
+
+
 def test_sites_are_named_after_their_service():
     """nginx looks for no others."""
     known = {f"topology_{name}_sites" for name in SERVICES}
@@ -160,17 +175,25 @@ def test_sites_are_named_after_their_service():
     )
 
 
-def test_nginx_calls_each_service_whose_site_has_servers():
+def test_nginx_calls_each_port_that_is_a_server_of_a_site():
     called = SERVICES[services.BALANCER].calls
-    served = {name for name in SERVICES for site in SITES.get(f"topology_{name}_sites", ()) if "servers" in site}
+    settings = {f"topology_{port.replace('.', '_')}_port": port for port in called}
+    served = {
+        setting: name
+        for name in SERVICES
+        for site in SITES.get(f"topology_{name}_sites", ())
+        for setting in re.findall(r"topology_\w+_port\b", str(site.get("servers", "")))
+    }
     assert_none(
         [
-            f"{name}: lacks in calls of nginx in {TABLE}; topology_{name}_sites has servers"
-            for name in served - {*called}
+            f"{name}: {setting} is of a server in topology_{name}_sites, but of no port in calls of nginx in {TABLE}"
+            for setting, name in served.items()
+            if setting not in settings
         ]
         + [
-            f"{name}: has no site with servers in {DEFAULTS}/{name}.yml, but nginx calls it"
-            for name in {*called} - served
+            f"{port}: nginx calls it by {TABLE}, but no site has a server with {setting}"
+            for setting, port in settings.items()
+            if setting not in served
         ]
     )
 

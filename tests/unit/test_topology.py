@@ -11,7 +11,7 @@ import redis
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.mlfleet.stack.plugins.filter.topology import clients, hosts_of, userinfo
+from ansible_collections.mlfleet.stack.plugins.filter.topology import clients, endpoint, hosts_of, listen, userinfo
 
 GROUPS = {
     "mlflow": ["app"],
@@ -39,6 +39,62 @@ def test_workers_are_those_of_all_kinds():
 )
 def test_clients_of_a_service_follow_from_the_groups(service: str, hosts: set[str]):
     assert set(clients(GROUPS, service)) == hosts
+
+
+ONE = {
+    "rabbitmq": ["a"],
+    "minio": ["a"],
+    "mlflow": ["a"],
+    "serving_api": ["a"],
+    "serving_worker": ["a"],
+    "nginx": ["a"],
+}
+THREE = {"rabbitmq": ["a", "b", "c"]}
+CLOSED, OPEN = "127.0.0.1", "0.0.0.0"
+
+
+def bound(port: str, groups: dict[str, list[str]]) -> str:
+    """Return where a port listens, as the defaults of topology and roles put it together."""
+    hosts = dict.fromkeys(host for group in groups.values() for host in group)
+    hostvars = {host: {"ansible_host": f"10.0.0.{number}"} for number, host in enumerate(hosts, 1)}
+    callers = clients(groups, port)
+    return listen(endpoint(groups[port.partition(".")[0]], callers, hostvars), callers)
+
+
+@pytest.mark.parametrize(
+    ("groups", "amqp", "management"),
+    [
+        (ONE, CLOSED, CLOSED),
+        (ONE | {"nginx": []}, CLOSED, CLOSED),
+        (ONE | {"nginx": ["b"]}, CLOSED, OPEN),
+        (ONE | {"nginx": ["a", "b"]}, CLOSED, OPEN),
+        (ONE | {"serving_api": ["a", "b"]}, OPEN, CLOSED),
+        (ONE | {"serving_worker": ["b"], "nginx": ["b"]}, OPEN, OPEN),
+        (ONE | THREE, OPEN, OPEN),
+        (ONE | THREE | {"nginx": []}, OPEN, CLOSED),
+        (THREE, CLOSED, CLOSED),
+        (THREE | {"nginx": ["a"]}, CLOSED, OPEN),
+    ],
+)
+def test_each_port_of_the_broker_listens_where_its_own_clients_are(groups, amqp, management):
+    assert [bound("rabbitmq", groups), bound("rabbitmq.management", groups)] == [amqp, management]
+
+
+@pytest.mark.parametrize(
+    ("groups", "api", "console"),
+    [
+        (ONE, CLOSED, CLOSED),
+        (ONE | {"nginx": []}, CLOSED, CLOSED),
+        (ONE | {"nginx": ["b"]}, OPEN, OPEN),  # which has a page of both
+        (ONE | {"nginx": ["a", "b"]}, OPEN, OPEN),
+        (ONE | {"mlflow": ["b"]}, OPEN, CLOSED),
+        (ONE | {"workers": ["b"], "worker_custom": ["b"], "nginx": []}, OPEN, CLOSED),
+        (ONE | {"minio": ["a", "b"]}, OPEN, OPEN),
+        (ONE | {"minio": ["a", "b"], "nginx": []}, OPEN, CLOSED),
+    ],
+)
+def test_each_port_of_the_storage_listens_where_its_own_clients_are(groups, api, console):
+    assert [bound("minio", groups), bound("minio.console", groups)] == [api, console]
 
 
 def test_clients_of_what_several_hosts_offer_reach_it_through_nginx():
