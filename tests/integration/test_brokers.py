@@ -214,8 +214,7 @@ def test_single_broker_becomes_three_and_keeps_its_messages(lab: Lab, connect) -
 
 
 def test_nodes_talk_only_to_nodes(lab: Lab, tmp_path: Path) -> None:
-    """Neither without TLS, nor without a certificate of the deployment; epmd is not open to the network at all, nor is the
-    management, because there is no nginx."""
+    """Neither without TLS, nor without a certificate; epmd, and the management without nginx, are not open at all."""
     address = lab.address("mq1")
     with socket.create_connection((address, NODES_PORT), timeout=10) as plain:
         # A handshake of Erlang's distribution, by a node that says it is one of the cluster.
