@@ -151,7 +151,9 @@ actions:
   type: dict
   sample: {"redis-server": "restarted, because a file it reads has changed"}
 tls:
-  description: The service and, as M(mlfleet.stack.ssl_toggle) returns it, whether it speaks TLS; empty without O(tls).
+  description:
+    - With O(tls), the service and, as M(mlfleet.stack.ssl_toggle) returns it, whether it speaks TLS.
+    - Otherwise, if check mode predicts an action on a service that is probed by HTTP, whether it speaks TLS now.
   returned: success
   type: dict
   sample: {"service": "redis", "speaks_tls": true}

@@ -12,6 +12,7 @@ import pwd
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import files
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit import health, removal
@@ -73,10 +74,24 @@ def converge(items: list[files.Item], options: dict[str, Any], check_mode: bool,
         "changed": any(result["changed"] for result in results.values()),
         "changed_paths": installed["changed_paths"],
         "actions": results["run"]["actions"],
-        "tls": {name: results["tls"][name] for name in ("service", "speaks_tls")} if options["tls"] else {},
+        "tls": present_tls(options, results, check_mode),
         "undeclared": [entry for result in results.values() for entry in result.get("undeclared", [])],
         "diff": [entry for result in results.values() for entry in result.get("diff", [])] if with_diff else [],
     }
+
+
+def present_tls(options: dict[str, Any], results: dict[str, Result], check_mode: bool) -> Result:
+    """Return whether the service speaks TLS now; nothing if only its files tell, which are then as declared."""
+    if options["tls"]:
+        return {name: results["tls"][name] for name in ("service", "speaks_tls")}
+    probed = urlsplit(options["run"]["probe"].get("http") or "")
+    if not (probed.port and check_mode and results["run"]["changed"]):
+        return {}
+    # Imported here, because it loads a slow library.
+    from ansible_collections.mlfleet.stack.plugins.module_utils.tls import take_up, toggle
+
+    service = take_up.Service(unit="", owner="", directory="", address=probed.netloc)
+    return {"speaks_tls": toggle.speaks_tls(service, probed.scheme == "https")}
 
 
 def restarts(predicted: dict[str, Result]) -> bool:
