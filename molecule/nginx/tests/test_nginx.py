@@ -4,6 +4,7 @@ import http.client
 import socket
 import ssl
 import time
+from contextlib import suppress
 
 import pytest
 import requests
@@ -206,14 +207,19 @@ def test_guarded_path_is_read_only_on_every_route(ask, path):
 
 
 def test_few_large_bodies_are_kept_at_once(forward):
-    """Each request announces a megabyte, and sends nothing of it."""
+    """Each request announces a megabyte, and sends nothing of it. nginx may read them in any order."""
     sockets = []
     for _number in range(9):
         door = ssl._create_unverified_context().wrap_socket(socket.create_connection(("127.0.0.1", forward(PORT))))
         door.sendall(b"POST /open/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+        door.settimeout(2)
         sockets.append(door)
-    sockets[-1].settimeout(10)
-    assert b" 429 " in sockets[-1].recv(100)
+
+    def is_refused(door):
+        with suppress(TimeoutError):
+            return b" 429 " in door.recv(100)
+
+    assert any(map(is_refused, reversed(sockets)))
     for door in sockets:
         door.close()
 

@@ -84,8 +84,10 @@ def present_tls(options: dict[str, Any], results: dict[str, Result], check_mode:
     """Return whether the service speaks TLS now; nothing if only its files tell, which are then as declared."""
     if options["tls"]:
         return {name: results["tls"][name] for name in ("service", "speaks_tls")}
+    if not (check_mode and results["run"]["changed"]):
+        return {}
     probed = urlsplit(options["run"]["probe"].get("http") or "")
-    if not (probed.port and check_mode and results["run"]["changed"]):
+    if not probed.port:
         return {}
     # Imported here, because it loads a slow library.
     from ansible_collections.mlfleet.stack.plugins.module_utils.tls import take_up, toggle
