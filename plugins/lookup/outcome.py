@@ -17,6 +17,9 @@ options:
   _terms:
     description: Path of each file, or name of each unit.
     required: true
+  host:
+    description: Another host of this run, by default the task's own.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -45,5 +48,6 @@ class LookupModule(LookupBase):
     """Look up the outcomes; a name that no task has reported counts as unchanged."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[outcomes.Outcome]:
-        told = outcomes.told((variables or {})["inventory_hostname"])
+        self.set_options(var_options=variables, direct=kwargs)
+        told = outcomes.told(self.get_option("host") or (variables or {})["inventory_hostname"])
         return [told.get(name, {"changed": False}) for name in terms]

@@ -243,6 +243,17 @@ def test_services_with_tls_of_their_own_say_how_they_are_had_to_use_it():
     )
 
 
+def test_roles_ask_for_the_outcome_of_units_that_there_are():
+    """Of another name, they would learn nothing, and without an error."""
+    files = [file for role in (ROOT / "roles").iterdir() for file in role.rglob("*.yml")]
+    assert_none(
+        f"{file.relative_to(ROOT)}: there is no unit {name} in {TABLE}"
+        for file in files
+        for name in re.findall(r"stack\.outcome', *'([^'/]+)'", file.read_text())
+        if name not in services.UNITS.values()
+    )
+
+
 def test_tls_is_by_the_ways_that_there_are():
     ways = {"", services.OWN_TLS, services.TLS_OF_HOST}
     assert_none(
