@@ -32,8 +32,8 @@ RETURN = r"""
 _list:
   description:
     - For each name, whether it was C(changed), or would be.
-    - For a virtual environment's stamp also whether the environment is C(usable), and for a unit with TLS whether it
-      C(speaks_tls) now.
+    - For a virtual environment's stamp also whether the environment is C(usable), and for a unit whether it
+      C(speaks_tls) now, if M(mlfleet.stack.unit) returned it.
   type: list
   elements: dict
 """
