@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,13 +137,16 @@ def of_groups(groups: Iterable[str]) -> list[str]:
 
 
 def group_of(unit: str) -> str:
-    """Return the group whose hosts have this unit, or the user's own container; empty if it is neither."""
-    name = re.sub("@.*", "@", unit)
+    """Return the group whose hosts have this unit, or the user's own container; empty if it is neither.
+
+    Kept data are in a directory with the name of the unit, without the C(@) of instances.
+    """
+    name = unit.partition("@")[0]
     if name.startswith(CONTAINER_UNIT):
         return name
     if name.startswith(WORKER_UNIT):
-        return WORKER_GROUP + name.removeprefix(WORKER_UNIT).rstrip("@").replace("-", "_")
-    return next((group for group, known in UNITS.items() if known == name), "")
+        return WORKER_GROUP + name.removeprefix(WORKER_UNIT).replace("-", "_")
+    return next((group for group, known in UNITS.items() if known.rstrip("@") == name), "")
 
 
 def leftovers(own_units: Iterable[str], declared: Iterable[str]) -> list[str]:

@@ -79,6 +79,8 @@ def test_service_of_a_unit() -> None:
     names = {"pgadmin": "pgadmin", "dioptra-worker-pytorch-gpu@": "worker_pytorch_gpu", "dioptra-restapi": "restapi"}
     assert {unit: services.group_of(unit) for unit in names} == names
     assert services.group_of("postgresql@15-main") == "postgres"
+    for group, unit in services.UNITS.items():
+        assert services.group_of(unit) == services.group_of(unit.rstrip("@")) == group  # its unit, and its kept data
     assert services.group_of("container-mine") == "container-mine"
 
 
