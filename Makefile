@@ -37,9 +37,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 demo: venv
 	@$(MAKE) --no-print-directory --jobs 2 $(if $(wildcard $(DEMO_LAB)),,minio-build) demo-host
 	@$(DEMO_STAGE) "Secrets" mlfleet init $(DEMO_LAB)
-	@$(DEMO_STAGE) "Converge" ansible-playbook site.yml -i $(DEMO_LAB)
-	@$(DEMO_STAGE) "Verify" ansible-playbook playbooks/verify.yml -i $(DEMO_LAB)
-	@$(if $(VERBOSE),,sed -n "/^ok: .*=>/,/^PLAY/ { /^ok:/d; /^PLAY/d; s/^    msg: [|'-]*//; s/'$$//; p; }" $(DEMO_OUTPUT)/Verify.log)
+	@$(DEMO_STAGE) "Converge and verify" ansible-playbook site.yml playbooks/verify.yml -i $(DEMO_LAB)
+	@$(if $(VERBOSE),,sed -n "/^ok: .*=>/,/^PLAY/ { /^ok:/d; /^PLAY/d; s/^    msg: [|'-]*//; s/'$$//; p; }" $(DEMO_OUTPUT)/Converge-and-verify.log)
 
 demo-host: engine
 	@$(DEMO_STAGE) "Lab of one host" $(AS_ROOT) mlfleet lab up $(DEMO_LAB) --like inventories/$(INVENTORY)
