@@ -94,8 +94,8 @@ def test_declared_units_are_no_leftovers() -> None:
         "container-mine",
         "worker_vision",
         "frontend",
-        "pgadmin",
         "mlflow",
+        "pgadmin",
     ]
 
 
