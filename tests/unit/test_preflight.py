@@ -342,6 +342,18 @@ def test_password_is_renewed_within_its_year(days, is_good):
             [{"name": "a", "path": "/m", "shadow": {"alias": "b"}}],
             "a: a model in a directory has one version, so it has no shadow",
         ),
+        ([{"name": "a/b"}], "a/b: MLflow has no models with / or : in their names; name another"),
+        ([{"name": "a", "path": "m"}], "a: path m is not absolute, like /srv/models/a"),
+        ([{"name": "a", "version": "v3"}], "a: version 'v3' is not a number like 3; for a name use alias"),
+        ([{"name": "a", "version": "0"}], "a: version '0' is not a number like 3; for a name use alias"),
+        (
+            [{"name": "a", "alias": "@champion"}],
+            "a: '@champion' is no alias: use letters, digits, _ and -, and neither latest nor v1",
+        ),
+        (
+            [{"name": "a", "shadow": {"alias": "v2"}}],
+            "a: 'v2' is no alias: use letters, digits, _ and -, and neither latest nor v1",
+        ),
     ],
 )
 def test_models_are_served_once_in_a_version_that_can_be_found(models, line):
@@ -356,10 +368,58 @@ def test_tasks_end_before_the_broker_gives_them_to_others():
     assert "lower it, or raise the other one" in line
 
 
-def test_predictions_of_the_future_are_not_deleted():
-    assert not list(checks.serving_retention({"serving_retention_days": 0}))
-    [line] = checks.serving_retention({"serving_retention_days": -1})
-    assert line == "serving_retention_days: -1 is below 0, by which predictions are kept for ever"
+def test_default_application_has_models_and_workers():
+    values = {"serving_asgi_app": "mlfleet_serving.api:api", "topology_mlflow_hosts": [], "topology_serving_models": []}
+    [line] = checks.serving_models(values)
+    assert "name models, each with a path" in line
+    assert not list(checks.serving_models(values | {"topology_mlflow_hosts": ["a"]}))
+    assert not list(checks.serving_models(values | {"serving_asgi_app": "api.routes:api"}))
+    values = {"serving_asgi_app": "mlfleet_serving.api:api", "serving_api_workers": 2}
+    [line] = checks.serving_queues(values | {"topology_serving_worker_hosts": []})
+    assert line.startswith("group serving_worker: has no host")
+    assert not list(checks.serving_queues(values | {"topology_serving_worker_hosts": ["a"]}))
+
+
+@pytest.mark.parametrize(("name", "minimum"), [(name, least) for name, (least, _) in checks.MINIMUMS.items()])
+def test_numbers_of_the_serving_stack_have_a_minimum(name, minimum):
+    assert not list(checks.serving_minimums({name: minimum}))
+    [line] = checks.serving_minimums({name: minimum - 1})
+    assert line.startswith(f"{name}: {minimum - 1} is below {minimum}")
+
+
+def test_application_is_found(tmp_path):
+    values = {"serving_source": str(tmp_path), "serving_requirements_file": str(tmp_path / "pins.txt")}
+    [line] = checks.serving_application(values)
+    assert line.startswith(f"serving_requirements_file: there is no {tmp_path}/pins.txt")
+    (tmp_path / "pins.txt").touch()
+    assert not list(checks.serving_application(values | {"serving_asgi_app": "api.routes:api"}))
+    assert list(
+        checks.serving_application({"serving_asgi_app": "api.routes", "topology_serving_health_path": "up"})
+    ) == [
+        "serving_asgi_app: 'api.routes' is not module:object, such as api.routes:api",
+        "topology_serving_health_path: 'up' does not begin with /",
+    ]
+
+
+def test_share_of_memory_is_a_share():
+    assert not list(checks.rabbitmq_memory({"rabbitmq_memory_high_watermark": 0.4}))
+    [line] = checks.rabbitmq_memory({"rabbitmq_memory_high_watermark": 40.0})
+    assert "40 is not a share" in line
+
+
+def test_ports_and_numbers_of_a_wrong_type_are_no_ports():
+    values = {"topology_serving_worker_metrics_port": 9809, "serving_worker_count": None, "topology_minio_port": None}
+    assert not list(checks.wanted_ports(values, ["serving_worker", "minio"]))
+
+
+@pytest.mark.parametrize("queue", ["my predictions", ""])
+def test_queue_of_the_api_can_be_in_a_command(queue):
+    values = {"topology_serving_queue": queue, "serving_worker_queues": [queue]}
+    assert list(checks.serving_queues(values)) == [
+        f"topology_serving_queue: queue {queue!r} is not made of letters, digits, . _ : and -"
+    ]
+    [line] = checks.serving_queues({"topology_serving_queue": "a", "serving_worker_queues": ["a", queue]})
+    assert line.startswith("serving_worker_queues: queue")
 
 
 def test_queue_of_the_api_has_a_worker():

@@ -298,8 +298,9 @@ def test_only_declared_paths_can_be_written_to():
 )
 def test_mount_that_cannot_be_made_is_refused(mount, word):
     pools = {"minio_pools": [{"hosts": ["a"], "volumes": ["/srv/minio/"]}]}
-    [line] = checks.mounts({"worker_tensorflow_cpu_mounts": [mount]} | pools)
-    assert line.startswith("worker_tensorflow_cpu_mounts: ") and word in line
+    for option in "worker_tensorflow_cpu_mounts", "serving_mounts":
+        [line] = checks.mounts({option: [mount]} | pools)
+        assert line.startswith(f"{option}: ") and word in line
 
 
 def test_kinds_share_a_path_when_they_mean_the_same():

@@ -30,8 +30,26 @@ KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 # Without extras and addresses, which cannot be compared with the installed packages.
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*( *;.*)?")
-MOUNTS_OPTION = re.compile(r"worker_\w+_mounts")
+MOUNTS_OPTION = re.compile(r"(worker_\w+|serving)_mounts")
 FULL_PERCENT = 100
+# What MLflow accepts as the alias of a version, and as its number.
+ALIAS = re.compile(r"(?![vV][0-9]+$|(?i:latest)$)[A-Za-z0-9_-]+")
+VERSION = re.compile(r"[1-9][0-9]*")
+DEFAULT_APPLICATION = "mlfleet_serving."
+OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+# The least that settings of the serving stack may be, and what anything less would mean.
+MINIMUMS = {
+    "serving_api_workers": (1, ""),
+    "serving_worker_count": (0, ""),
+    "serving_worker_concurrency": (1, ""),
+    "serving_alias_seconds": (1, ""),
+    "serving_models_kept": (1, ""),
+    "serving_task_time_limit_seconds": (1, ""),
+    "serving_result_expires_seconds": (1, ", and Redis would keep results for ever"),
+    "serving_wait_seconds": (0, ""),
+    "serving_broker_wait_seconds": (0, ""),
+    "serving_retention_days": (0, ", by which predictions are kept for ever"),
+}
 # A name of DNS in lower case, as browsers send it. The last part tells it from an address.
 DNS_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 PORT_OF_NAMES = 443
@@ -127,6 +145,12 @@ def rabbitmq_objects(values: Values) -> Iterator[str]:
             yield f"{option}: virtual host {vhost} has no user; give one its permissions in rabbitmq_users_extra"
 
 
+def rabbitmq_memory(values: Values) -> Iterator[str]:
+    share = values.get("rabbitmq_memory_high_watermark")
+    if share is not None and not 0 < share <= 1:
+        yield f"rabbitmq_memory_high_watermark: {share:g} is not a share of the memory from 0 to 1, such as 0.4"
+
+
 def rabbitmq_cluster(values: Values) -> Iterator[str]:
     """Check that the nodes of a cluster find and verify each other."""
     nodes = values.get("topology_rabbitmq_nodes") or ()
@@ -150,13 +174,25 @@ def rabbitmq_cluster(values: Values) -> Iterator[str]:
 def serving_models(values: Values) -> Iterator[str]:
     """Check that each model is served once, in a version that can be found, and with a share of the requests."""
     models = values.get("topology_serving_models") or ()
+    has_registry = values.get("topology_mlflow_hosts") != []
+    if not models and not has_registry and _is_default_application(values):
+        yield "topology_serving_models: is empty, and no host is in group mlflow; name models, each with a path"
     names = [model["name"] for model in models]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"topology_serving_models: {name} is declared twice; give its other version as canary or shadow"
     for model in models:
-        if not model.get("path") and values.get("topology_mlflow_hosts") == []:
-            yield f"topology_serving_models: {model['name']} needs a path, because no host is in group mlflow"
         where = f"topology_serving_models: {model['name']}"
+        if not model.get("path") and not has_registry:
+            yield f"{where} needs a path, because no host is in group mlflow"
+        if {"/", ":"} & set(model["name"]):
+            yield f"{where}: MLflow has no models with / or : in their names; name another"
+        if not str(model.get("path") or "/").startswith("/"):
+            yield f"{where}: path {model['path']} is not absolute, like /srv/models/{model['name']}"
+        if model.get("version") and not VERSION.fullmatch(model["version"]):
+            yield f"{where}: version {model['version']!r} is not a number like 3; for a name use alias"
+        for alias in (model.get("alias"), *((model.get(part) or {}).get("alias") for part in ("canary", "shadow"))):
+            if alias and not ALIAS.fullmatch(alias):
+                yield f"{where}: {alias!r} is no alias: use letters, digits, _ and -, and neither latest nor v1"
         sources = [key for key in ("alias", "version", "path") if model.get(key)]
         if len(sources) > 1:
             yield f"{where}: {' and '.join(sources)} exclude each other; keep one"
@@ -184,18 +220,46 @@ def serving_times(values: Values) -> Iterator[str]:
         )
 
 
-def serving_retention(values: Values) -> Iterator[str]:
-    """Check that predictions of the future are not deleted, which would be all of them."""
-    days = values.get("serving_retention_days")
-    if days is not None and days < 0:
-        yield f"serving_retention_days: {days} is below 0, by which predictions are kept for ever"
+def serving_minimums(values: Values) -> Iterator[str]:
+    for name, (least, meaning) in MINIMUMS.items():
+        if (value := values.get(name)) is not None and value < least:
+            yield f"{name}: {value} is below {least}{meaning}"
 
 
 def serving_queues(values: Values) -> Iterator[str]:
-    """Check that the only host of workers serves the queue that the API sends to."""
+    """Check that queues can be in a command, and that a worker serves the one that the API sends to."""
     queues, queue = values.get("serving_worker_queues"), values.get("topology_serving_queue")
-    if queues is not None and queue not in queues and len(values.get("topology_serving_worker_hosts") or ()) == 1:
+    hosts = values.get("topology_serving_worker_hosts")
+    if "serving_api_workers" in values and hosts == [] and _is_default_application(values):
+        yield "group serving_worker: has no host, and the API only sends tasks to workers; add one"
+    named = [
+        ("topology_serving_queue", queue),
+        *(("serving_worker_queues", name) for name in queues or () if name != queue),
+    ]
+    for option, name in named:
+        if name is not None and not QUEUE.fullmatch(name):
+            yield f"{option}: queue {name!r} is not made of letters, digits, . _ : and -"
+    if queues is not None and queue not in queues and len(hosts or ()) == 1:
         yield f"serving_worker_queues: no worker serves {queue}, where the API sends its tasks; add it"
+
+
+def serving_application(values: Values) -> Iterator[str]:
+    """Check that the application can be found: its files on the controller, its object, and its paths."""
+    for name in ("serving_source", "serving_requirements_file"):
+        file = values.get(name)
+        if file is not None and not (file.startswith("/") and Path(file).exists()):
+            yield f"{name}: there is no {file}; give its absolute path"
+    app = values.get("serving_asgi_app")
+    if app is not None and not OBJECT.fullmatch(app):
+        yield f"serving_asgi_app: {app!r} is not module:object, such as api.routes:api"
+    for name in ("topology_serving_health_path", "topology_serving_page_path"):
+        path = values.get(name)
+        if path is not None and not path.startswith("/"):
+            yield f"{name}: {path!r} does not begin with /"
+
+
+def _is_default_application(values: Values) -> bool:
+    return str(values.get("serving_asgi_app")).startswith(DEFAULT_APPLICATION)
 
 
 def ports(values: Values) -> Iterator[str]:
@@ -436,10 +500,12 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     queues,
     rabbitmq_objects,
     rabbitmq_cluster,
+    rabbitmq_memory,
     serving_models,
     serving_times,
-    serving_retention,
+    serving_minimums,
     serving_queues,
+    serving_application,
     rollout_serial,
     site_names,
     site_routes,
@@ -468,13 +534,14 @@ def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str,
     """Yield service, setting, port and listening address of each port; for nginx, those of its sites."""
     for service in services:
         for name, port in values.items():
-            is_used = values.get(f"{name.removesuffix('_port')}_enabled", True)
+            # None if its type is wrong, which the line of its option says.
+            is_used = port is not None and values.get(f"{name.removesuffix('_port')}_enabled", True)
             if name.startswith(f"topology_{service}_") and name.endswith("_port") and service != "nginx" and is_used:
                 is_of_metrics = name.endswith("_metrics_port")
                 own = f"{name.removeprefix('topology_').removesuffix('_port')}_listen_address"
                 address = LOOPBACK if is_of_metrics else str(values.get(own, values.get(f"{service}_listen_address")))
                 # Each instance has its own metrics.
-                for number in range(int(values.get(f"{service}_count", 1)) if is_of_metrics else 1):
+                for number in range(values.get(f"{service}_count", 1) or 0 if is_of_metrics else 1):
                     yield service, name, port + number, address
     for _option, site in _entries(values, "nginx_sites"):
         if site.get("backends") != []:
