@@ -24,7 +24,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import (
     option_checks,
     role_files,
 )
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import Host, Hosts
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import ROLES_DIR, Host, Hosts
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "roles": {"type": "list", "elements": "str", "default": []},
@@ -73,8 +73,19 @@ class ActionModule(LibraryActionBase):
             return [f"{inventory.name}: {error}"] if first in hosts else []
         if not site:
             return []
+        if first in hosts:
+            self._warn_of_misspelled(site, hosts, play, task_vars["groups"])
         unknown = inventory_checks.unknown_workers(site, task_vars["groups"]) if first in hosts else ()
         return [*(line for name in hosts for line in self._lines(play.host(name), play, task_vars)), *unknown]
+
+    def _warn_of_misspelled(self, site: list[str], hosts: list[str], play: Hosts, groups: dict[str, list[str]]) -> None:
+        """Warn only, because variables and groups of the user's own may have any name."""
+        names = {name for host in hosts for name in play.raw(host) if not name.startswith("ansible_")}
+        known = role_files.known_options(ROLES_DIR, self.read)
+        for name, meant in inventory_checks.misspelled(names, known):
+            self._display.warning(f"{name} is not a setting of any role; do you mean {meant}?")
+        for group, meant in inventory_checks.misspelled_groups(site, groups):
+            self._display.warning(f"group {group} is not a role; do you mean {meant}?")
 
     def _lines(self, host: Host, play: Hosts, task_vars: dict[str, Any]) -> list[str]:
         first, roles = task_vars["ansible_play_hosts"][0], host.roles

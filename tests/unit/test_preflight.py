@@ -29,6 +29,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files
     UnresolvableError,
     UnsetError,
 )
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import ROLES_DIR
 
 ROOT = Path(__file__).parents[2]
 SECRET = "Tr0ub4dor-and-three"
@@ -80,6 +81,28 @@ def test_dependencies_are_loaded_first_and_once(tmp_path):
     assert roles[0].defaults == {"topology_port": 1}
     with pytest.raises(LookupError, match="there is no role nothing"):
         role_files.load_roles(["nothing"], tmp_path, read)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("serving_worker_conut", "serving_worker_count"),
+        ("serving_worker_count", None),
+        ("serving_queue", "topology_serving_queue"),
+        ("serving_worker_count_of_mine", None),
+        ("site_name", None),
+        ("state", None),
+    ],
+)
+def test_misspelled_setting_is_told_from_a_name_of_your_own(name, meant):
+    known = role_files.known_options(ROLES_DIR, read)
+    assert list(inventory_checks.misspelled([name], known)) == ([(name, meant)] if meant else [])
+
+
+def test_misspelled_group_is_told_from_a_part_of_a_role():
+    groups = {"all": ["a", "b"], "serving_workers": ["a"], "redis": ["a", "b"], "redis1": ["a"], "staging": ["b"]}
+    found = inventory_checks.misspelled_groups(["serving_worker", "redis"], groups)
+    assert list(found) == [("serving_workers", "serving_worker")]
 
 
 def test_each_wrong_option_gets_a_line():

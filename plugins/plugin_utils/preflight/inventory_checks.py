@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.checks imp
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
 
 GPU_GROUP = "gpu"
+SIMILAR = 0.9  # from 0 to 1, so that a swapped or a missing letter is found, and a further word is not
 NO_TOOLKIT = (
     "containers get GPUs from the NVIDIA Container Toolkit, which is missing: install it, "
     "or set topology_worker_runtime: bare"
@@ -90,6 +92,22 @@ def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:
             yield "ansible_user: is not in the inventory; set it to the user that the host of group drift signs in as"
         if values.get("ansible_become") and values.get("ansible_user") != "root":
             yield "ansible_become: cannot be used with a host in group drift; leave it out, roles become root anyway"
+
+
+def misspelled(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield names that are not known, each with the known one that it seems to mean."""
+    for name in sorted(set(names).difference(known)):
+        if "_" in name and f"topology_{name}" in known:
+            yield name, f"topology_{name}"
+        elif found := difflib.get_close_matches(name, known, 1, SIMILAR):
+            yield name, found[0]
+
+
+def misspelled_groups(roles: Iterable[str], groups: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Yield groups that are no role, each with the role that its hosts seem to be meant for and do not run."""
+    for group, meant in misspelled(groups, {*roles, "workers", GPU_GROUP, "all", "ungrouped"}):
+        if not set(groups[group]) <= set(groups.get(meant, ())):
+            yield group, meant
 
 
 def scattered(host: str, groups: Mapping[str, Sequence[str]], declared: Callable[[str], Values]) -> Iterator[str]:

@@ -66,25 +66,34 @@ def load_roles(names: Iterable[str], roles_dir: Path, read: Callable[[Path], Any
     return [role for role in loaded.values() if role]
 
 
+def known_options(roles_dir: Path, read: Callable[[Path], Any]) -> set[str]:
+    """Return the names of the options of all roles."""
+    return {name for path in roles_dir.iterdir() if path.is_dir() for name in _options(path, read)}
+
+
 def _load_role(path: Path, read: Callable[[Path], Any]) -> Role:
     if not path.is_dir():
         raise LookupError(f"there is no role {path.name} in {path.parent}")
 
-    def load(name: str) -> dict[str, Any]:
-        """Load a file, or all files of a directory, like Ansible."""
-        files = [path / f"{name}.yml", *sorted((path / name).glob("*.yml"))]
-        return {key: value for file in files for key, value in (read(file) or {}).items()}
-
-    dependencies = load("meta/main").get("dependencies") or []
-    entry_points = load("meta/argument_specs").get("argument_specs", {}).values()
-    options = {name: option for entry in entry_points for name, option in (entry.get("options") or {}).items()}
-    options |= load("meta/shared_settings")
+    dependencies = _load(path / "meta/main", read).get("dependencies") or []
     names = [entry if isinstance(entry, str) else entry.get("role") or entry["name"] for entry in dependencies]
     return Role(
         name=path.name,
         path=path,
-        options=options,
-        defaults=load("defaults/main"),
-        vars=load("vars/main"),
+        options=_options(path, read),
+        defaults=_load(path / "defaults/main", read),
+        vars=_load(path / "vars/main", read),
         dependencies=[name.rpartition(".")[2] for name in names],
     )
+
+
+def _options(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
+    entry_points = _load(path / "meta/argument_specs", read).get("argument_specs", {}).values()
+    options = {name: option for entry in entry_points for name, option in (entry.get("options") or {}).items()}
+    return options | _load(path / "meta/shared_settings", read)
+
+
+def _load(stem: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
+    """Load a file, or all files of a directory, like Ansible."""
+    files = [stem.with_suffix(".yml"), *sorted(stem.glob("*.yml"))]
+    return {key: value for file in files for key, value in (read(file) or {}).items()}
