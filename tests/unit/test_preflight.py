@@ -424,6 +424,15 @@ def test_application_is_found(tmp_path):
     ]
 
 
+def test_packages_and_images_of_the_application_are_found():
+    values = {"serving_packages_extra": ["a==1"], "serving_images": {"serving-api": "registry.example.org/a:1"}}
+    assert not list(checks.serving_application(values))
+    assert list(checks.serving_application({"serving_packages_extra": ["a>=1"], "serving_images": {"api": "b:1"}})) == [
+        "serving_packages_extra: package 'a>=1' is not pinned like name==1.2.3",
+        "serving_images: api is none of serving-api, serving-worker",
+    ]
+
+
 def test_share_of_memory_is_a_share():
     assert not list(checks.rabbitmq_memory({"rabbitmq_memory_high_watermark": 0.4}))
     [line] = checks.rabbitmq_memory({"rabbitmq_memory_high_watermark": 40.0})

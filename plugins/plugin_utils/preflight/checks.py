@@ -35,6 +35,7 @@ FULL_PERCENT = 100
 # What MLflow accepts as the alias of a version, and as its number.
 ALIAS = re.compile(r"(?![vV][0-9]+$|(?i:latest)$)[A-Za-z0-9_-]+")
 VERSION = re.compile(r"[1-9][0-9]*")
+SERVING_UNITS = ("serving-api", "serving-worker")
 DEFAULT_APPLICATION = "mlfleet_serving."
 OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 # The least that settings of the serving stack may be, and what anything less would mean.
@@ -244,11 +245,18 @@ def serving_queues(values: Values) -> Iterator[str]:
 
 
 def serving_application(values: Values) -> Iterator[str]:
-    """Check that the application can be found: its files on the controller, its object, and its paths."""
+    """Check that the application can be found: files on the controller, packages, images, its object and its paths."""
     for name in ("serving_source", "serving_requirements_file"):
         file = values.get(name)
         if file is not None and not (file.startswith("/") and Path(file).exists()):
             yield f"{name}: there is no {file}; give its absolute path"
+    for name in ("serving_packages_extra", "serving_worker_packages_extra"):
+        for package in values.get(name) or ():
+            if not PIN.fullmatch(package):
+                yield f"{name}: package {package!r} is not pinned like name==1.2.3"
+    for unit in values.get("serving_images") or ():
+        if unit not in SERVING_UNITS:
+            yield f"serving_images: {unit} is none of {', '.join(SERVING_UNITS)}"
     app = values.get("serving_asgi_app")
     if app is not None and not OBJECT.fullmatch(app):
         yield f"serving_asgi_app: {app!r} is not module:object, such as api.routes:api"
