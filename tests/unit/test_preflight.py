@@ -391,6 +391,12 @@ def test_tasks_end_before_the_broker_gives_them_to_others():
     assert "lower it, or raise the other one" in line
 
 
+def test_nginx_waits_as_long_as_the_serving_api():
+    assert not list(checks.serving_times({"serving_wait_seconds": 30, "nginx_read_timeout_seconds": 300}))
+    [line] = checks.serving_times({"serving_wait_seconds": 900, "nginx_read_timeout_seconds": 300})
+    assert line.startswith("serving_wait_seconds: 900 is not below nginx_read_timeout_seconds, 300")
+
+
 def test_default_application_has_models_and_workers():
     values = {"serving_asgi_app": "mlfleet_serving.api:api", "topology_mlflow_hosts": [], "topology_serving_models": []}
     [line] = checks.serving_models(values)
@@ -659,7 +665,7 @@ def test_required_groups_have_hosts():
     missing = {role: list(services.missing_groups(role, groups, settings.get)) for role in ("restapi", "mlflow")}
     assert missing == {"restapi": ["postgres"], "mlflow": ["postgres", "minio"]}
     assert list(inventory_checks.empty_groups({"restapi": ["postgres"]}, "prod")) == [
-        "restapi needs group postgres, which has no host: add one to prod, see inventories/single"
+        "restapi needs group postgres, which has no host: add one to prod, see inventories/prod"
     ]
 
 
@@ -786,7 +792,7 @@ def test_a_whole_inventory_is_validated_without_a_connection(play):
 
     code, output = play()
     assert code != 0
-    assert "redis needs group minio, which has no host: add one to inventories/test, see inventories/single" in output
+    assert "redis needs group minio, which has no host: add one to inventories/test, see inventories/prod" in output
     line = "secrets are missing: topology_secret_a, topology_secret_b – run: mlfleet init inventories/test"  # noqa: RUF001
     assert line in output and output.count("fatal:") == 1
     assert "role redis" not in output

@@ -209,7 +209,7 @@ def serving_models(values: Values) -> Iterator[str]:
 
 
 def serving_times(values: Values) -> Iterator[str]:
-    """Check that the broker does not give a running task to another worker."""
+    """Check that the broker does not give a running task to another worker, and that nginx waits for the answer."""
     limit, timeout = (
         values.get("serving_task_time_limit_seconds"),
         values.get("topology_rabbitmq_consumer_timeout_seconds"),
@@ -218,6 +218,12 @@ def serving_times(values: Values) -> Iterator[str]:
         yield (
             f"serving_task_time_limit_seconds: {limit} is not below topology_rabbitmq_consumer_timeout_seconds, "
             f"{timeout}, after which RabbitMQ gives the task to another worker; lower it, or raise the other one"
+        )
+    wait, read_timeout = values.get("serving_wait_seconds"), values.get("nginx_read_timeout_seconds")
+    if wait is not None and read_timeout is not None and wait >= read_timeout:
+        yield (
+            f"serving_wait_seconds: {wait} is not below nginx_read_timeout_seconds, {read_timeout}, after which nginx "
+            f"answers with an error; lower it, or raise the other one"
         )
 
 

@@ -60,7 +60,7 @@ def empty_groups(missing: Mapping[str, Iterable[str]], inventory: str) -> Iterat
     """Report required groups without a host. C(missing) has those of each role."""
     for role, names in missing.items():
         for group in names:
-            yield f"{role} needs group {group}, which has no host: add one to {inventory}, see inventories/single"
+            yield f"{role} needs group {group}, which has no host: add one to {inventory}, see inventories/prod"
 
 
 def crowded_groups(roles: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:

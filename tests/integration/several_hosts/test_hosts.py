@@ -191,6 +191,15 @@ def test_services_of_the_users_own_are_used_as_they_are(stores: Lab, tmp_path: P
 
 
 @pytest.mark.fleet
+def test_tls_is_switched_off_and_on_as_predicted(stores: Lab) -> None:
+    for options in (("-e", "topology_tls_mode=off", "-e", "topology_tls_client_certificates=false"), ()):
+        predicted, run = stores.converge(*options, "--check"), stores.converge(*options)
+        assert run.count("changed") == predicted.count("changed") > 0
+        assert stores.converge(*options, "--check").count("changed") == 0
+        stores.verify(*options)
+
+
+@pytest.mark.fleet
 def test_renewal_fails_no_request(stores: Lab) -> None:
     before = {host: shown(stores.address(host), 9000) for host in STORES}
     soon = ("-e", "topology_tls_renew_days=400", "-e", "topology_tls_valid_days=500")
