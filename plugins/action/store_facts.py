@@ -14,7 +14,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.rendering import Hos
 
 
 class ActionModule(action.ActionModule):
-    """Render the directories that the roles of the host's stores declare."""
+    """Render the directories that the roles of the stores declare."""
 
     _requires_connection = True
 
@@ -23,12 +23,15 @@ class ActionModule(action.ActionModule):
         result = super(action.ActionModule, self).run(tmp, task_vars)
         task_vars = task_vars or {}
         _result, arguments = self.validate_argument_spec(
-            {"roles": {"type": "list", "elements": "str", "required": True}}
+            {"roles": {"type": "list", "elements": "str"}}
         )
-        names = [name for name in arguments["roles"] if name in services.STORES and name in task_vars["group_names"]]
+        roles, groups = arguments["roles"], task_vars["group_names"]
+        names = [name for name in services.STORES if roles is None or (name in roles and name in groups)]
         if not names:
             return result | {"changed": False}
-        host = Hosts(names, task_vars, self._task, self._loader, self.read).host(task_vars["inventory_hostname"])
+        host = Hosts(names, task_vars, self._task, self._loader, self.read).host(
+            task_vars["inventory_hostname"], names
+        )
         paths, patterns = host.declared("store_paths"), host.declared("store_patterns")
         places = {store: {"paths": paths[store], "patterns": patterns.get(store, [])} for store in names}
         return result | self._execute_module("mlfleet.stack.store_facts", {"stores": places}, task_vars=task_vars)

@@ -65,6 +65,13 @@ def held(found: States) -> list[str]:
     return [name for name, (wanted, _status) in found.items() if wanted == "hold"]
 
 
+def units(names: list[str]) -> list[str]:
+    """Return the systemd units that these installed packages bring."""
+    listed = run(["dpkg-query", "--listfiles", "--", *names]).stdout
+    paths = map(Path, listed.splitlines())
+    return sorted({path.name for path in paths if path.match("lib/systemd/system/*.*")})
+
+
 def removable(names: list[str]) -> list[str]:
     """Those of the installed packages that dpkg removes alone: neither other packages nor the system need them."""
     asked = ["dpkg", "--no-act", "--remove", "--", *names]

@@ -26,7 +26,7 @@ options:
     required: true
   state:
     description:
-      - Whether they are installed. With V(absent), their settings and data stay.
+      - Whether they are installed. With V(absent), their units are disabled; their settings and data stay.
       - A package that the system or other installed packages need is not removed, and a warning says so.
     type: str
     choices: [present, absent]
@@ -95,6 +95,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import (
     missing,
     removable,
     states,
+    units,
     unknown,
 )
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
@@ -165,6 +166,8 @@ def install(names: list[str], lock_timeout_seconds: int) -> None:
 
 def remove(names: list[str], lock_timeout_seconds: int) -> None:
     run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
+    if brought := units(names):  # dpkg keeps the links that enable them, and systemd would miss them at each start
+        run(["systemctl", "disable", "--", *brought], lock_timeout_seconds)
     run(
         ["dpkg", "--remove", "--", *names], lock_timeout_seconds
     )  # which takes no other package with them, as apt would

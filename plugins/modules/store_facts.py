@@ -13,12 +13,14 @@ description:
     their data. M(mlfleet.stack.preflight) compares them with the data that other hosts have used.
   - Does not query services, so that it works for stopped ones as well. Requires root and changes nothing.
   - The action takes the directories from the stores' roles, from V(__ROLE_store_paths) and, for data of other versions,
-    V(__ROLE_store_patterns). A host without a store is not contacted.
+    V(__ROLE_store_patterns). A host without a store is not contacted if O(roles) are given.
 version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 options:
   roles:
-    description: Roles that the inventory's hosts may run; used by the action.
+    description:
+      - Roles that the inventory's hosts may run; used by the action.
+      - Without them, all stores are looked for, also those that the host's groups do not name.
     type: list
     elements: str
   stores:

@@ -157,8 +157,8 @@ class Hosts:
             name: next(filter(play.__contains__, hosts), "") for name, hosts in task_vars["groups"].items()
         }
 
-    def host(self, name: str) -> Host:
-        """Return the host, with the roles that it runs.
+    def host(self, name: str, roles: Iterable[str] | None = None) -> Host:
+        """Return the host, with these roles, by default those that it runs.
 
         Raises:
             LookupError: there is no such role.
@@ -166,14 +166,14 @@ class Hosts:
         if self._last and self._last.name == name:
             return self._last
         variables = self._variables_of(name)
-        names = tuple(role_files.roles_of_host(self._site, variables["group_names"]))
+        names = tuple(role_files.roles_of_host(self._site, variables["group_names"]) if roles is None else roles)
         if names not in self._roles:
             self._roles[names] = role_files.load_roles(names, ROLES_DIR, self._read)
-        roles = self._roles[names]
-        own = (values for role in roles for values in (role.defaults, role.vars))
+        loaded = self._roles[names]
+        own = (values for role in loaded for values in (role.defaults, role.vars))
         seen = {name: value for values in (*own, variables) for name, value in values.items()}
         shared = self._shared.setdefault(names, Shared(seen))
-        self._last = Host(name, seen, roles, shared, self._engine)
+        self._last = Host(name, seen, loaded, shared, self._engine)
         return self._last
 
     def _variables_of(self, name: str) -> dict[str, Any]:

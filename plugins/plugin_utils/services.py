@@ -156,6 +156,15 @@ def leftovers(own_units: Iterable[str], declared: Iterable[str]) -> list[str]:
     return list(found)
 
 
+def kept_stores(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[str]:
+    """Return the units of the stores that have data of this deployment among these places."""
+    return [
+        UNITS[store]
+        for store, places in found.items()
+        if any(place["is_declared"] and place["mark"] for place in places)
+    ]
+
+
 def to_remove(
     own_units: Iterable[str], declared: Iterable[str], name: str, host: str, groups: Iterable[str]
 ) -> list[str]:
@@ -168,6 +177,15 @@ def to_remove(
     return sorted(going, key=lambda group: rank.get(group, len(order)), reverse=True)
 
 
+def removal_told(name: str, groups: Groups, found: Mapping[str, Iterable[str]]) -> str:
+    """Return what goes from which hosts."""
+    if going := "; ".join(f"{', '.join(parts)} from {host}" for host, parts in found.items() if parts):
+        return f"to remove: {going}"
+    hosts = ", ".join(groups.get(name, ()))
+    wanted = f"; {name} is wanted on {hosts}, and no other host has it" if hosts else ""
+    return f"to remove: no service and no kept data{wanted}"
+
+
 def removal_problem(name: str, data: str, groups: Groups, found: Iterable[Iterable[str]]) -> str:
     """Return why a service or host cannot be removed with these data, or nothing. C(found) is what hosts have of it."""
     if data not in ("", name):
@@ -178,10 +196,9 @@ def removal_problem(name: str, data: str, groups: Groups, found: Iterable[Iterab
         return f"{name} is still in {still}: take it out of these groups in the inventory first" if still else ""
     if any(found):
         return ""
-    if hosts := ", ".join(groups.get(name, ())):
-        return (
-            f"{name} is wanted on {hosts}, and no other host has it: take hosts out of its group in the inventory first"
-        )
+    wanted = groups.get(name, [])
+    if wanted and set(wanted) >= set(groups["all"]):
+        return f"{name} is wanted on every host: take hosts out of its group in the inventory first"
     if name in groups or name in UNITS:
         return ""
     known = [*(service for service, row in SERVICES.items() if row.unit or not row.block), f"{WORKER_GROUP}<kind>"]

@@ -12,7 +12,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.unit import removal
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 RELOADED = ["systemctl daemon-reload", "systemctl reset-failed -- one.service"]
-GROUPS = {"all": ["a", "b"], "mlflow": ["a"], "pgadmin": [], "workers": ["b"], "worker_pytorch_cpu": ["b"]}
+GROUPS = {"all": ["a", "b"], "mlflow": ["a"], "nginx": ["a", "b"], "pgadmin": [], "workers": ["b"], "worker_pytorch_cpu": ["b"]}
 
 
 @pytest.fixture
@@ -106,17 +106,30 @@ def test_declared_units_are_no_leftovers() -> None:
         ("pgadmin", "", [[], []], ""),  # a second time
         ("pgadmin", "mlflow", [["pgadmin"]], "remove_data: mlflow is not what is removed, pgadmin"),
         ("mlflow", "", [[], ["mlflow"]], ""),  # from a host that has left the group
-        ("mlflow", "", [[], []], "mlflow is wanted on a, and no other host has it: take hosts out of its group"),
-        ("b", "", [[], []], "b is still in worker_pytorch_cpu: take it out of these groups in the inventory first"),
+        ("mlflow", "", [[], []], ""),  # that a second time
+        ("nginx", "", [[], []], "nginx is wanted on every host: take hosts out of its group in the inventory first"),
+        ("b", "", [[], []], "b is still in nginx, worker_pytorch_cpu: take it out of these groups in the inventory first"),
         ("worker_vision", "", [["worker_vision"]], ""),
         ("worker-vision", "", [[], []], "remove: no host has worker-vision; name a host, or one of postgres,"),
-        ("workers", "", [[], []], "workers is wanted on b"),
         ("", "", [[], []], "remove: no host has it; name a host"),
     ],
 )
 def test_what_is_still_wanted_is_not_removed(name: str, data: str, found: list[list[str]], problem: str) -> None:
     assert services.removal_problem(name, data, GROUPS, found).startswith(problem)
     assert bool(services.removal_problem(name, data, GROUPS, found)) == bool(problem)
+
+
+def test_what_goes_is_told() -> None:
+    assert services.removal_told("mlflow", GROUPS, {"a": [], "b": ["mlflow"]}) == "to remove: mlflow from b"
+    told = services.removal_told("mlflow", GROUPS, {"a": [], "b": []})
+    assert told == "to remove: no service and no kept data; mlflow is wanted on a, and no other host has it"
+    assert services.removal_told("pgadmin", GROUPS, {"a": []}) == "to remove: no service and no kept data"
+
+
+def test_only_data_of_this_deployment_are_kept_data() -> None:
+    place = {"path": "/data", "mark": "5d1c0a7b2e9f4c36 a", "has_data": True, "is_declared": True}
+    stores = {"redis": [place], "postgres": [{**place, "is_declared": False}], "rabbitmq": [{**place, "mark": ""}]}
+    assert services.kept_stores(stores) == ["redis-server"]
 
 
 @pytest.fixture

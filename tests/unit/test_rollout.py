@@ -73,6 +73,7 @@ def service(name: str) -> dict[str, object]:
         "rollout_parts": [f"{path}/.installed", name],
         "rollout_server": path,
         "topology_nginx_hosts": ["b"],
+        "topology_state": "{{ state | default('present') }}",
     }
     phases = [f"{name}_install", f"{name}_configure"]
     include = {
@@ -141,6 +142,13 @@ def test_a_service_is_drained_and_restarted_where_it_changes(roll: Run) -> None:
     assert (predicted.log, done.log) == ([], ["drain b-two", "install b-two", "restart two", "put back b-two"])
     # Prediction and change are two tasks each, for installation and unit.
     assert predicted.changed == done.changed == {"a": "0", "b": "6"}
+
+
+def test_a_server_that_is_removed_is_not_drained(roll: Run) -> None:
+    predicted = roll("--check", "-e", "state=absent", pending=("b-two",))
+    done = roll("-e", "state=absent")
+    assert done.log == ["install b-two", "restart two"]
+    assert predicted.changed == done.changed == {"a": "0", "b": "4"}
 
 
 def test_a_service_is_not_touched_for_the_change_of_another_one(roll: Run) -> None:
