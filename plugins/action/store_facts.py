@@ -22,16 +22,12 @@ class ActionModule(action.ActionModule):
         # Skip the run of preflight, which takes its own arguments.
         result = super(action.ActionModule, self).run(tmp, task_vars)
         task_vars = task_vars or {}
-        _result, arguments = self.validate_argument_spec(
-            {"roles": {"type": "list", "elements": "str"}}
-        )
+        _result, arguments = self.validate_argument_spec({"roles": {"type": "list", "elements": "str"}})
         roles, groups = arguments["roles"], task_vars["group_names"]
         names = [name for name in services.STORES if roles is None or (name in roles and name in groups)]
         if not names:
             return result | {"changed": False}
-        host = Hosts(names, task_vars, self._task, self._loader, self.read).host(
-            task_vars["inventory_hostname"], names
-        )
+        host = Hosts(names, task_vars, self._task, self._loader, self.read).host(task_vars["inventory_hostname"], names)
         paths, patterns = host.declared("store_paths"), host.declared("store_patterns")
         places = {store: {"paths": paths[store], "patterns": patterns.get(store, [])} for store in names}
         return result | self._execute_module("mlfleet.stack.store_facts", {"stores": places}, task_vars=task_vars)

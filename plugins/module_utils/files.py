@@ -270,7 +270,7 @@ def apply(changes: list[Change], confirm: Callable[[], None] = lambda: None) -> 
         confirm()
         undo.pop_all()
     for path in former:
-        _remove(path)
+        remove(path)
 
 
 def diff(changes: list[Change]) -> list[dict[str, str]]:
@@ -574,7 +574,8 @@ def _unlink(path: str) -> None:
         os.unlink(name, dir_fd=around)
 
 
-def _remove(path: str) -> None:
+def remove(path: str) -> None:
+    """Remove a file, or a directory with its contents."""
     try:
         with filesystem.parent(path) as (around, name):
             if stat.S_ISDIR(os.lstat(name, dir_fd=around).st_mode):
@@ -582,4 +583,4 @@ def _remove(path: str) -> None:
             else:
                 os.unlink(name, dir_fd=around)
     except OSError as error:
-        raise FilesError(f"everything is installed, but {path} remains: {error.strerror}") from error
+        raise FilesError(f"{path} remains: {error.strerror}") from error

@@ -12,7 +12,14 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.unit import removal
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 RELOADED = ["systemctl daemon-reload", "systemctl reset-failed -- one.service"]
-GROUPS = {"all": ["a", "b"], "mlflow": ["a"], "nginx": ["a", "b"], "pgadmin": [], "workers": ["b"], "worker_pytorch_cpu": ["b"]}
+GROUPS = {
+    "all": ["a", "b"],
+    "mlflow": ["a"],
+    "nginx": ["a", "b"],
+    "pgadmin": [],
+    "workers": ["b"],
+    "worker_pytorch_cpu": ["b"],
+}
 
 
 @pytest.fixture
@@ -108,7 +115,7 @@ def test_declared_units_are_no_leftovers() -> None:
         ("mlflow", "", [[], ["mlflow"]], ""),  # from a host that has left the group
         ("mlflow", "", [[], []], ""),  # that a second time
         ("nginx", "", [[], []], "nginx is wanted on every host: take hosts out of its group in the inventory first"),
-        ("b", "", [[], []], "b is still in nginx, worker_pytorch_cpu: take it out of these groups in the inventory first"),
+        ("b", "", [[], []], "b is still in nginx, worker_pytorch_cpu: take it out of these groups in the"),
         ("worker_vision", "", [["worker_vision"]], ""),
         ("worker-vision", "", [[], []], "remove: no host has worker-vision; name a host, or one of postgres,"),
         ("", "", [[], []], "remove: no host has it; name a host"),
@@ -143,8 +150,9 @@ def commands(host: Path, monkeypatch) -> list[str]:
     monkeypatch.setattr(removal.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_shell="/usr/sbin/nologin"))
     real = removal.files.install
 
-    def install(items: list[Item], check_mode: bool, with_diff: bool) -> dict:
-        ran.extend(f"rm {Path(item.path).relative_to(host)}" for item in items)
+    def install(items: list[Item], check_mode: bool = False, with_diff: bool = True) -> dict:
+        removed = [f"rm {Path(item.path).relative_to(host)}" for item in items]
+        ran.extend(each for each in removed if each not in ran)  # data are predicted first
         return real(items, check_mode, with_diff)
 
     monkeypatch.setattr(removal.files, "install", install)
@@ -172,6 +180,17 @@ def test_unit_file_goes_last(host: Path, commands: list[str], state: str, check_
     expected = ["systemctl disable --now -- one.service", "rm state/one", "userdel -- one"]
     expected = (expected if state == "purged" else expected[:1]) + ["rm units/one.service", *RELOADED]
     assert commands == ([each for each in expected if each.startswith("rm")] if check_mode else expected)
+
+
+def test_mark_of_data_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("data/base", "disk/base", "disk/theirs"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name).with_name("mlfleet.mark").touch()
+    points = [tmp_path / "disk", tmp_path / "disk/theirs"]
+    monkeypatch.setattr(filesystem, "_mount_points", lambda: ["/", *map(str, points)])
+    for name, left in ("data", ["mlfleet.mark"]), ("disk", ["mlfleet.mark", "theirs"]):
+        removal.empty(tmp_path / name)
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == left
 
 
 def test_files_of_all_instances_and_mounts_go(host: Path) -> None:

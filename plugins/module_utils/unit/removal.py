@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.module_utils import environments, files
+from ansible_collections.mlfleet.stack.plugins.module_utils import environments, files, filesystem
 from ansible_collections.mlfleet.stack.plugins.module_utils.containers import IMAGE_LABEL, DockerError, docker
+from ansible_collections.mlfleet.stack.plugins.module_utils.stores import MARK
 from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import (
     UNIT_LABEL,
     UNITS,
@@ -50,7 +51,12 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
         for image in images:
             with suppress(DockerError):  # an image of the user's own is built on it
                 docker("image", "rm", image)
-    results = [files.install([files.Item(str(path), "absent") for path in data], check_mode, with_diff)]
+    going = [files.Item(str(path), "absent") for path in data]
+    results = [files.install(going, check_mode=True, with_diff=with_diff)]
+    if not check_mode:
+        for path in data:
+            empty(path)
+        files.install(going)
     is_without_data = options["state"] == "purged" or not Path(options["home"] or "/nowhere").exists()
     former = account(options["user"], check_mode) if options["user"] and is_without_data else []
     results.append(files.install([files.Item(str(path), "absent") for path in gone], check_mode, with_diff))
@@ -75,6 +81,15 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
 
 def data_of(paths: Iterable[str | None]) -> list[Path]:
     return [Path(path) for path in paths if path and Path(path).is_dir()]
+
+
+def empty(directory: Path) -> None:
+    """Remove what is in it, except a mark, from which the next run knows what a killed one has left."""
+    for part in filesystem.without_mounts(directory):
+        is_whole = part == directory and not directory.is_symlink()
+        for path in list(directory.iterdir()) if is_whole else [part]:
+            if path.name != MARK:
+                files.remove(str(path))
 
 
 def names_of(items: list[files.Item], run: dict[str, Any]) -> list[str]:
