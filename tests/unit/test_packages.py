@@ -92,3 +92,15 @@ def test_package_that_others_need_is_not_removed(tmp_path, monkeypatch):
     assert dpkg.removable(["python3", "server-common", "server", "base"]) == ["server-common", "server"]
     assert dpkg.removable(["python3", "tool"]) == ["python3", "tool"]
     assert dpkg.removable(["server-common"]) == []
+
+
+def test_units_that_packages_bring(tmp_path, monkeypatch):
+    (tmp_path / "status").write_text(PACKAGE.format(name="one", architecture="all", is_essential="no", needed="two"))
+    (tmp_path / "updates").mkdir()
+    (tmp_path / "info").mkdir()
+    (tmp_path / "info/format").write_text("1\n")
+    system = "/usr/lib/systemd/system"
+    paths = [f"{system}/one.socket", f"{system}/one@.service", f"{system}/two.service.d/one.conf", "/lib/systemd/x.y"]
+    (tmp_path / "info/one.list").write_text("".join(f"{path}\n" for path in ["/.", "/lib", *paths]))
+    monkeypatch.setenv("DPKG_ADMINDIR", str(tmp_path))
+    assert dpkg.units(["one"]) == ["one.socket", "one@.service"]
