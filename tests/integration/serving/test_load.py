@@ -152,6 +152,7 @@ class Table:
 
     def under_load(self, event: str, act: Callable[[], object], pause_seconds: float = 0.0) -> Row:
         row = Row(event, 100_000 * (len(self.rows) + 1))
+        self.rows.append(row)
         with Load(self.lab, row, pause_seconds) as load:
             start = time.monotonic()
             act()
@@ -164,7 +165,6 @@ class Table:
         computed = [int(line.split()[1]) for line in self.lab.ssh(journal, HOST).splitlines()]
         computed = [number for number in computed if row.first <= number < row.first + 100_000]
         row.computed_again = len(computed) - len(set(computed))
-        self.rows.append(row)
         print(f"\n{row}", *row.failures[:5], sep="\n")
         return row
 
@@ -233,7 +233,7 @@ def test_authority_is_replaced(table: Table, serving: Serving) -> None:
 
 
 def test_packages_of_api_and_workers_change(table: Table, balanced: Serving) -> None:
-    packages = {"serving_packages_extra": [f"{PACKAGE}==4.12.3"]}
+    packages = {"serving_packages_extra": [f"{PACKAGE}==4.12.3"], "serving_worker_packages_extra": []}
     assert_unnoticed(table.under_load("all packages changed, two APIs", lambda: balanced.declare(**packages), 0.5))
 
 
@@ -257,6 +257,7 @@ def test_one_of_two_apis_is_lost(table: Table, balanced: Serving) -> None:
         time.sleep(15)
 
     row = table.under_load("one of two API hosts lost", lose)
-    container.start()
+    balanced.up()
+    balanced.converge()  # waits until its API answers
     assert (row.lost, row.doubled) == (0, 0)
     assert len(row.failures) <= AT_ONCE  # that this host was answering
