@@ -182,6 +182,29 @@ def test_unit_file_goes_last(host: Path, commands: list[str], state: str, check_
     assert commands == ([each for each in expected if each.startswith("rm")] if check_mode else expected)
 
 
+@pytest.mark.parametrize("state", ["absent", "purged"])
+def test_directory_of_a_packaged_service_goes_with_the_last_data_in_it(
+    host: Path, commands: list[str], state: str
+) -> None:
+    home = host / "state/broker"
+    (home / "data").mkdir(parents=True)
+    (home / "cookie").touch()
+    options = {
+        "state": state,
+        "user": "broker",
+        "home": None,
+        "data": [str(home / "data")],
+        "tls": None,
+        "image_file": None,
+        "programs": [],
+        "run": {"names": ["one"], "template": None, "stop_timeout_seconds": 9},
+    }
+    removal.remove([Item(str(home), "directory"), Item(str(home / "cookie"))], options, False, True)
+    assert (home / "data").exists() == home.exists() == (state == "absent") and not (home / "cookie").exists()
+    # Its account stays with the data, so that no other one gets its number.
+    assert ("userdel -- broker" in commands) == (state == "purged")
+
+
 def test_mark_of_data_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("data/base", "disk/base", "disk/theirs"):
         (tmp_path / name).mkdir(parents=True)

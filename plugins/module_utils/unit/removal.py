@@ -39,9 +39,10 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
         UnitError: the unit does not stop, or its user still runs a process.
     """
     run, names = options["run"], names_of(items, options["run"])
-    gone = own(items, options)
     images = images_of(options["image_file"], names)
-    data = data_of([options["home"], *options["data"]]) if options["state"] == "purged" else []
+    held = data_of([options["home"], *options["data"]])
+    data = held if options["state"] == "purged" else []
+    gone = own(items, options, data)
     ending = [unit for unit in units(names) if unit.is_known and (unit.is_running or unit.is_enabled)]
     ended = [unit.id for unit in ending]
     if not check_mode:
@@ -57,8 +58,7 @@ def remove(items: list[files.Item], options: dict[str, Any], check_mode: bool, w
         for path in data:
             empty(path)
         files.install(going)
-    is_without_data = options["state"] == "purged" or not Path(options["home"] or "/nowhere").exists()
-    former = account(options["user"], check_mode) if options["user"] and is_without_data else []
+    former = account(options["user"], check_mode) if options["user"] and held == data else []
     results.append(files.install([files.Item(str(path), "absent") for path in gone], check_mode, with_diff))
     if gone and not check_mode:
         command("systemctl", "daemon-reload")
@@ -105,8 +105,8 @@ def names_of(items: list[files.Item], run: dict[str, Any]) -> list[str]:
     return sorted(found)
 
 
-def own(items: list[files.Item], options: dict[str, Any]) -> list[Path]:
-    """Return the paths that nothing else needs, with a directory instead of all its contents."""
+def own(items: list[files.Item], options: dict[str, Any], data: Iterable[Path] = ()) -> list[Path]:
+    """Return the paths that nothing else needs, with a directory instead of all its contents; C(data) go before."""
     template, home, tls = options["run"]["template"], options["home"], options["tls"] or {}
     paths = {Path(item.path) for item in items if item.state != "directory" or item.purge or item.records}
     # Instances and mounts that are no longer declared may have files, too.
@@ -126,7 +126,7 @@ def own(items: list[files.Item], options: dict[str, Any]) -> list[Path]:
     # Directories of recorded files belong to others.
     around |= {parent for path in gone - recorded for parent in path.parents if len(parent.parts) > DEEPEST_SHARED}
     for directory in sorted(around - gone, key=lambda path: len(path.parts), reverse=True):
-        if directory.is_dir() and set(directory.iterdir()) <= gone:
+        if directory.is_dir() and set(directory.iterdir()) <= gone.union(data):
             gone.add(directory)
     return sorted(path for path in gone if gone.isdisjoint(path.parents))
 
