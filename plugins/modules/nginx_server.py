@@ -14,6 +14,7 @@ description:
     as HTTP specifies.
   - The last server of an upstream is left in use, since a slow answer is better than none. It is marked with
     C(max_fails=0) meanwhile, because otherwise nginx would use no server for some seconds after a failure.
+  - It is drained after all if a killed run has left the marks of others, and one of these accepts connections again.
   - A server that no upstream names, such as a new one, gets no requests anyway; neither does any server while nginx is
     stopped.
   - The role C(nginx) writes the configuration without such marks, so marks left by a killed run do not last.
@@ -64,7 +65,10 @@ drained:
 """
 
 import re
+import socket
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -75,15 +79,22 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.unit.systemd import 
 UPSTREAM = re.compile(r"upstream\s+\S+\s*\{[^}]*\}")
 DOWN = " down"
 LAST = " max_fails=0"  # the last of a server's options takes precedence
+CONNECT_SECONDS = 3
 SERVER = re.compile(rf"^(?P<head>\s*server\s+(?P<name>[^\s;]+)[^;]*?)(?P<mark>{DOWN}|{LAST})?;", re.MULTILINE)
 
 
-def marked(text: str, servers: list[str], is_drained: bool) -> str:
-    """Mark these servers in the configuration or not, except the last one in use of an upstream."""
+def marked(text: str, servers: list[str], is_drained: bool, accepts: Callable[[str], bool]) -> str:
+    """Mark these servers in the configuration or not, except the last one in use of an upstream.
+
+    Before that one would stay, others are put back that accept connections.
+    """
 
     def in_upstream(upstream: re.Match) -> str:
         found = {server["name"]: server["mark"] == DOWN for server in SERVER.finditer(upstream.group())}
-        are_others_in_use = not all(is_down for name, is_down in found.items() if name not in servers)
+        others = [name for name in found if name not in servers]
+        if is_drained and all(found[name] for name in others):
+            found |= {name: not accepts(name) for name in others}
+        are_others_in_use = not all(found[name] for name in others)
         found |= {name: is_drained and are_others_in_use for name in found if name in servers}
         in_use = [name for name, is_down in found.items() if not is_down]
         last = in_use if len(in_use) == 1 < len(found) else []
@@ -95,6 +106,13 @@ def marked(text: str, servers: list[str], is_drained: bool) -> str:
         return SERVER.sub(in_line, upstream.group())
 
     return UPSTREAM.sub(in_upstream, text)
+
+
+def accepts_connections(server: str) -> bool:
+    host, _colon, port = server.rpartition(":")
+    with suppress(OSError, ValueError), socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
+        return True
+    return False
 
 
 def drained(text: str, servers: list[str]) -> list[str]:
@@ -124,7 +142,7 @@ def main() -> None:
     path = Path(options["path"])
     # A stopped nginx sends no requests at all.
     before = path.read_text() if path.exists() and units(["nginx"])[0].is_running else ""
-    after = marked(before, options["servers"], is_drained)
+    after = marked(before, options["servers"], is_drained, accepts_connections)
     if before != after and not module.check_mode:
         try:
             files.apply(files.plan([files.Item(str(path), content=after)]), reload)
