@@ -17,8 +17,8 @@ from ..conftest import ROOT, Lab
 HOST, SECOND = "serving", "second"
 ACCOUNT = """
 import os
-os.environ.update(MLFLOW_TRACKING_URI="http://127.0.0.1:5001", MLFLOW_TRACKING_USERNAME="admin")
-os.environ["MLFLOW_TRACKING_PASSWORD"] = {password!r}
+os.environ.update(MLFLOW_TRACKING_URI={url!r}, MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD={password!r})
+os.environ["REQUESTS_CA_BUNDLE"] = "/etc/ssl/certs/ca-certificates.crt"
 """
 
 
@@ -27,7 +27,8 @@ class Serving(Lab):
 
     def python(self, script: str) -> str:
         """Run it as a person who trains models."""
-        account = ACCOUNT.format(password=self.secrets()["topology_secret_mlflow_admin"])
+        url, password = f"https://{self.address(HOST)}:35000", self.secrets()["topology_secret_mlflow_admin"]
+        account = ACCOUNT.format(url=url, password=password)
         return self.ssh("/opt/mlfleet/serving-api/bin/python -", HOST, input=account + script)
 
     def sql(self, query: str) -> int:
