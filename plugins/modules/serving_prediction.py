@@ -124,6 +124,7 @@ except ImportError as error:
     MISSING = error.name or "mlflow"
 
 ALIAS = "champion"
+ANSWERS_IN_A_ROW = 10  # by which each host has answered
 PAUSE_SECONDS = 0.2
 FLOWERS = slice(0, None, 15)  # that are asked for, of each kind some
 
@@ -208,12 +209,17 @@ def answered_by(api: Api, version: int, expected: dict[int, list], inputs: list,
 
 
 def served(api: Api, inputs: list, seconds: int) -> None:
-    """Wait until the model is served at all, as before the first time."""
-    until = time.monotonic() + seconds
-    while (answer := api.post(inputs)).status_code in (requests.codes.not_found, requests.codes.unavailable):
-        if time.monotonic() > until:
+    """Wait until the model is served at all, as before the first time; hosts of the API learn of it one by one."""
+    until, in_a_row = time.monotonic() + seconds, 0
+    while in_a_row < ANSWERS_IN_A_ROW:
+        answer = api.post(inputs)
+        if answer.status_code not in (requests.codes.not_found, requests.codes.unavailable):
+            in_a_row += 1
+        elif time.monotonic() > until:
             raise ProofError(f"{api.url} answered {answer.status_code}: {answer.text}")
-        time.sleep(PAUSE_SECONDS)
+        else:
+            in_a_row = 0
+            time.sleep(PAUSE_SECONDS)
 
 
 def prove(options: dict) -> dict:
