@@ -25,26 +25,21 @@ import psycopg2
 import requests
 
 from tests.certificates import make
+from tests.rendered_settings import rendered
 
 ROOT = Path(__file__).parents[2]
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 APPLICATION = ROOT / "roles/serving/files/application"
 VERIFYING = ROOT / "roles/serving/files/verifying"
-QUEUE = "serving"
+# Queue and rights are those of the example.
+EXAMPLE = rendered(ROOT / "inventories/serving", "serving")["alone"]["serving"]
+QUEUE = EXAMPLE["topology_serving_queue"]
 OTHER = "127.0.0.2"  # where the services listen as well, but their certificate does not name it
-API_RIGHTS = {
-    "configure": r"^(serving|serving\.tasks)$",
-    "write": r"^(serving|serving\.tasks)$",
-    "read": r"^serving\.tasks$",
-}
-WORKER_RIGHTS = dict.fromkeys(
-    ("configure", "write", "read"), r"^(serving|serving\.tasks|celery_delayed_([0-9]+|delivery))$"
-)
-ACL = """\
+ACL = f"""\
 user default off
-user api on >{api} resetchannels ~celery-task-meta-* -@all +ping +get
-user worker on >{worker} &celery-task-meta-* ~celery-task-meta-* -@all +ping +get +setex +publish +multi +exec
+user api on >{{api}} resetchannels {EXAMPLE["topology_redis_serving_api_rules"]}
+user worker on >{{worker}} resetchannels {EXAMPLE["topology_redis_serving_worker_rules"]}
 """
 GRANTS = """
 CREATE ROLE owner LOGIN PASSWORD '{owner}';
@@ -170,8 +165,8 @@ class Services:
         self.run("epmd", "-port", self.ports["epmd"], "-address", "127.0.0.1", name="epmd", variables={})
         users = [{"name": name, "password": self.secrets[name], "tags": ""} for name in ("api", "worker")]
         permissions = [
-            {"user": "api", "vhost": QUEUE, **API_RIGHTS},
-            {"user": "worker", "vhost": QUEUE, **WORKER_RIGHTS},
+            {"user": "api", "vhost": QUEUE, **EXAMPLE["topology_rabbitmq_serving_api_rights"]},
+            {"user": "worker", "vhost": QUEUE, **EXAMPLE["topology_rabbitmq_serving_worker_rights"]},
         ]
         definitions = {"users": users, "vhosts": [{"name": QUEUE}], "permissions": permissions}
         (directory / "definitions.json").write_text(json.dumps(definitions))
@@ -299,6 +294,9 @@ class Services:
             "SERVING_MODELS_FILE": str(self.directory / "models.json"),
             "SERVING_TOKEN": self.secrets["token"],
             "SERVING_ALIAS_SECONDS": "1",
+            "SERVING_MODELS_KEPT": "4",
+            "SERVING_RESULT_EXPIRES_SECONDS": "3600",
+            "SERVING_WAIT_SECONDS": "10",
             "SERVING_TASK_TIME_LIMIT_SECONDS": "20",
             "SERVING_RETENTION_DAYS": "30",
             "SERVING_BROKER_WAIT_SECONDS": "30",

@@ -33,6 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from mlfleet_serving import database, metrics
+from mlfleet_serving.absence import Absence
 from mlfleet_serving.catalog import Catalog, Entry
 from mlfleet_serving.schema import InputError, convert, signature_of
 from mlfleet_serving.settings import settings
@@ -47,7 +48,10 @@ _settings = settings()
 _catalog = Catalog()
 _health: dict[str, float] = {}
 _health_lock = asyncio.Lock()
-_broker: dict[str, float] = {}
+_broker_absence = Absence(
+    patience=_settings.broker_wait_seconds - PAUSE_SECONDS,
+    forgotten_after=_settings.broker_wait_seconds + ANSWER_SECONDS,
+)
 if not _settings.token:
     raise SystemExit("mlfleet_serving: set SERVING_TOKEN, without which nobody can sign in")
 
@@ -289,15 +293,10 @@ async def _queue(task_id: str, reference: dict[str, Any], role: str, inputs: Any
             await asyncio.wait_for(run_in_threadpool(send), ANSWER_SECONDS)
         except BROKER_ERRORS as error:
             _log.warning("The broker does not answer: %s", type(error).__name__)
-            now = time.monotonic()
-            # An absence that nobody has asked about for so long may be over since.
-            if now > _broker.get("seen_away", now) + _settings.broker_wait_seconds + ANSWER_SECONDS:
-                _broker.clear()
-            _broker["seen_away"] = now
-            if now + PAUSE_SECONDS > _broker.setdefault("away_since", now) + _settings.broker_wait_seconds:
+            if not _broker_absence.notice():
                 raise _away("broker") from error
         else:
-            _broker.clear()
+            _broker_absence.end()
             return
         is_resent = True
         await asyncio.sleep(PAUSE_SECONDS)
