@@ -76,7 +76,8 @@ class ActionModule(LibraryActionBase):
         if first in hosts:
             self._warn_of_misspelled(site, hosts, play, task_vars["groups"])
         unknown = inventory_checks.unknown_workers(site, task_vars["groups"]) if first in hosts else ()
-        return [*(line for name in hosts for line in self._lines(play.host(name), play, task_vars)), *unknown]
+        lines = [line for name in hosts for line in self._lines(play.host(name), play, task_vars)]
+        return [*inventory_checks.joined(lines), *unknown]
 
     def _warn_of_misspelled(self, site: list[str], hosts: list[str], play: Hosts, groups: dict[str, list[str]]) -> None:
         """Warn only, because variables and groups of the user's own may have any name."""
@@ -87,7 +88,8 @@ class ActionModule(LibraryActionBase):
         for group, meant in inventory_checks.misspelled_groups(site, groups):
             self._display.warning(f"group {group} is not a role; do you mean {meant}?")
 
-    def _lines(self, host: Host, play: Hosts, task_vars: dict[str, Any]) -> list[str]:
+    def _lines(self, host: Host, play: Hosts, task_vars: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return each problem with the name of the host; with no name if it is the whole inventory's."""
         first, roles = task_vars["ansible_play_hosts"][0], host.roles
         inventory = self._inventory_of(host, task_vars)
 
@@ -132,13 +134,14 @@ class ActionModule(LibraryActionBase):
                 certificates = list(authority.problems(settings, directory))
             for warning in authority.warnings(settings, directory) if not problem and not certificates else []:
                 self._display.warning(warning)
-        return [
+        of_all = [
             *inventory_checks.secret_lines(missing, malformed, inventory),
             *shared,
             *inventory_checks.empty_groups(missing_groups, inventory),
             *inventory_checks.crowded_groups(spoken_for, groups),
-            *(f"{host.name}: {line}" for line in [*found.lines, *scattered, *strangers, *certificates, *on_gpus]),
         ]
+        own = [*found.lines, *scattered, *strangers, *certificates, *on_gpus]
+        return [*(("", line) for line in of_all), *((host.name, line) for line in own)]
 
     def _inventory_of(self, host: Host, task_vars: dict[str, Any]) -> str:
         """Return the inventory's path as the user would write it."""

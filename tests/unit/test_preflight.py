@@ -181,6 +181,15 @@ def test_secrets_are_told_in_one_line_with_the_mend():
     assert malformed.startswith("c is not text: remove it from group_vars/all/vault.yml with ansible-vault edit")
 
 
+def test_problem_of_many_hosts_is_one_line():
+    problems = [("", "no secrets"), ("a", "bad port"), ("a", "no file"), *((name, "bad port") for name in "bcdefg")]
+    assert list(inventory_checks.joined(problems)) == [
+        "no secrets",
+        "a, b, c, d, e, 2 more: bad port",
+        "a: no file",
+    ]
+
+
 @pytest.mark.parametrize("name", ["restapi", "mlflow-tracking", "_x1", "a" * 63])
 def test_identifiers(name):
     assert not examine({"postgres_databases_extra": {"type": "list"}}, postgres_databases_extra=[{"name": name}]).lines
@@ -806,9 +815,8 @@ def test_a_whole_inventory_is_validated_without_a_connection(play):
         **secrets, redis_port="many", redis_gap="{{ nowhere }}", redis_url="{{ topology_secret_a | int(1, 2, 3) }}"
     )
     assert code != 0
-    for host in ("h1", "h2"):
-        assert f"{host}: role redis: argument redis_port: " in output
-        assert f"{host}: role redis: argument redis_gap: " in output and "'nowhere' is undefined" in output
+    assert "h1, h2: role redis: argument redis_port: " in output
+    assert "h1, h2: role redis: argument redis_gap: " in output and "'nowhere' is undefined" in output
     assert "h3: role" not in output and SECRET not in output
 
 

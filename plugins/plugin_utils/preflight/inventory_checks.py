@@ -17,6 +17,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files
 
 GPU_GROUP = "gpu"
 SIMILAR = 0.9  # from 0 to 1, so that a swapped or a missing letter is found, and a further word is not
+NAMED_HOSTS = 5  # of those that have the same problem
 NO_TOOLKIT = (
     "containers get GPUs from the NVIDIA Container Toolkit, which is missing: install it, "
     "or set topology_worker_runtime: bare"
@@ -122,6 +123,20 @@ def scattered(host: str, groups: Mapping[str, Sequence[str]], declared: Callable
             for name in names:
                 if mine.get(name) != first.get(name):
                     yield f"{name}: differs from its value on {members[0]}; set it once, in group_vars/{group}"
+
+
+def joined(problems: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Return each problem once, after the names of the hosts that have it, if it is of hosts.
+
+    :param problems: pairs of a host's name, or an empty one, and a problem
+    """
+    hosts: dict[str, list[str]] = {}
+    for host, problem in problems:
+        hosts.setdefault(problem, []).append(host)
+    for problem, names in hosts.items():
+        named = list(filter(None, names))
+        shown = [*named[:NAMED_HOSTS], *([f"{more} more"] if (more := len(named) - NAMED_HOSTS) > 0 else [])]
+        yield f"{', '.join(shown)}: {problem}" if shown else problem
 
 
 def secret_lines(missing: Iterable[str], malformed: Mapping[str, str], inventory: str) -> Iterator[str]:
