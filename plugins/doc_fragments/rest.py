@@ -23,11 +23,14 @@ options:
     default: 30
 """
 
-    TLS_NAME = r"""
+    CERTIFICATE = r"""
 options:
-  tls_name:
-    description: Name that the service's certificate must have, by default the host in O(url).
-    type: str
+  certificate_file:
+    description:
+      - Path of the certificate that the service must present. For a service of the same host, whose certificate has
+        other names.
+      - By default the certificate must be valid for the host in O(url).
+    type: path
 """
 
     SIGN_IN = r"""

@@ -18,7 +18,7 @@ version_added: 0.1.0
 author: The mlfleet authors (@mlfleet)
 extends_documentation_fragment:
   - mlfleet.stack.rest
-  - mlfleet.stack.rest.tls_name
+  - mlfleet.stack.rest.certificate
   - mlfleet.stack.rest.sign_in
 options:
   rabbitmqctl:
@@ -98,7 +98,7 @@ OPTIONS = {
 
 
 def main():
-    rest.run_module(rest.SIGN_IN_OPTIONS | rest.TLS_NAME_OPTION | OPTIONS, converge)
+    rest.run_module(rest.SIGN_IN_OPTIONS | rest.CERTIFICATE_OPTION | OPTIONS, converge)
 
 
 if __name__ == "__main__":

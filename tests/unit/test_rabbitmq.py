@@ -17,7 +17,13 @@ STORED = {"name": "admin", "password_hash": HASH, "hashing_algorithm": rabbitmq.
 
 
 def broker(**options: Any) -> rabbitmq.Broker:
-    usual = {"url": "http://127.0.0.1:1", "timeout_seconds": 1, "ca_file": None, "tls_name": None, "rabbitmqctl": []}
+    usual = {
+        "url": "http://127.0.0.1:1",
+        "timeout_seconds": 1,
+        "ca_file": None,
+        "certificate_file": None,
+        "rabbitmqctl": [],
+    }
     account = {"username": "admin", "password": "test12"}
     lists: dict[str, list] = {"vhosts": ["/"], "users": [ADMIN], "policies": [], "exchanges": [], "queues": []}
     return rabbitmq.Broker({**usual, **account, **lists, **options})

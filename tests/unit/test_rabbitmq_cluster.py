@@ -33,7 +33,7 @@ def cluster(
         "url": "http://127.0.0.1:1",
         "timeout_seconds": 1,
         "ca_file": None,
-        "tls_name": None,
+        "certificate_file": None,
         "username": "a",
         "password": "a",
     }
@@ -67,7 +67,14 @@ def management() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         url = f"http://127.0.0.1:{server.server_port}"
         yield (
             answers,
-            {"url": url, "timeout_seconds": 5, "ca_file": None, "tls_name": None, "username": "a", "password": "a"},
+            {
+                "url": url,
+                "timeout_seconds": 5,
+                "ca_file": None,
+                "certificate_file": None,
+                "username": "a",
+                "password": "a",
+            },
         )
         server.shutdown()
 

@@ -108,23 +108,28 @@ def test_plain_answer_to_tls_is_of_a_service_that_is_not_switched_yet(url):
         Http(url.replace("http:", "https:"), 5).ask("GET", "/200")
 
 
-def test_name_in_the_certificate_may_be_another_than_in_the_url(tmp_path):
+def test_certificate_that_is_expected_may_have_other_names(tmp_path):
     """A service on the loopback interface, whose certificate was issued for its name."""
     root = make("company", is_authority=True)
-    leaf = make("mq.example.org", root)
+    leaf, former = make("mq.example.org", root), make("mq.example.org", root)
     (tmp_path / "ca.crt").write_text(root.certificate)
     (tmp_path / "leaf.pem").write_text(leaf.certificate + leaf.private)
+    (tmp_path / "chain.pem").write_text(leaf.certificate + root.certificate)
+    (tmp_path / "former.pem").write_text(former.certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "leaf.pem")
     with serve(context) as port:
         url, account = f"https://127.0.0.1:{port}", {"username": "ada", "password": "secret", "timeout_seconds": 5}
         trusted = account | {"url": url, "ca_file": str(tmp_path / "ca.crt")}
-        assert signed_in(trusted | {"tls_name": "mq.example.org"}).call("GET", "/200")["path"] == "/200"
-        for name in (None, "127.0.0.1", "other.example.org"):
-            with pytest.raises(ServiceError, match="CERTIFICATE_VERIFY_FAILED"):
-                signed_in(trusted | {"tls_name": name}).ask("GET", "/200")
+        expected = {"certificate_file": str(tmp_path / "chain.pem")}
+        assert signed_in(trusted | expected).call("GET", "/200")["path"] == "/200"
+        for file, says in (None, "CERTIFICATE_VERIFY_FAILED"), (tmp_path / "former.pem", "is not that of"):
+            with pytest.raises(ServiceError, match=says):
+                signed_in(trusted | {"certificate_file": file and str(file)}).ask("GET", "/200")
+        with pytest.raises(NotRunningError, match="there is no"):
+            signed_in(trusted | {"certificate_file": str(tmp_path / "none.pem")}).ask("GET", "/200")
         with pytest.raises(ServiceError, match="CERTIFICATE_VERIFY_FAILED"):  # by an authority that is not trusted
-            signed_in(trusted | {"tls_name": "mq.example.org", "ca_file": None}).ask("GET", "/200")
+            signed_in(trusted | expected | {"ca_file": None}).ask("GET", "/200")
 
 
 @pytest.mark.parametrize("wrong", ["127.0.0.1:5000", "ftp://host", "http://"])

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from http.cookiejar import CookieJar
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
@@ -31,7 +32,7 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "ca_file": {"type": "path"},
     "timeout_seconds": {"type": "int", "default": 30},
 }
-TLS_NAME_OPTION: dict[str, dict[str, Any]] = {"tls_name": {"type": "str"}}
+CERTIFICATE_OPTION: dict[str, dict[str, Any]] = {"certificate_file": {"type": "path"}}
 SIGN_IN_OPTIONS: dict[str, dict[str, Any]] = {
     "username": {"type": "str", "required": True},
     "password": {"type": "str", "required": True, "no_log": True},
@@ -70,18 +71,26 @@ class Form(NamedTuple):
         return f"multipart/form-data; boundary={boundary}", body + f"--{boundary}--\r\n".encode()
 
 
-class NamedContext(ssl.SSLContext):
-    """Expects a name in the certificate that is not the one in the URL."""
+class CertificateContext(ssl.SSLContext):
+    """Expects one certificate, whatever its names, signed by an authority that is trusted."""
 
-    name = ""
+    file = ""
 
     def wrap_socket(self, *words: Any, **options: Any) -> ssl.SSLSocket:
-        return super().wrap_socket(*words, **options | {"server_hostname": self.name})
+        try:
+            expected = Path(self.file).read_text().partition("-----END CERTIFICATE-----")
+        except FileNotFoundError:
+            raise ConnectionRefusedError(f"there is no {self.file} yet") from None
+        wrapped = super().wrap_socket(*words, **options)
+        if wrapped.getpeercert(binary_form=True) != ssl.PEM_cert_to_DER_cert("".join(expected[:2])):
+            raise ssl.SSLCertVerificationError(f"the certificate is not that of {self.file}")
+        return wrapped
 
 
-def named_context(name: str, ca_file: str | None) -> NamedContext:
-    context = NamedContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.name = name
+def certificate_context(file: str, ca_file: str | None) -> CertificateContext:
+    context = CertificateContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.file = file
     context.load_verify_locations(ca_file) if ca_file else context.load_default_certs()
     return context
 
@@ -97,7 +106,7 @@ class Http:
         username: str | None = None,
         password: str | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
-        tls_name: str | None = None,
+        certificate_file: str | None = None,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
@@ -110,7 +119,9 @@ class Http:
             follow_redirects="none",  # the password would be sent along
             timeout=timeout_seconds,
             ca_path=ca_file,
-            context=named_context(tls_name, ca_file) if tls_name and parts.scheme == "https" else None,
+            context=certificate_context(certificate_file, ca_file)
+            if certificate_file and parts.scheme == "https"
+            else None,
             cookies=CookieJar(),
             url_username=username,
             url_password=password,
@@ -135,7 +146,7 @@ class Http:
         except OSError as error:
             reason = error.reason if isinstance(error, URLError) else error
             # If a service speaks plain HTTP, its TLS has not been switched on yet.
-            is_trusted = not isinstance(reason, ssl.SSLError) or reason.reason == "WRONG_VERSION_NUMBER"
+            is_trusted = not isinstance(reason, ssl.SSLError) or getattr(reason, "reason", "") == "WRONG_VERSION_NUMBER"
             kind = NotRunningError if is_trusted else ServiceError
             raise kind(f"{self.url} does not answer: {reason}") from error
         except HTTPException as error:
@@ -158,8 +169,8 @@ class Http:
 
 
 def signed_in(options: Mapping[str, Any]) -> Http:
-    """Return the service of a module's options of connection, name and account."""
-    names = ("url", "timeout_seconds", "ca_file", "username", "password", "tls_name")
+    """Return the service of a module's options of connection, certificate and account."""
+    names = ("url", "timeout_seconds", "ca_file", "username", "password", "certificate_file")
     return Http(**{name: options[name] for name in names})
 
 
