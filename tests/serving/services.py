@@ -177,7 +177,7 @@ class Services:
             f"load_definitions = {directory / 'definitions.json'}\nlog.console = true\n"
         )
         (directory / "plugins").write_text("[].\n")
-        variables = {
+        self.broker_variables = variables = {
             "HOME": str(directory),
             "RABBITMQ_NODENAME": "serving-tests@localhost",
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
@@ -192,6 +192,11 @@ class Services:
         }
         self.broker = self.run(RABBITMQ, name="rabbitmq", variables=variables)
         self.broker_answers()
+
+    def rabbitmqctl(self, *words: str) -> None:
+        command = [Path(RABBITMQ).with_name("rabbitmqctl"), *words]
+        variables = {"PATH": os.environ["PATH"], **self.broker_variables}
+        subprocess.run(command, env=variables, check=True, stdout=subprocess.DEVNULL, timeout=60)
 
     def broker_answers(self) -> None:
         until(lambda: socket.create_connection(("127.0.0.1", self.ports["broker"]), 1).close() is None, 60, "RabbitMQ")
@@ -294,6 +299,7 @@ class Services:
             "SERVING_MODELS_FILE": str(self.directory / "models.json"),
             "SERVING_TOKEN": self.secrets["token"],
             "SERVING_ALIAS_SECONDS": "1",
+            "SERVING_BODY_SIZE_MB": "8",
             "SERVING_MODELS_KEPT": "4",
             "SERVING_RESULT_EXPIRES_SECONDS": "3600",
             "SERVING_WAIT_SECONDS": "10",

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import time
+import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,10 @@ def test_prediction_can_be_asked_for_later(client: Client) -> None:
     assert client.get(path).json()["state"] == "PENDING"
     assert client.answer(answer.json()["id"])["outputs"] == [2]
     assert client.get("/predictions/0b4d0f5c-0000-4000-8000-000000000000").status_code == 404
+    for hours, state in (2, "PENDING"), (8 * 24, None):  # it may still be queued; or never was
+        made = int((time.time() - hours * 3600) * 1000)
+        waiting = uuid.UUID(int=made << 80 | 0x7 << 76 | 0b10 << 62)
+        assert client.get(f"/predictions/{waiting}").json().get("state") == state
 
 
 def test_feedback_is_stored_once(client: Client) -> None:
@@ -62,6 +67,41 @@ def test_feedback_is_stored_once(client: Client) -> None:
 def test_broken_inputs_are_refused_before_they_are_queued(client: Client, inputs: object, says: str) -> None:
     answer = client.predict("irises", inputs)
     assert answer.status_code == 422 and says in answer.json()["detail"], answer.text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("NaN", "numbers must be finite"),
+        ("-Infinity", "numbers must be finite"),
+        (r'"a\u0000b"', "U+0000"),
+        (r'"\ud800"', "surrogate"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(client: Client, text: str, says: str) -> None:
+    prediction = client.predict("irises", [ROW]).json()["id"]
+    bodies = {
+        "/models/odd/predictions": f'{{"inputs": [{{"seconds": 0, "action": {text}}}]}}',
+        "/models/irises/predictions": f'{{"inputs": [{json.dumps(ROW | {"petal_width": "X"})}]}}'.replace('"X"', text),
+        f"/predictions/{prediction}/feedback": f'{{"actual": [{text}]}}',
+    }
+    for path, body in bodies.items():
+        answer = client.session.post(client.url + path, data=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422 and says in answer.text, (path, answer.text)
+    assert client.predict("odd", [{"seconds": 0, "action": r"a\u0000b"}]).ok  # six characters
+
+
+def test_what_a_model_returns_is_stored_as_far_as_possible(client: Client) -> None:
+    assert client.predict("odd", odd("nul")).json()["outputs"] == ["a\ufffdb", None]
+
+
+def test_model_without_a_signature_is_not_served(client: Client, services: Services) -> None:
+    services.serve([{"name": "irises"}, {"name": "odd"}, {"name": "unsigned"}])
+    said = until(lambda: client.get("/models").json().get("unsigned", {}).get("problems"), 10, "unsigned")
+    said = until(lambda: "no signature" in str(said := client.get("/models").json()["unsigned"]) and said, 10, "reason")
+    assert not said["versions"] and "infer_signature" in said["problems"]["primary"]
+    assert client.predict("unsigned", [{"a": 1}]).status_code == 503
+    services.serve([{"name": "irises"}, {"name": "odd"}])
 
 
 def test_nothing_but_health_without_a_token(client: Client, services: Services) -> None:
@@ -138,6 +178,16 @@ def test_alias_moves_without_a_failed_request(client: Client, services: Services
     until(lambda: client.versions("irises") == {"primary": "1"}, 10, "way back")
 
 
+def test_way_back_does_not_wait_behind_other_tasks(client: Client, services: Services) -> None:
+    waiting = [client.predict("odd", odd("", 2), wait=0).json()["id"] for _ in range(16)]  # 16 s for two workers
+    services.set_alias("irises", "champion", 2)
+    until(lambda: client.versions("irises") == {"primary": "2"}, 5, "version 2")
+    services.set_alias("irises", "champion", 1)
+    until(lambda: client.versions("irises") == {"primary": "1"}, 5, "way back")
+    assert client.get(f"/predictions/{waiting[-1]}").json()["state"] == "PENDING"
+    assert [client.answer(each, 60)["outputs"] for each in waiting] == [[4]] * 16
+
+
 def test_canary_answers_its_share_and_shadow_only_listens(client: Client, services: Services) -> None:
     roles = {"canary": {"alias": "challenger", "percent": 50}, "shadow": {"alias": "challenger"}}
     services.serve([{"name": "irises", **roles}, {"name": "odd"}])
@@ -174,7 +224,7 @@ def test_task_of_a_killed_worker_is_answered_once(client: Client, services: Serv
 
 def test_task_that_ends_its_process_fails_in_the_end(client: Client, services: Services) -> None:
     prediction = client.predict("odd", odd("end"), wait=0).json()["id"]
-    assert client.answer(prediction, 40)["reason"] == "the worker ended 5 times in this task"
+    assert client.answer(prediction, 40)["reason"] == "the task was delivered 5 times, and never ended"
     assert client.predict("odd", odd("")).ok
 
 
@@ -204,6 +254,18 @@ def test_answers_wait_for_the_database(client: Client, services: Services) -> No
     time.sleep(1)
     services.database.start()
     assert client.answer(prediction["id"])["outputs"] == [0]
+
+
+def test_accepted_task_outlives_a_broker_that_takes_no_other(client: Client, services: Services) -> None:
+    """The database is away, and the broker, short of memory, blocks those who send, so also the task for later."""
+    prediction = client.predict("odd", odd("", 3), wait=0).json()["id"]
+    services.database.stop(signal.SIGINT)
+    services.rabbitmqctl("set_vm_memory_high_watermark", "0")
+    said = "The broker takes no task"
+    until(lambda: any(said in file.read_text() for file in services.directory.glob("worker*.log")), 60, said)
+    services.database.start()
+    services.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+    assert client.answer(prediction, 60)["outputs"] == [6]
 
 
 def test_results_are_found_without_the_result_store(client: Client, services: Services) -> None:
@@ -256,6 +318,19 @@ def test_known_versions_serve_while_the_registry_is_away(client: Client, service
     services.server.start()
     until(lambda: client.get("/health").ok, 40, "health")
     assert client.predict("irises", [ROW]).json()["version"] == "1"
+
+
+def test_new_api_takes_no_requests_while_the_registry_is_away(client: Client, services: Services) -> None:
+    services.server.stop()
+    fresh = services.api(SERVING_CACHE_DIR=str(services.directory / "empty"), SERVING_MODELS_FILE="")
+    until(lambda: client.get("/health").status_code == 503, 40, "health")
+    time.sleep(3)
+    health, asked = client.get("/health"), client.predict("irises", [ROW])
+    assert (health.status_code, health.json()["models"], health.json()["broker"]) == (503, False, True)
+    assert asked.status_code == 503 and "being looked for" in asked.text
+    fresh.stop()
+    services.server.start()
+    until(lambda: client.get("/health").ok, 40, "health")
 
 
 def test_no_secret_is_in_a_log_or_a_command_line(client: Client, services: Services) -> None:

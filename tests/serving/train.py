@@ -30,6 +30,8 @@ class Odd(mlflow.pyfunc.PythonModel):
             raise ValueError("the iris has withered\nhere are its leaves")
         if row["action"] == "end":
             os.kill(os.getpid(), signal.SIGKILL)
+        if row["action"] == "nul":
+            return ["a\0b", float("nan")]
         return model_input["seconds"] * 2
 
 
@@ -51,6 +53,10 @@ def main(directory: str) -> None:
         signature=mlflow.models.ModelSignature(inputs=schema),
         pip_requirements=["pandas"],
     )
+    mlflow.pyfunc.log_model(
+        name="model", python_model=Odd(), registered_model_name="unsigned", pip_requirements=["pandas"]
+    )
+    client.set_registered_model_alias("unsigned", "champion", "1")
     for name, alias, version in ("irises", "champion", 1), ("irises", "challenger", 2), ("odd", "champion", 1):
         client.set_registered_model_alias(name, alias, str(version))
     pd.DataFrame({"row": frame.values.tolist()[::10]}).to_json(f"{directory}/rows.json", orient="records")

@@ -23,10 +23,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response, Security
+from fastapi import BackgroundTasks, FastAPI, HTTPException, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
+from mlflow.models import ModelSignature
 from pydantic import BaseModel, Field
 from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,14 +35,14 @@ from starlette.concurrency import run_in_threadpool
 
 from mlfleet_serving import database, metrics
 from mlfleet_serving.absence import Absence
-from mlfleet_serving.catalog import Catalog, Entry
-from mlfleet_serving.schema import InputError, convert, signature_of
+from mlfleet_serving.catalog import Catalog, Entry, Followed
+from mlfleet_serving.schema import InputError, convert, storable
 from mlfleet_serving.settings import settings
 from mlfleet_serving.tasks import BROKER_ERRORS, celery, predict, reason_of, result_of
 
-MAXIMUM_BYTES = 8 * 2**20  # of a request
 ANSWER_SECONDS = 8.0  # until a service is taken for away
 PAUSE_SECONDS = 0.5  # before a task is sent again
+UNANSWERED_SECONDS = 7 * 24 * 3600  # for which a task may wait for workers, as over a weekend
 HEALTH_SECONDS = 5.0  # for which an answer about health holds
 _log = logging.getLogger(__name__)
 _settings = settings()
@@ -92,12 +93,15 @@ api = FastAPIOffline(
 @api.middleware("http")
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Sign in, limit the size, and count. In front of all routes, so that a new one is guarded as well."""
-    start = time.monotonic()
-    response = _refusal(request) or await call_next(request)
-    route = getattr(request.scope.get("route"), "path", "other")  # never the path, of which there are any number
-    metrics.REQUESTS.labels(route, request.method, response.status_code).inc()
-    metrics.REQUEST_SECONDS.labels(route).observe(time.monotonic() - start)
-    return response
+    start, status = time.monotonic(), 500
+    try:
+        response = _refusal(request) or await call_next(request)
+        status = response.status_code
+        return response
+    finally:
+        route = getattr(request.scope.get("route"), "path", "other")  # never the path, of which there are any number
+        metrics.REQUESTS.labels(route, request.method, status).inc()
+        metrics.REQUEST_SECONDS.labels(route).observe(time.monotonic() - start)
 
 
 def _refusal(request: Request) -> Response | None:
@@ -110,8 +114,8 @@ def _refusal(request: Request) -> Response | None:
     length = request.headers.get("content-length", "")
     if request.method == "POST" and not length.isdigit():
         return JSONResponse({"detail": "Content-Length is needed"}, 411)
-    if length and int(length) > MAXIMUM_BYTES:
-        return JSONResponse({"detail": f"at most {MAXIMUM_BYTES} bytes"}, 413)
+    if length and int(length) > _settings.body_size_mb * 2**20:
+        return JSONResponse({"detail": f"at most {_settings.body_size_mb} MiB"}, 413)
     return None
 
 
@@ -130,19 +134,20 @@ def _token(authorization: str) -> bytes:
 
 @api.post("/models/{name}/predictions")
 async def start_prediction(
-    name: str, request: PredictionRequest, response: Response, wait: float | None = Query(None, ge=0)
+    name: str,
+    request: PredictionRequest,
+    response: Response,
+    background: BackgroundTasks,
+    wait: float | None = Query(None, ge=0),
 ) -> dict[str, Any]:
     """Queue a prediction. Answers 200 with outputs, 500 with a reason, or after `wait` seconds 202 with its id."""
     entry, prediction_id = _entry(name), _new_id()
     role = entry.role_for(prediction_id)
     followed = entry.versions[role]
-    try:
-        convert(request.inputs, signature_of(followed.signature))
-    except InputError as error:
-        raise HTTPException(422, str(error)) from error
+    await run_in_threadpool(_refuse, request.inputs, followed)
     await _queue(prediction_id, followed.reference, role, request.inputs)
     if shadow := entry.versions.get("shadow"):
-        await _queue_shadow(prediction_id, shadow.reference, request.inputs)
+        background.add_task(_queue_shadow, prediction_id, shadow.reference, request.inputs)
     until = time.monotonic() + min(_settings.wait_seconds, _settings.wait_seconds if wait is None else wait)
     found, pause = None, 0.005
     while not found and time.monotonic() + pause < until:
@@ -162,7 +167,7 @@ async def start_prediction(
 
 @api.get("/predictions/{prediction_id}")
 async def read_prediction(prediction_id: uuid.UUID) -> dict[str, Any]:
-    """Give the state, and outputs or reason; an id is unknown when its answer must have come or has expired."""
+    """Give the state, and outputs or reason. An id without an answer counts as waiting for a week."""
     key = str(prediction_id)
     failures: list[Exception] = []
     try:
@@ -178,7 +183,7 @@ async def read_prediction(prediction_id: uuid.UUID) -> dict[str, Any]:
     if failures:
         _log.warning("Predictions cannot be read: %s", ", ".join(type(error).__name__ for error in failures))
         raise _away("result store or database")
-    if prediction_id.version == 7 and time.time() - (prediction_id.int >> 80) / 1000 < _settings.result_expires_seconds:
+    if prediction_id.version == 7 and time.time() - (prediction_id.int >> 80) / 1000 < UNANSWERED_SECONDS:
         return {"id": key, "state": "PENDING"}
     raise HTTPException(404, "there is no such prediction")
 
@@ -194,9 +199,12 @@ def give_feedback(prediction_id: uuid.UUID, request: FeedbackRequest) -> dict[st
             raise HTTPException(409, "the prediction failed")
         if request.correct is None and "actual" not in request.model_fields_set:
             raise HTTPException(422, "say `correct` or `actual`")
+        storable(request.actual)
         correct = request.actual == row.outputs if request.correct is None else request.correct
         if not database.give_feedback(row.id, correct, request.actual):
             raise HTTPException(409, "there is feedback on this prediction")
+    except InputError as error:
+        raise HTTPException(422, str(error)) from error
     except SQLAlchemyError as error:
         _log.warning("Feedback cannot be stored: %s", type(error).__name__)
         raise _away("database") from error
@@ -262,6 +270,15 @@ def _entry(name: str) -> Entry:
     raise HTTPException(
         404, f"model {name} is not served: declare it among the served models, or set its alias champion"
     )
+
+
+def _refuse(inputs: Any, followed: Followed) -> None:
+    """Refuse inputs that the model cannot take, or that could not be stored."""
+    try:
+        storable(inputs)
+        convert(inputs, ModelSignature.from_dict(followed.signature))
+    except InputError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 def _new_id() -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from mlfleet_serving.schema import storable
 from mlfleet_serving.settings import settings
 
 UNAVAILABLE = (OperationalError, InterfaceError)
@@ -100,4 +100,4 @@ def answers() -> bool:
 
 
 def _json(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, allow_nan=False)
+    return None if value is None else storable(value)

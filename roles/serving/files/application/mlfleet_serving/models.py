@@ -41,12 +41,16 @@ class Reference:
         return f"{quote(self.model, safe='')}@{self.version}-{self.created}"
 
 
+class NoSignatureError(Exception):
+    """A model that takes anything, and so fails in its own way, and names its columns as requests do."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A model in memory."""
 
     version: str
-    signature: ModelSignature | None
+    signature: ModelSignature
     model: PyFuncModel
 
 
@@ -63,6 +67,7 @@ def import_flavors() -> None:
 def load(reference: Reference) -> Loaded:
     """Give the model from memory, from the disk or from the registry.
 
+    :raises NoSignatureError: nothing says what the model takes
     :raises OSError: the directory is missing
     :raises mlflow.MlflowException: the registry does not have it, or does not answer
     """
@@ -70,7 +75,10 @@ def load(reference: Reference) -> Loaded:
         reference = Reference(reference.model, file_version(reference.path), 0, reference.path)
     if reference not in _loaded:
         model = load_model(reference.path or str(_downloaded(reference)))
-        _loaded[reference] = Loaded(reference.version, model.metadata.signature, model)
+        signature = model.metadata.signature
+        if not signature or not signature.inputs:
+            raise NoSignatureError("it has no signature of inputs; log it with one: mlflow.models.infer_signature")
+        _loaded[reference] = Loaded(reference.version, signature, model)
         metrics.LOADED.labels(reference.model, reference.version).inc()
         while len(_loaded) > max(1, settings().models_kept):
             dropped, _model = _loaded.popitem(last=False)
@@ -104,7 +112,11 @@ def _downloaded(reference: Reference) -> Path:
 
 
 def _prune(cache: Path) -> None:
-    directories = sorted((each for each in cache.iterdir() if each.is_dir()), key=lambda each: each.stat().st_mtime)
-    for directory in directories[: -settings().models_kept]:
-        if directory.stat().st_mtime < time.time() - UNUSED_SECONDS:
+    used: dict[Path, float] = {}
+    for directory in cache.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # such as a temporary one of another process
+            if directory.is_dir():
+                used[directory] = directory.stat().st_mtime
+    for directory in sorted(used, key=lambda each: used[each])[: -settings().models_kept]:
+        if used[directory] < time.time() - UNUSED_SECONDS:
             shutil.rmtree(directory, ignore_errors=True)

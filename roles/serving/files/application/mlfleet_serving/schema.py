@@ -10,7 +10,9 @@ lists, or an object of them by name.
 from __future__ import annotations
 
 import base64
+import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
@@ -31,39 +33,51 @@ class InputError(ValueError):
         super().__init__("; ".join(reasons[:SHOWN] + further))
 
 
-def signature_of(found: dict[str, Any] | None) -> ModelSignature | None:
-    """Make a signature of its form in JSON."""
-    return ModelSignature.from_dict(found) if found else None
+def storable(value: Any) -> str:
+    """Make JSON that PostgreSQL takes, which is stricter than Python.
+
+    :raises InputError: a number is not finite, or a text has a character that no text may have
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(["half of a surrogate pair is no text"]) from None
+    except ValueError:
+        raise InputError(["numbers must be finite"]) from None
+    if re.search(r"(?<!\\)(\\\\)*\\u0000", text):
+        raise InputError(["the character U+0000 cannot be stored"])
+    return text
 
 
-def convert(inputs: Any, signature: ModelSignature | None) -> Any:
+def convert(inputs: Any, signature: ModelSignature) -> Any:
     """Make a data frame of rows, or arrays of tensors.
 
     :raises InputError: they do not fit the signature
     """
-    schema: Schema | None = signature.inputs if signature else None
-    if schema and schema.is_tensor_spec():
+    schema: Schema = signature.inputs
+    if schema.is_tensor_spec():
         return _tensors(inputs, schema)
     if not isinstance(inputs, list) or not inputs:
         raise InputError(["inputs must be a list of at least one row"])
-    columns = cast("list[ColSpec]", schema.inputs) if schema else []
-    is_named = schema is not None and schema.has_input_names()
+    columns = cast("list[ColSpec]", schema.inputs)
+    is_named = schema.has_input_names()
     if all(isinstance(row, dict) for row in inputs):
-        if columns and not is_named:
+        if not is_named:
             raise InputError(["rows must be lists, because the columns of the model have no names"])
-        return _frame(inputs, [column.name for column in columns] or list(inputs[0]), columns)
+        return _frame(inputs, [column.name for column in columns], columns)
     if not all(isinstance(row, list) for row in inputs):
         raise InputError(["rows must be all objects or all lists"])
-    names = [column.name for column in columns] if is_named else list(range(len(columns or inputs[0])))
+    names = [column.name for column in columns] if is_named else list(range(len(columns)))
     if wrong := [n for n, row in enumerate(inputs) if len(row) != len(names)]:
         raise InputError([f"row {n} has {len(inputs[n])} values, not {len(names)}" for n in wrong])
     return _frame([dict(zip(names, row, strict=True)) for row in inputs], names, columns)
 
 
 def _frame(rows: list[dict[Any, Any]], names: list[Any], columns: list[ColSpec]) -> pd.DataFrame:
-    """Make one column a name, of any type where the model does not say which."""
-    specs: dict[Any, ColSpec | None] = dict.fromkeys(names) | dict(zip(names, columns, strict=False))
-    required = {name for name, spec in specs.items() if spec is None or spec.required}
+    """Make one column a name."""
+    specs = dict(zip(names, columns, strict=True))
+    required = {name for name, spec in specs.items() if spec.required}
     reasons = []
     for number, row in enumerate(rows):
         reasons += [f"row {number} lacks column {name}" for name in names if name in required and name not in row]
@@ -72,8 +86,7 @@ def _frame(rows: list[dict[Any, Any]], names: list[Any], columns: list[ColSpec])
         raise InputError(reasons)
     frame = {}
     for name, spec in specs.items():
-        values = [row.get(name) for row in rows]
-        frame[name] = _column(name, values, spec, reasons) if spec else pd.Series(values)
+        frame[name] = _column(name, [row.get(name) for row in rows], spec, reasons)
     if reasons:
         raise InputError(reasons)
     return pd.DataFrame({name: column for name, column in frame.items() if name in required or column.notna().any()})
@@ -165,6 +178,11 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 40 else f"{shown[:37]}..."
 
 
+def plain_text(text: str) -> str:
+    """Replace what PostgreSQL does not take as text."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 def plain(outputs: Any) -> Any:
     """Make JSON of what a model returned; what is no number there (NaN, infinity) becomes null."""
     if isinstance(outputs, pd.DataFrame):
@@ -172,9 +190,9 @@ def plain(outputs: Any) -> Any:
     if isinstance(outputs, np.ndarray | pd.Series | np.generic):
         return plain(outputs.tolist())
     if isinstance(outputs, Mapping):
-        return {str(key): plain(value) for key, value in outputs.items()}
+        return {plain_text(str(key)): plain(value) for key, value in outputs.items()}
     if isinstance(outputs, list | tuple):
         return [plain(value) for value in outputs]
     if isinstance(outputs, float):
         return outputs if math.isfinite(outputs) else None
-    return outputs if isinstance(outputs, str | int | bool | None) else str(outputs)
+    return outputs if isinstance(outputs, int | bool | None) else plain_text(str(outputs))

@@ -49,6 +49,7 @@ class Settings:
     wait_seconds: float
     broker_wait_seconds: float
     metrics_port: int
+    body_size_mb: int
 
     @property
     def broker_ssl(self) -> dict[str, Any] | None:
@@ -118,6 +119,7 @@ def settings() -> Settings:
             wait_seconds=float(environment["SERVING_WAIT_SECONDS"]),
             broker_wait_seconds=float(environment["SERVING_BROKER_WAIT_SECONDS"]),
             metrics_port=int(environment.get("SERVING_METRICS_PORT") or 0),
+            body_size_mb=int(environment["SERVING_BODY_SIZE_MB"]),
         )
     except KeyError as error:
         raise SystemExit(f"mlfleet_serving: set the environment variable {error.args[0]}") from None

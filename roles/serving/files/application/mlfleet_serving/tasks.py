@@ -11,6 +11,7 @@ or the registry was away. The rights of the accounts on these, and on the keys o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -20,21 +21,33 @@ import pandas as pd
 from amqp.exceptions import AMQPError, MessageNacked
 from celery import Celery, Task
 from celery.backends.redis import RedisBackend
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.signals import task_failure, worker_init, worker_ready
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
+from kombu.transport import pyamqp
 
 from mlfleet_serving import database, metrics, models
-from mlfleet_serving.schema import InputError, convert, plain
+from mlfleet_serving.schema import InputError, convert, plain, plain_text
 from mlfleet_serving.settings import settings
 
-DELIVERIES = 5  # of a task that ends its process each time
+DELIVERIES = 5  # of a task that ends its process each time, or cannot be sent again
 RETRY_SECONDS = 5  # while the database is away
+CONFIRM_SECONDS = 5  # for which the broker may take to have it on its disks
+ANSWER_SECONDS = 8  # for which it may take to any other answer
 LOAD_RETRIES = 6  # while the registry is away; the API leads requests to versions only that were loaded once
 _settings = settings()
 BROKER_ERRORS = (KombuError, AMQPError, MessageNacked, OSError)
 _log = logging.getLogger(__name__)
+
+
+class Transport(pyamqp.Transport):  # type: ignore[misc]
+    """AMQP with a limit for each answer: to those who send, a broker short of memory does not even say goodbye."""
+
+    def establish_connection(self) -> Any:
+        connection = super().establish_connection()
+        connection.transport.sock.settimeout(ANSWER_SECONDS)
+        return connection
 
 
 class Results(RedisBackend):  # type: ignore[misc]
@@ -55,6 +68,7 @@ _queue = Queue(  # type: ignore[no-untyped-call]
 )
 celery.conf.update(
     broker_use_ssl=_settings.broker_ssl,
+    broker_transport=f"{__name__}:Transport",
     broker_connection_timeout=4,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
@@ -108,8 +122,7 @@ def load(reference: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:
         _log.exception("Load of model %s, version %s", reference["model"], reference["version"])
         raise PredictionFailed(f"the model cannot be loaded: {_one_line(error)}") from error
-    signature = loaded.signature.to_dict() if loaded.signature else None
-    return {"version": loaded.version, "signature": signature}
+    return {"version": loaded.version, "signature": loaded.signature.to_dict()}
 
 
 @celery.task(
@@ -128,14 +141,28 @@ def predict(
         if not answer:
             attempt = _attempt(self, models.Reference(**reference), inputs)
             if attempt.failure == "load" and self.request.retries < LOAD_RETRIES:
-                raise self.retry(countdown=RETRY_SECONDS)
+                raise _later(self)
             answer = _stored(attempt, self.request.id, reference["model"], role, inputs, shadow_of)
     except database.UNAVAILABLE as error:
         _log.warning("The database does not answer: %s", _one_line(error))
-        raise self.retry(countdown=RETRY_SECONDS) from error
+        raise _later(self) from error
     if answer.reason:
         raise PredictionFailed(answer.reason)
     return {"model": answer.model, "version": answer.version, "role": answer.role, "outputs": answer.outputs}
+
+
+def _later(task: Task) -> Exception:
+    """Send the task again, for later; if the broker takes none now, have it deliver this one again.
+
+    Celery itself would drop the task then.
+    """
+    options = {"throw": False, "retry": False, "confirm_timeout": CONFIRM_SECONDS}
+    with contextlib.suppress(Reject):
+        return task.retry(countdown=RETRY_SECONDS, **options)  # type: ignore[no-any-return]
+    _log.warning("The broker takes no task to be tried again")
+    with contextlib.suppress(SoftTimeLimitExceeded):
+        time.sleep(1)
+    return Reject("the broker takes no task", requeue=True)
 
 
 @dataclass
@@ -158,7 +185,7 @@ def _is_repeated(task: Task) -> bool:
 def _attempt(task: Task, reference: models.Reference, inputs: Any) -> _Attempt:
     made = _Attempt(reference.version)
     if (task.request.get("x-delivery-count") or 0) >= DELIVERIES:
-        made.failure, made.reason = "worker_lost", f"the worker ended {DELIVERIES} times in this task"
+        made.failure, made.reason = "worker_lost", f"the task was delivered {DELIVERIES} times, and never ended"
         return made
     try:
         made.failure = "load"
@@ -222,4 +249,4 @@ def reason_of(result: dict[str, Any]) -> str:
 
 def _one_line(error: BaseException) -> str:
     first, *_others = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {first}"[:300]
+    return plain_text(f"{type(error).__name__}: {first}"[:300])
