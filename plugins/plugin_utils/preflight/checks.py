@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import rabbitmq
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.users import MAX_RENEW_DAYS
+from ansible_collections.mlfleet.stack.plugins.module_utils.serving import DEFAULT_ALIAS
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import DEFAULT_PATH, Mount
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
 
@@ -202,7 +203,7 @@ def serving_models(values: Values) -> Iterator[str]:
         canary = model.get("canary") or {}
         if canary and not 0 <= canary["percent"] <= FULL_PERCENT:
             yield f"{where}: the canary's percent is {canary['percent']:g}; use a number from 0 to 100"
-        own = "" if model.get("version") else model.get("alias") or "champion"
+        own = "" if model.get("version") else model.get("alias") or DEFAULT_ALIAS
         for part in ("canary", "shadow"):
             if own and (model.get(part) or {}).get("alias") == own:
                 yield f"{where}: the {part} has the alias of the model itself; name another"
