@@ -1003,3 +1003,13 @@ def test_release_that_a_role_does_not_support_is_reported():
     line = "role rabbitmq supports Debian 12, and this host has 13: choose another host"
     assert list(host_checks.release_problems(releases, {"distribution_major_version": "13"})) == [line]
     assert list(host_checks.release_problems(releases, DEBIAN)) == []
+
+
+def test_data_of_the_serving_stack_has_no_path_of_another_stack() -> None:
+    spec = yaml.safe_load((ROOT / "roles/serving/meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    option = spec["serving_mounts"]
+    assert option_checks.validated("serving_mounts", option, [{"source": "/srv/a", "path": "/srv/models"}])[1] == []
+    [line] = option_checks.validated("serving_mounts", option, [{"source": "/srv/a"}])[1]
+    assert "path" in line

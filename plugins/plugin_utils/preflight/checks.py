@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.mlfleet.stack.plugins.module_utils import rabbitmq
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.users import MAX_RENEW_DAYS
 from ansible_collections.mlfleet.stack.plugins.module_utils.serving import DEFAULT_ALIAS
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import DEFAULT_PATH, Mount
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import EXAMPLE_PATH, Mount
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
 
 SERIAL = re.compile(r"[1-9][0-9]*%?")
@@ -485,7 +485,7 @@ def mounts(values: Values) -> Iterator[str]:
         for mount in map(Mount.of, entries or []):
             yield from (f"{name}: {problem}" for problem in mount.problems())
             yield from (
-                f"{name}: path {mount.path} overlaps with MinIO's {drive}; use another, such as {DEFAULT_PATH}"
+                f"{name}: path {mount.path} overlaps with MinIO's {drive}; use another, such as {EXAMPLE_PATH}"
                 for drive in drives
                 if mount.overlaps(drive)
             )
