@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterable, Iterator
@@ -75,9 +76,40 @@ class ActionModule(LibraryActionBase):
             return []
         if first in hosts:
             self._warn_of_misspelled(site, hosts, play, task_vars["groups"])
-        unknown = inventory_checks.unknown_workers(site, task_vars["groups"]) if first in hosts else ()
+        groups = task_vars["groups"]
         lines = [line for name in hosts for line in self._lines(play.host(name), play, task_vars)]
-        return [*inventory_checks.joined(lines), *unknown]
+        of_groups = (
+            [*inventory_checks.unknown_workers(site, groups), *self._between_groups(play, groups)]
+            if first in hosts
+            else ()
+        )
+        return [*inventory_checks.joined(lines), *of_groups]
+
+    @staticmethod
+    def _between_groups(play: Hosts, groups: dict[str, list[str]]) -> Iterator[str]:
+        """Yield contradictions between settings of the hosts of two groups, also of hosts that are not in this run."""
+
+        def told(group: str, name: str) -> dict[str, Any]:
+            """Return the setting of each host, but unusable ones, which the line of the option reports."""
+            found = {}
+            for host in map(play.host, groups.get(group, ())):
+                role = next((role for role in host.roles if name in role.options), None)
+                with contextlib.suppress(role_files.UnsetError, role_files.UnresolvableError):
+                    if role and (value := host.option(role, name)) is not None:
+                        found[host.name] = value
+            return found
+
+        if groups.get("serving_api"):
+            longest, patience = (
+                told("serving_api", "serving_request_seconds"),
+                told("nginx", "nginx_read_timeout_seconds"),
+            )
+            yield from inventory_checks.impatient_proxies(longest, patience)
+            sent, served = (
+                told("serving_api", "topology_serving_queue"),
+                told("serving_worker", "serving_worker_queues"),
+            )
+            yield from inventory_checks.unserved_queues(sent, served)
 
     def _warn_of_misspelled(self, site: list[str], hosts: list[str], play: Hosts, groups: dict[str, list[str]]) -> None:
         """Warn only, because variables and groups of the user's own may have any name."""

@@ -13,6 +13,8 @@ description:
     metric, a text file, and the model, which it registers.
   - Then reads the run and its file back, loads the model from the registry and classifies with it, and checks the
     model's files in the object storage.
+  - At the end deletes the runs of earlier times with their versions and artifacts, except the last one. Other runs and
+    versions with the same names are left alone.
   - Runs on a host that can reach all of these, with an interpreter that has MLflow, scikit-learn and boto3, such as
     that of MLflow's server.
 version_added: 0.1.0
@@ -35,7 +37,7 @@ options:
         type: str
         required: true
       access_key:
-        description: Account that may read the artifacts, and write them if MLflow does not do that for its clients.
+        description: Account that may read the artifacts, and write and delete them unless MLflow does so for clients.
         type: str
         required: true
       secret_key:
@@ -79,6 +81,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+name:
+  description: Name of the experiment and of the registered model.
+  returned: when it was run
+  type: str
+  sample: mlfleet-verify
 run_id:
   description: The run in MLflow.
   returned: when it was run
@@ -99,6 +106,11 @@ artifact:
   returned: when it was run
   type: str
   sample: s3://mlflow-tracking/artifacts/1/models/m-0123456789abcdef0123456789abcdef/artifacts/MLmodel
+deleted:
+  description: Number of runs of earlier times that were deleted with their versions.
+  returned: when it was run
+  type: int
+  sample: 1
 seconds:
   description: Total duration.
   returned: when it was run
@@ -111,12 +123,14 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.mlfleet.stack.plugins.module_utils import mlflow_leftovers
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import CONNECTION_OPTIONS, SIGN_IN_OPTIONS
 
 os.environ.update(MLFLOW_DISABLE_TELEMETRY="true")  # MLflow reads it on import
 try:
     import boto3
     import mlflow
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from sklearn.datasets import load_iris
     from sklearn.linear_model import LogisticRegression
 
@@ -127,6 +141,7 @@ except ImportError as error:
 REPORT = "report.txt"
 MODEL_FILE = "MLmodel"
 ITERATIONS = 200
+TIMES_KEPT = 2  # this one, and the last one
 
 
 class ProofError(Exception):
@@ -159,7 +174,7 @@ def prove(options: dict) -> dict:
     if experiment and experiment.lifecycle_stage == "deleted":  # until MLflow's garbage collection
         client.restore_experiment(experiment.experiment_id)
     mlflow.set_experiment(options["name"])
-    with mlflow.start_run() as run:
+    with mlflow.start_run(tags=mlflow_leftovers.tags(options["name"])) as run:
         mlflow.log_param("max_iter", ITERATIONS)
         mlflow.log_metric("accuracy", accuracy)
         mlflow.log_text(f"accuracy {accuracy}\n", REPORT)
@@ -181,10 +196,12 @@ def prove(options: dict) -> dict:
             f"model {options['name']} {registered.version} classifies otherwise than the one that was logged"
         )
     return {
+        "name": options["name"],
         "run_id": run.info.run_id,
         "accuracy": round(accuracy, 4),
         "version": int(registered.version),
         "artifact": stored(options["s3"], logged.model_id),
+        "deleted": mlflow_leftovers.delete(client, get_artifact_repository, options["name"], TIMES_KEPT),
         "seconds": round(time.monotonic() - started, 1),
     }
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-DEFAULT_PATH = "/dioptra/data"
+DEFAULT_PATH = "/dioptra/data"  # of Dioptra's workers and of containers beside them
+EXAMPLE_PATH = "/srv/data"
 NFS_PACKAGE = "nfs-common"
 # As in Dioptra's documentation, without bg and auto, which the unit's soft dependency replaces, and without intr,
 # which Linux ignores. A longer attribute cache suits data that rarely changes.
@@ -92,9 +93,9 @@ class Mount:
         if not PATH.fullmatch(self.path) or {".", ".."} & set(self.path.split("/")):
             yield f"path {self.path!r} is not absolute, or has characters other than letters, digits, _ . and -"
         elif any(f"{self.path}/".startswith(f"{hidden}/") for hidden in HIDDEN):
-            yield f"path {self.path} is hidden from services; use another, such as {DEFAULT_PATH}"
+            yield f"path {self.path} is hidden from services; use another, such as {EXAMPLE_PATH}"
         elif any(map(self.overlaps, TAKEN)):
-            yield f"path {self.path} is the system's own; use another, such as {DEFAULT_PATH}"
+            yield f"path {self.path} is the system's own; use another, such as {EXAMPLE_PATH}"
         for option in self.options:
             if not OPTION.fullmatch(option):
                 yield f"option {option!r} has a blank, a comma or a quote"

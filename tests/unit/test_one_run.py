@@ -79,8 +79,10 @@ def changes_hosts(play: dict[str, Any]) -> bool:
 def reads(task: Task) -> bool:
     name = action(task)
     is_ours = name.startswith(OURS)
-    if name.endswith("import_role") and task[name].get("tasks_from") == "controller":
-        return stays_on_the_controller(task[name]["name"].removeprefix(OURS))
+    if name.endswith("import_role") and (part := task[name].get("tasks_from")):
+        role = task[name]["name"].removeprefix(OURS)
+        made = load(ROOT / "roles" / role / f"tasks/{part}.yml")
+        return stays_on_the_controller(role) if part == "controller" else all(map(reads, made))
     return task.get("check_mode") is True or (changes_nothing(name.removeprefix(OURS)) if is_ours else name in READS)
 
 

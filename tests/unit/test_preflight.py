@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.mlfleet.stack.plugins.action.preflight import ARGUMENT_SPEC
 from ansible_collections.mlfleet.stack.plugins.filter import topology
 from ansible_collections.mlfleet.stack.plugins.modules.preflight import DOCUMENTATION
@@ -400,10 +402,29 @@ def test_tasks_end_before_the_broker_gives_them_to_others():
     assert "lower it, or raise the other one" in line
 
 
-def test_nginx_waits_as_long_as_the_serving_api():
-    assert not list(checks.serving_times({"serving_wait_seconds": 30, "nginx_read_timeout_seconds": 300}))
-    [line] = checks.serving_times({"serving_wait_seconds": 900, "nginx_read_timeout_seconds": 300})
-    assert line.startswith("serving_wait_seconds: 900 is not below nginx_read_timeout_seconds, 300")
+def test_nginx_waits_as_long_as_a_request_to_the_serving_api_may_take():
+    proxies = {"web1": 300, "web2": 300}
+    assert not list(inventory_checks.impatient_proxies({"api1": 299, "api2": 55}, proxies))
+    [line] = inventory_checks.impatient_proxies({"api1": 300, "api2": 300}, proxies)
+    assert line.startswith("serving_request_seconds: 300 is not below nginx_read_timeout_seconds, 300")
+    assert len(list(inventory_checks.impatient_proxies({"api1": 55, "api2": 70}, {"web1": 60, "web2": 300}))) == 1
+    assert not list(inventory_checks.impatient_proxies({"api1": 55}, {}))
+
+
+def serving_times(**inventory: int) -> tuple[int, int]:
+    """Return how long a request, and a stop of the API, may take, by the defaults of the role."""
+    defaults = yaml.safe_load(Path("roles/serving/defaults/main.yml").read_text())
+    values = {name: trust_as_template(value) if isinstance(value, str) else value for name, value in defaults.items()}
+    templar = Templar(DataLoader(), values | inventory)
+    found = [templar.template(values[name]) for name in ("serving_request_seconds", "serving_stop_timeout_seconds")]
+    return found[0], found[1]
+
+
+def test_request_may_take_all_waits_together_and_the_stop_of_the_api_as_long():
+    longest, stop = serving_times(serving_broker_wait_seconds=100, serving_wait_seconds=400)
+    assert longest >= 100 + 400 + 8 + 5  # the broker's and the results' own timeouts
+    assert stop > longest
+    assert serving_times(serving_task_time_limit_seconds=7000)[1] > 7000
 
 
 def test_default_application_has_models_and_workers():
@@ -469,12 +490,28 @@ def test_queue_of_the_api_can_be_in_a_command(queue):
     assert line.startswith("serving_worker_queues: queue")
 
 
-def test_queue_of_the_api_has_a_worker():
-    values = {"serving_worker_queues": ["predictions"], "topology_serving_queue": "predictions"}
-    values["topology_serving_worker_hosts"] = ["a"]
-    assert not list(checks.serving_queues(values))
-    [line] = checks.serving_queues(values | {"topology_serving_queue": "other"})
-    assert "no worker serves other" in line
+def test_queue_of_the_api_has_a_worker_on_some_host():
+    sent = {"api1": "predictions", "api2": "predictions"}
+    assert not list(inventory_checks.unserved_queues(sent, {"a": ["other"], "b": ["other", "predictions"]}))
+    [line] = inventory_checks.unserved_queues(sent, {"a": ["other"], "b": []})
+    assert "no worker serves predictions" in line and line.endswith("add it on a or b")
+    assert not list(inventory_checks.unserved_queues(sent, {}))
+
+
+@pytest.mark.parametrize("queues", [["predictions", "other"], ["other"]])
+def test_default_application_has_one_queue(queues):
+    """Celery ends with a KeyError at the name of another."""
+    values = {"serving_asgi_app": "mlfleet_serving.api:api", "topology_serving_queue": "predictions"}
+    assert not list(checks.serving_queues(values | {"serving_worker_queues": ["predictions"]}))
+    [line] = checks.serving_queues(values | {"serving_worker_queues": queues})
+    assert "the default application has predictions alone" in line
+    own = {"serving_asgi_app": "api.routes:api", "serving_worker_queues": queues}
+    assert not list(checks.serving_queues(values | own))
+
+
+def test_workers_of_the_serving_stack_have_a_queue():
+    [line] = checks.serving_queues({"topology_serving_queue": "a", "serving_worker_queues": []})
+    assert line == "serving_worker_queues: has no queue; name one"
 
 
 def test_front_end_is_where_nginx_is():
@@ -845,6 +882,42 @@ def test_each_host_is_validated_with_its_own_values(play):
     assert "argument redis_port" not in output and "redis_left_out" not in output
 
 
+@pytest.fixture(scope="module")
+def validated_serving(tmp_path_factory):
+    """Validate an inventory with the real roles: API, two hosts of workers, and nginx on hosts of their own."""
+    inventory = tmp_path_factory.mktemp("inventories") / "serving"
+    shutil.copytree(ROOT / "inventories/serving", inventory)
+    groups = {name: {"hosts": {"base": {}}} for name in ("postgres", "redis", "rabbitmq", "minio", "mlflow")}
+    groups |= {"serving_api": {"hosts": {"api": {}}}, "nginx": {"hosts": {"edge": {}}}}
+    groups |= {"serving_worker": {"hosts": {"work1": {"serving_worker_queues": ["slow"]}, "work2": {}}}}
+    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
+    site = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())[0]
+    (inventory.parent / "site.yml").write_text(yaml.safe_dump([site]))
+    environment = {**os.environ, "XDG_CACHE_HOME": str(inventory.parent / "cache")}
+    bin_dir = Path(sys.executable).parent
+    subprocess.run([bin_dir / "mlfleet", "init", inventory], cwd=ROOT, env=environment, check=True, capture_output=True)
+
+    def run(*words, **settings):
+        command = [bin_dir / "ansible-playbook", inventory.parent / "site.yml", "-i", inventory, *words]
+        command += ["-e", json.dumps(settings)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    return run
+
+
+def test_settings_of_the_serving_stack_fit_those_on_other_hosts(validated_serving):
+    own = {"serving_asgi_app": "api:api"}
+    code, output = validated_serving("--limit", "edge", **own)
+    assert code == 0, output
+    code, output = validated_serving("--limit", "edge", nginx_read_timeout_seconds=55, **own)
+    assert code != 0
+    assert "serving_request_seconds: 55 is not below nginx_read_timeout_seconds, 55" in output
+    code, output = validated_serving(topology_serving_queue="fast", serving_worker_queues=["slow"], **own)
+    assert code != 0
+    assert "no worker serves fast, where the API sends its tasks; add it on work1 or work2" in output
+
+
 def test_port_that_leads_to_https_is_a_port_of_the_host() -> None:
     sites = [{"name": "a", "port": 443, "http_port": 80}, {"name": "b", "port": 80}]
     (line,) = checks.overlapping_ports({"nginx_sites_extra": sites}, [])
@@ -930,3 +1003,13 @@ def test_release_that_a_role_does_not_support_is_reported():
     line = "role rabbitmq supports Debian 12, and this host has 13: choose another host"
     assert list(host_checks.release_problems(releases, {"distribution_major_version": "13"})) == [line]
     assert list(host_checks.release_problems(releases, DEBIAN)) == []
+
+
+def test_data_of_the_serving_stack_has_no_path_of_another_stack() -> None:
+    spec = yaml.safe_load((ROOT / "roles/serving/meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    option = spec["serving_mounts"]
+    assert option_checks.validated("serving_mounts", option, [{"source": "/srv/a", "path": "/srv/models"}])[1] == []
+    [line] = option_checks.validated("serving_mounts", option, [{"source": "/srv/a"}])[1]
+    assert "path" in line

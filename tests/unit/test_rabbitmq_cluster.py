@@ -213,6 +213,15 @@ def test_order_in_which_brokers_become_a_cluster_is_checked() -> None:
     assert line.startswith(f"{TWO}, {THREE}, {FOUR} must leave")
 
 
+def test_data_that_were_moved_to_another_host_need_their_name_and_no_removal() -> None:
+    [line] = host_checks.broker_problems(DECLARED[1:2], {"mq2": places(ONE)}, False, "internal")
+    assert line.startswith(
+        f"the data of RabbitMQ on mq2 have the name of {ONE}: set topology_rabbitmq_node_name: mq1 for"
+    )
+    moved = [{"host": "mq2", "name": DECLARED[0]["name"]}]
+    assert list(host_checks.broker_problems(moved, {"mq2": places(ONE)}, False, "internal")) == []
+
+
 def test_tls_stays_until_the_other_nodes_have_left() -> None:
     old = {"mq1": places(*NODES[:3])}
     assert list(host_checks.broker_problems(DECLARED[:1], old, True, "internal")) == []

@@ -151,3 +151,12 @@ def test_password_among_the_settings_of_redis_is_not_shown(setting: str, is_hidd
     ]
     templar = Templar(DataLoader(), {"redis_settings": {setting: "x"}})
     assert templar.template(trust_as_template(file["sensitive"])) is is_hidden
+
+
+def test_options_of_ones_own_replace_none_of_the_roles() -> None:
+    """A default that a role needs is lost when someone adds an option."""
+    settings = {name: value for role in ROLES for name, value in load_all(f"roles/{role}/defaults/main").items()}
+    described = {name: str(option["description"]) for role in ROLES for name, option in specs(role).items()}
+    further = [name for name, text in described.items() if text.startswith("Further options")]
+    assert {"serving_worker_options", "serving_api_options"} <= {*further}
+    assert {name: settings[name] for name in further if settings[name]} == {}

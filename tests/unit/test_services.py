@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -60,6 +63,66 @@ def test_each_service_has_a_play_that_bears_its_name():
         for role, hosts in wanted.items()
         if plays.get(f"Role {role}") != hosts
     )
+
+
+PHASES = ("install", "configure", "provision")
+
+
+def phases(tags: Iterable[str], role: str) -> set[str]:
+    """Return the phases of this role among the tags, such as install for redis_install."""
+    return {phase for phase in PHASES for tag in tags if tag == f"{role}_{phase}"}
+
+
+@pytest.fixture(scope="module")
+def tags_of_tasks() -> dict[str, dict[str, set[str]]]:
+    """By play, the tags of each task, as Ansible reads them; those of an include are the include's own."""
+    command = [Path(sys.executable).with_name("ansible-playbook"), "site.yml", "-i", "inventories/prod", "--list-tasks"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    found: dict[str, dict[str, set[str]]] = {}
+    for line in listed.splitlines():
+        name, _tab, tags = (part.strip() for part in line.partition("TAGS: "))
+        if play := re.match(r"play #\d+ \(.*?\): (.+)", name):
+            mine = found.setdefault(play[1].strip(), {})
+        elif tags:
+            mine[f"{len(mine)} {name}"] = set(tags.strip("[]").split(", "))
+    return found
+
+
+@pytest.mark.parametrize("role", SITE_ROLES)
+def test_tags_of_a_role_select_its_phases(role: str, tags_of_tasks) -> None:
+    """Otherwise a run with `--tags ROLE_install` does nothing, without an error."""
+    tasks = tags_of_tasks[f"Role {role}"]
+    service = SERVICES.get(services.service_of(role))
+    runs = not service or service.unit or service.block  # the front end is files alone
+    wanted = {"install", "configure"} if runs else {"install"}
+    assert wanted <= {phase for tags in tasks.values() for phase in phases(tags, role)}
+    for name, tags in tasks.items():
+        assert phases(tags, role) or "always" in tags, f"{name} has no phase of {role}"
+        for block in services.blocks_of(role):
+            assert phases(tags, block) in (set(), phases(tags, role)), f"{name}: {sorted(tags)}"
+
+
+def files_of_includes() -> Iterator[tuple[str, dict[str, Any], Path]]:
+    """Yield role, task and file of each include of the tasks of a role; a role that is included has tags of its own."""
+    for main in (ROOT / "roles" / role / "tasks/main.yml" for role in SITE_ROLES):
+        for task in yaml.safe_load(main.read_text()):
+            if included := task.get("ansible.builtin.include_tasks"):
+                yield main.parts[-3], task, main.with_name(included["file"])
+
+
+@pytest.mark.parametrize(("role", "include", "file"), [pytest.param(*each, id=each[0]) for each in files_of_includes()])
+def test_tags_of_an_include_select_its_tasks(role: str, include: dict[str, Any], file: Path) -> None:
+    for task in yaml.safe_load(file.read_text()):
+        tags = [task["tags"]] if isinstance(task["tags"], str) else task["tags"]
+        assert phases(tags, role), task["name"]
+        assert set(tags) <= set(include["tags"]), task["name"]
+
+
+def test_gpus_are_placed_for_the_phases_that_need_them(tags_of_tasks) -> None:
+    kinds = [role for role in SITE_ROLES if role.endswith("_gpu") or role == "worker_custom"]
+    for tags in tags_of_tasks["Place the workers on GPUs"].values():
+        for role in kinds:
+            assert role in tags and phases(tags, role) == {"install", "configure"}, role
 
 
 def test_each_service_has_a_role_and_a_scenario():

@@ -13,7 +13,8 @@ from typing import Any
 
 from ansible_collections.mlfleet.stack.plugins.module_utils import rabbitmq
 from ansible_collections.mlfleet.stack.plugins.module_utils.dioptra.users import MAX_RENEW_DAYS
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import DEFAULT_PATH, Mount
+from ansible_collections.mlfleet.stack.plugins.module_utils.serving import DEFAULT_ALIAS
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import EXAMPLE_PATH, Mount
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight.role_files import Values
 
 SERIAL = re.compile(r"[1-9][0-9]*%?")
@@ -49,6 +50,8 @@ MINIMUMS = {
     "serving_result_expires_seconds": (1, ", and Redis would keep results for ever"),
     "serving_wait_seconds": (0, ""),
     "serving_broker_wait_seconds": (0, ""),
+    "serving_request_seconds": (1, ""),
+    "topology_serving_body_size_mb": (1, ""),
     "serving_retention_days": (0, ", by which predictions are kept for ever"),
 }
 # A name of DNS in lower case, as browsers send it. The last part tells it from an address.
@@ -200,7 +203,7 @@ def serving_models(values: Values) -> Iterator[str]:
         canary = model.get("canary") or {}
         if canary and not 0 <= canary["percent"] <= FULL_PERCENT:
             yield f"{where}: the canary's percent is {canary['percent']:g}; use a number from 0 to 100"
-        own = "" if model.get("version") else model.get("alias") or "champion"
+        own = "" if model.get("version") else model.get("alias") or DEFAULT_ALIAS
         for part in ("canary", "shadow"):
             if own and (model.get(part) or {}).get("alias") == own:
                 yield f"{where}: the {part} has the alias of the model itself; name another"
@@ -209,7 +212,7 @@ def serving_models(values: Values) -> Iterator[str]:
 
 
 def serving_times(values: Values) -> Iterator[str]:
-    """Check that the broker does not give a running task to another worker, and that nginx waits for the answer."""
+    """Check that the broker does not give a running task to another worker."""
     limit, timeout = (
         values.get("serving_task_time_limit_seconds"),
         values.get("topology_rabbitmq_consumer_timeout_seconds"),
@@ -218,12 +221,6 @@ def serving_times(values: Values) -> Iterator[str]:
         yield (
             f"serving_task_time_limit_seconds: {limit} is not below topology_rabbitmq_consumer_timeout_seconds, "
             f"{timeout}, after which RabbitMQ gives the task to another worker; lower it, or raise the other one"
-        )
-    wait, read_timeout = values.get("serving_wait_seconds"), values.get("nginx_read_timeout_seconds")
-    if wait is not None and read_timeout is not None and wait >= read_timeout:
-        yield (
-            f"serving_wait_seconds: {wait} is not below nginx_read_timeout_seconds, {read_timeout}, after which nginx "
-            f"answers with an error; lower it, or raise the other one"
         )
 
 
@@ -234,7 +231,7 @@ def serving_minimums(values: Values) -> Iterator[str]:
 
 
 def serving_queues(values: Values) -> Iterator[str]:
-    """Check that queues can be in a command, and that a worker serves the one that the API sends to."""
+    """Check that queues can be in a command, and that the application knows them."""
     queues, queue = values.get("serving_worker_queues"), values.get("topology_serving_queue")
     hosts = values.get("topology_serving_worker_hosts")
     if "serving_api_workers" in values and hosts == [] and _is_default_application(values):
@@ -246,8 +243,10 @@ def serving_queues(values: Values) -> Iterator[str]:
     for option, name in named:
         if name is not None and not QUEUE.fullmatch(name):
             yield f"{option}: queue {name!r} is not made of letters, digits, . _ : and -"
-    if queues is not None and queue not in queues and len(hosts or ()) == 1:
-        yield f"serving_worker_queues: no worker serves {queue}, where the API sends its tasks; add it"
+    if queues == []:
+        yield "serving_worker_queues: has no queue; name one"
+    if queues and queue and set(queues) != {queue} and _is_default_application(values):
+        yield f"serving_worker_queues: {', '.join(queues)}: the default application has {queue} alone; leave this out"
 
 
 def serving_application(values: Values) -> Iterator[str]:
@@ -486,7 +485,7 @@ def mounts(values: Values) -> Iterator[str]:
         for mount in map(Mount.of, entries or []):
             yield from (f"{name}: {problem}" for problem in mount.problems())
             yield from (
-                f"{name}: path {mount.path} overlaps with MinIO's {drive}; use another, such as {DEFAULT_PATH}"
+                f"{name}: path {mount.path} overlaps with MinIO's {drive}; use another, such as {EXAMPLE_PATH}"
                 for drive in drives
                 if mount.overlaps(drive)
             )

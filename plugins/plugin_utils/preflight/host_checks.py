@@ -121,7 +121,14 @@ def broker_problems(
     joins = any(
         node["host"] in data and not (data[node["host"]] and f"rabbit@{node['name']}" in cluster) for node in nodes
     )
-    if strangers and not may_leave and (len(nodes) == 1 or joins):
+    if len(nodes) == 1 and len(cluster) == 1 and strangers:
+        # A node knows itself, so these data were moved here, or the host was renamed.
+        name = strangers.removeprefix("rabbit@").removesuffix(".rabbitmq")
+        yield (
+            f"the data of RabbitMQ on {full[0]} have the name of {strangers}: set topology_rabbitmq_node_name: {name} "
+            f"for this host, as docs/howto/move.md says"
+        )
+    elif strangers and not may_leave and (len(nodes) == 1 or joins):
         yield (
             f"{strangers} must leave the cluster of {full[0]} first: run playbooks/remove.yml -e remove=rabbitmq, or "
             f"for a host that is lost site.yml -e topology_rabbitmq_unused_nodes=absent"

@@ -86,6 +86,34 @@ def unknown_workers(roles: Iterable[str], groups: Mapping[str, list[str]]) -> It
             yield f"group {group}: no workers would run on {', '.join(idle)}; the kinds are {', '.join(kinds)}"
 
 
+def impatient_proxies(longest: Mapping[str, int], patience: Mapping[str, int]) -> Iterator[str]:
+    """Report that nginx would not wait as long as a request to the serving API may take.
+
+    :param longest: the duration of a request on each host of the API
+    :param patience: the timeout of each host of nginx
+    """
+    for seconds in sorted(set(longest.values())):
+        for timeout in sorted(set(patience.values())):
+            if seconds >= timeout:
+                yield (
+                    f"serving_request_seconds: {seconds} is not below nginx_read_timeout_seconds, {timeout}, after "
+                    f"which nginx answers with an error; lower serving_wait_seconds or serving_broker_wait_seconds, "
+                    f"or raise the other one"
+                )
+
+
+def unserved_queues(sent: Mapping[str, str], served: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Report queues where the serving API sends tasks and that no worker of any host serves.
+
+    :param sent: the queue of each host of the API
+    :param served: the queues of each host of its workers; another check reports that there is none
+    """
+    known = {queue for queues in served.values() for queue in queues}
+    for queue in sorted(set(sent.values()) - known) if served else ():
+        hosts = " or ".join(served)
+        yield f"serving_worker_queues: no worker serves {queue}, where the API sends its tasks; add it on {hosts}"
+
+
 def strangers(values: Values, groups: Mapping[str, list[str]]) -> Iterator[str]:
     """Report what keeps the host of group drift from signing in on this one with the inventory's settings alone."""
     if groups.get("drift"):
