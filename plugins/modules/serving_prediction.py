@@ -144,7 +144,9 @@ except ImportError as error:
 
 ANSWERS_IN_A_ROW = 10  # by which each host has answered
 NOT_YET_SERVED = (404, 503)
-OK, ACCEPTED, WRONG_INPUT = 200, 202, 422
+OK = 200
+ACCEPTED = 202
+WRONG_INPUT = 422
 TIMES_KEPT = 2  # this one, and the last one, whose version a host may still be using
 PAUSE_SECONDS = 0.2
 FLOWERS = slice(0, None, 15)  # that are asked for, of each kind some
