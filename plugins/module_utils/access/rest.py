@@ -83,6 +83,7 @@ class CertificateContext(ssl.SSLContext):
             raise ConnectionRefusedError(f"there is no {self.file} yet") from None
         wrapped = super().wrap_socket(*words, **options)
         if wrapped.getpeercert(binary_form=True) != ssl.PEM_cert_to_DER_cert("".join(expected[:2])):
+            wrapped.close()
             raise ssl.SSLCertVerificationError(f"the certificate is not that of {self.file}")
         return wrapped
 
