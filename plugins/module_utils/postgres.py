@@ -39,7 +39,8 @@ NOT_RUNNING = ("No such file or directory", "Connection refused")
 
 # Everything is read as one JSON object per line. A schema must be read inside its database.
 READ_ROLES = """
-SELECT json_build_object('role', rolname, 'number', r.oid::int, 'row', row_to_json(r))
+SELECT json_build_object('role', rolname, 'number', r.oid::int, 'row', row_to_json(r), 'member_of',
+    ARRAY(SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE member = r.oid))
 FROM pg_authid r WHERE rolname = ANY ({names}::text[]);
 """
 READ_DATABASES = """
@@ -63,6 +64,7 @@ SELECT json_build_object('undeclared', kind, 'name', name, 'statement', statemen
     SELECT 'membership in a PostgreSQL role', format('%s in %s', member::regrole, roleid::regrole),
            format('REVOKE %s FROM %s', roleid::regrole, member::regrole)
     FROM pg_auth_members WHERE member::regrole::text NOT LIKE 'pg\\_%'
+    AND pg_get_userbyid(member) || ' ' || pg_get_userbyid(roleid) <> ALL ({memberships}::text[])
     UNION ALL
     SELECT 'PostgreSQL setting', format('%s by ALTER SYSTEM', name), format('ALTER SYSTEM RESET %I', name)
     FROM pg_file_settings WHERE sourcefile LIKE '%/postgresql.auto.conf'
@@ -206,6 +208,11 @@ def validate(roles: list[dict], databases: list[dict], superuser: str) -> None:
         # SASLprep leaves printable ASCII unchanged; anything else would need its tables.
         if not re.fullmatch(r"[ -~]+", role["password"]):
             raise ServiceError(f"role {role['name']}: its password must consist of printable ASCII characters")
+        for other in role["member_of"]:
+            if not other.startswith("pg_"):
+                raise ServiceError(
+                    f"role {role['name']}: {other} is not one of PostgreSQL's own roles, such as pg_monitor"
+                )
     for name in [*(role["name"] for role in roles), *(item["owner"] for item in databases)]:
         if name == superuser or name.startswith("pg_"):
             raise ServiceError(f"role {name}: it is PostgreSQL's own, and would lose its rights; choose another name")
@@ -223,10 +230,7 @@ def attributes(row: Mapping[str, Any]) -> str:
     return " ".join([*keywords, *limits])
 
 
-WANTED_ROLE = {
-    "password": document.AS_DECLARED,
-    "attributes": attributes({column: has for column, (_keyword, has) in ATTRIBUTES.items()} | NO_LIMITS),
-}
+OWN_ATTRIBUTES = attributes({column: has for column, (_keyword, has) in ATTRIBUTES.items()} | NO_LIMITS)
 CLOSED = {  # the implied state of a database, in addition to its declaration
     "public_rights": [],
     # pg_database_owner is the present owner of the database, even after it was given to another role.
@@ -243,7 +247,8 @@ def read_script(roles: list[dict], databases: list[dict]) -> str:
     declared_databases = names([item["name"] for item in databases])
     script = READ_ROLES.format(names=declared_roles)
     script += READ_DATABASES.format(names=declared_databases)
-    script += READ_UNDECLARED.format(roles=declared_roles, databases=declared_databases)
+    memberships = names([f"{role['name']} {other}" for role in roles for other in role["member_of"]])
+    script += READ_UNDECLARED.format(roles=declared_roles, databases=declared_databases, memberships=memberships)
     for item in databases:
         names_it = {"literal": literal(item["name"]), "identifier": identifier(item["name"])}
         script += READ_SCHEMA.format(bootstrap=BOOTSTRAP, **names_it)
@@ -252,21 +257,25 @@ def read_script(roles: list[dict], databases: list[dict]) -> str:
 
 def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[str, dict]:
     """Return the output of read_script in the form of the desired state; raise ServiceError if it cannot be reached."""
-    passwords = {role["name"]: role["password"] for role in roles}
+    declared_roles = {role["name"]: role for role in roles}
     declared = {database["name"]: database for database in databases}
-    existing_roles = set(passwords)
+    existing_roles = set(declared_roles)
     state: dict[str, dict] = {}
     for item in map(json.loads, lines.splitlines()):
         if "role" in item:
             name, row = item["role"], item["row"]
             existing_roles.add(name)
-            if item["number"] == BOOTSTRAP or (name not in passwords and row["rolsuper"]):
+            if item["number"] == BOOTSTRAP or (name not in declared_roles and row["rolsuper"]):
                 raise ServiceError(f"role {name}: it is a superuser, and must not own a service's database")
-            if name in passwords:
-                matches = verifies(passwords[name], row["rolpassword"])
+            if role := declared_roles.get(name):
+                matches = verifies(role["password"], row["rolpassword"])
                 has_any = document.ANOTHER if row["rolpassword"] else "none"
-                password = document.AS_DECLARED if matches else has_any
-                state[f"role {name}"] = {"password": password, "attributes": attributes(row)}
+                state[f"role {name}"] = {
+                    "password": document.AS_DECLARED if matches else has_any,
+                    "attributes": attributes(row),
+                    # Others are undeclared, and stay.
+                    "member_of": [other for other in role["member_of"] if other in item["member_of"]],
+                }
         elif "database" in item:
             name, want = item["database"], declared[item["database"]]
             collate, ctype = item["locales"]
@@ -319,6 +328,7 @@ def change_script(changes: list[document.Change]) -> str:
             if not have or have["password"] != document.AS_DECLARED:
                 statement += f" PASSWORD {literal(verifier(change.item['password']))}"
             script.append(f"{statement};")
+            script += [f"GRANT {identifier(other)} TO {name};" for other in want["member_of"]]
             continue
         owner = identifier(want["owner"])
         if not have:
@@ -352,7 +362,8 @@ class Cluster(document.Document):
 
     def compare(self, found: Mapping[str, dict]) -> Iterator[document.Change]:
         for role in self.roles:
-            yield document.Change(f"role {role['name']}", found.get(f"role {role['name']}"), WANTED_ROLE, role)
+            wanted = {"password": document.AS_DECLARED, "attributes": OWN_ATTRIBUTES, "member_of": role["member_of"]}
+            yield document.Change(f"role {role['name']}", found.get(f"role {role['name']}"), wanted, role)
         for database in self.databases:
             name = f"database {database['name']}"
             wanted = {key: database[key] for key in ("owner", "encoding", "locale")} | CLOSED

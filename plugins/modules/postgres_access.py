@@ -32,6 +32,11 @@ options:
         description: Its password, in printable ASCII characters.
         type: str
         required: true
+      member_of:
+        description: PostgreSQL's own roles whose rights it has as well, such as V(pg_monitor).
+        type: list
+        elements: str
+        default: []
   databases:
     description: Databases with their owners.
     type: list
@@ -118,6 +123,7 @@ def main() -> None:
     role_options = {
         "name": {"type": "str", "required": True},
         "password": {"type": "str", "required": True, "no_log": True},
+        "member_of": {"type": "list", "elements": "str", "default": []},
     }
     database_options = {
         "name": {"type": "str", "required": True},

@@ -16,7 +16,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.document impo
     converge,
 )
 
-ROLES = [{"name": "mlflow", "password": "horse-battery"}]
+ROLES = [{"name": "mlflow", "password": "horse-battery", "member_of": []}]
 DATABASES = [{"name": "mlflow-tracking", "owner": "mlflow", "encoding": "UTF8", "locale": "C.UTF-8"}]
 NOBODY = dict.fromkeys(postgres.ATTRIBUTES, False) | postgres.NO_LIMITS
 
@@ -25,7 +25,7 @@ def lines(role=None, database=None, schema=None):
     """Return psql's output for the document above, with some differences."""
     row = NOBODY | {"rolcanlogin": True, "rolpassword": postgres.verifier("horse-battery")} | (role or {})
     items = [
-        {"role": "mlflow", "number": 16384, "row": row},
+        {"role": "mlflow", "number": 16384, "row": row, "member_of": ["pg_monitor"]},
         {
             "database": "mlflow-tracking",
             "owner": "mlflow",
@@ -109,6 +109,16 @@ def test_only_what_differs_is_changed(monkeypatch):
     assert script_for(monkeypatch, lines(schema={"public_rights": ["USAGE"]}))[0] == '\\connect "mlflow-tracking"'
 
 
+def test_rights_of_a_role_of_postgresql_are_granted_once(monkeypatch):
+    [role] = ROLES
+    document = cluster(monkeypatch, lines(), roles=[role | {"member_of": ["pg_monitor"]}])
+    assert not converge(document, check_mode=False)["changed"]
+    document = cluster(monkeypatch, lines(), roles=[role | {"member_of": ["pg_monitor", "pg_signal_backend"]}])
+    assert converge(document, check_mode=False)["changes"] == ["role mlflow"]
+    assert 'GRANT "pg_signal_backend" TO "mlflow";' in document.scripts[1]
+    assert "'mlflow pg_monitor', 'mlflow pg_signal_backend'" in document.scripts[0]  # these are not undeclared
+
+
 def test_locale_in_another_spelling_is_the_same(monkeypatch):
     assert script_for(monkeypatch, lines(database={"locales": ["C.utf8", "C.utf8"]})) == []
 
@@ -151,7 +161,8 @@ def test_owner_that_nobody_declares_is_an_error():
         (ROLES * 2, [], "role mlflow: declared twice"),
         ([{"name": "a", "password": "pässword"}], [], "role a: its password must consist of printable ASCII"),
         ([{"name": "a", "password": ""}], [], "role a: its password"),
-        ([{"name": "postgres", "password": "x"}], [], "role postgres: it is PostgreSQL's own"),
+        ([{"name": "postgres", "password": "x", "member_of": []}], [], "role postgres: it is PostgreSQL's own"),
+        ([ROLES[0] | {"member_of": ["postgres"]}], [], "role mlflow: postgres is not one of PostgreSQL's own roles"),
         ([], [{"name": "a", "owner": "pg_monitor"}], "role pg_monitor: it is PostgreSQL's own"),
     ],
 )
