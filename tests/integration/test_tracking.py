@@ -14,14 +14,14 @@ from .conftest import ROOT, Lab, roles_on
 HOST = "tracking"
 LINKS, MLFLOW, PGADMIN, SERVING_API = 30443, 5001, 5051, 34789
 PATIENCE_MILLISECONDS = 30_000
-SERVING = ("redis", "rabbitmq", "serving_worker", "serving_api")
+FURTHER = ("redis", "rabbitmq", "serving_worker", "serving_api", "exporters", "alertmanager", "prometheus")
 
 
 @pytest.fixture(scope="module")
 def tracking() -> Iterator[Lab]:
     with Lab.anew("tracking", "inventories/tracking", serving_alias_seconds=1) as lab:
-        groups = {"all": {"children": {group: {"hosts": {HOST: None}} for group in SERVING}}}
-        (lab.inventory / "serving.yml").write_text(json.dumps(groups))
+        groups = {"all": {"children": {group: {"hosts": {HOST: None}} for group in FURTHER}}}
+        (lab.inventory / "further.yml").write_text(json.dumps(groups))
         shutil.copy(ROOT / "molecule/rabbitmq/inventory/group_vars/rabbitmq.yml", lab.inventory / "group_vars")
         yield lab
 
@@ -80,7 +80,7 @@ def test_page_of_links_shows_what_is_up(tracking: Lab, browser: Browser, url: st
     page.goto(f"{url}:{LINKS}/")
     up.nth(3).wait_for()
     shown = page.locator("h2 a").all_inner_texts()
-    assert sorted(shown) == ["MLflow", "MinIO's console", "RabbitMQ", "Serving API", "pgAdmin"]
+    assert sorted(shown) == ["MLflow", "MinIO's console", "Prometheus", "RabbitMQ", "Serving API", "pgAdmin"]
     assert down.count() == 0
     tracking.ssh("sudo systemctl stop pgadmin", host=HOST)
     page.reload()

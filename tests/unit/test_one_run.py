@@ -83,6 +83,8 @@ def reads(task: Task) -> bool:
         role = task[name]["name"].removeprefix(OURS)
         made = load(ROOT / "roles" / role / f"tasks/{part}.yml")
         return stays_on_the_controller(role) if part == "controller" else all(map(reads, made))
+    if name == "ansible.builtin.uri":
+        return task[name].get("method", "GET") == "GET"
     return task.get("check_mode") is True or (changes_nothing(name.removeprefix(OURS)) if is_ours else name in READS)
 
 

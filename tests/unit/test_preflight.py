@@ -88,10 +88,10 @@ def test_dependencies_are_loaded_first_and_once(tmp_path):
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        ("serving_worker_conut", "serving_worker_count"),
-        ("serving_worker_count", None),
+        ("topology_serving_worker_conut", "topology_serving_worker_count"),
+        ("topology_serving_worker_count", None),
         ("serving_queue", "topology_serving_queue"),
-        ("serving_worker_count_of_mine", None),
+        ("topology_serving_worker_count_of_mine", None),
         ("site_name", None),
         ("state", None),
     ],
@@ -232,10 +232,16 @@ def test_services_of_a_host_have_ports_of_their_own():
 
 
 def test_metrics_of_further_instances_have_free_ports():
-    values = {"topology_serving_worker_metrics_port": 9809, "serving_worker_count": 3, "topology_minio_port": 9811}
+    values = {
+        "topology_serving_worker_metrics_port": 9809,
+        "topology_serving_worker_count": 3,
+        "topology_minio_port": 9811,
+    }
     (line,) = checks.overlapping_ports(values, ["serving_worker", "minio"])
     assert "port 9811 is used by topology_serving_worker_metrics_port and by topology_minio_port" in line
-    assert not list(checks.overlapping_ports(values | {"serving_worker_count": 2}, ["serving_worker", "minio"]))
+    assert not list(
+        checks.overlapping_ports(values | {"topology_serving_worker_count": 2}, ["serving_worker", "minio"])
+    )
 
 
 def test_port_with_an_address_of_its_own_is_wanted_there():
@@ -476,7 +482,11 @@ def test_share_of_memory_is_a_share():
 
 
 def test_ports_and_numbers_of_a_wrong_type_are_no_ports():
-    values = {"topology_serving_worker_metrics_port": 9809, "serving_worker_count": None, "topology_minio_port": None}
+    values = {
+        "topology_serving_worker_metrics_port": 9809,
+        "topology_serving_worker_count": None,
+        "topology_minio_port": None,
+    }
     assert not list(checks.wanted_ports(values, ["serving_worker", "minio"]))
 
 
@@ -532,7 +542,7 @@ def listener(address, port=5050, uid=0):
 
 
 def test_ports_of_running_instances_are_their_own():
-    values = {"topology_serving_worker_metrics_port": 9809, "serving_worker_count": 2}
+    values = {"topology_serving_worker_metrics_port": 9809, "topology_serving_worker_count": 2}
     units, found = {"serving_worker": "serving-worker@"}, [listener("127.0.0.1", 9810, 100)]
     running = {"running_units": SEEN | {"serving-worker@1": [100], "serving-worker@2": [100]}, "listeners": found}
     assert not list(host_checks.taken_ports(values, units, running))

@@ -335,7 +335,9 @@ def test_architecture_has_each_service_in_its_order_with_its_unit_and_ports():
     units = text.partition("\n## Units")[2]
     wanted = [name for name in SERVICES if name != services.WORKERS]  # "the worker roles"
     rows = {
-        name: row.group() for name, unit in services.UNITS.items() if (row := re.search(rf"^\| `{unit}.*", units, re.M))
+        name: row.group()
+        for name, unit in services.UNITS.items()
+        if (row := re.search(rf"^\| `{unit}(?!-).*", units, re.M))
     }
     ports = [
         (name, str(value))

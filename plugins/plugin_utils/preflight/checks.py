@@ -42,7 +42,7 @@ OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 # The least that settings of the serving stack may be, and what anything less would mean.
 MINIMUMS = {
     "serving_api_workers": (1, ""),
-    "serving_worker_count": (0, ""),
+    "topology_serving_worker_count": (0, ""),
     "serving_worker_concurrency": (1, ""),
     "serving_alias_seconds": (1, ""),
     "serving_models_kept": (1, ""),
@@ -554,7 +554,7 @@ def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str,
                 own = f"{name.removeprefix('topology_').removesuffix('_port')}_listen_address"
                 address = LOOPBACK if is_of_metrics else str(values.get(own, values.get(f"{service}_listen_address")))
                 # Each instance has its own metrics.
-                for number in range(values.get(f"{service}_count", 1) or 0 if is_of_metrics else 1):
+                for number in range(values.get(f"topology_{service}_count", 1) or 0 if is_of_metrics else 1):
                     yield service, name, port + number, address
     for _option, site in _entries(values, "nginx_sites"):
         if site.get("backends") != []:

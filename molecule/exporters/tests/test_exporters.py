@@ -1,0 +1,105 @@
+"""A host's metrics are for Prometheus alone, by one port with mutual TLS, and their accounts can read nothing else."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+
+import pytest
+import yaml
+
+DOOR, NODE = 9998, 9100
+# With the certificate of the host, which Prometheus has.
+ASK = """
+import json, ssl, sys, urllib.request
+context = ssl.create_default_context()
+context.load_cert_chain("/etc/mlfleet/tls/host.crt", "/etc/mlfleet/tls/host.key")
+for module in sys.argv[1:]:
+    url = "https://127.0.0.1:9998/proxy?module=" + module
+    text = urllib.request.urlopen(url, context=context, timeout=20).read().decode()
+    print(json.dumps([module, [line for line in text.splitlines() if line[:1] != "#"]]))
+"""
+UP = {"postgres": "pg_up 1", "redis": "redis_up 1", "nginx": "nginx_up 1"}
+
+
+@pytest.fixture(scope="module")
+def metrics(host):
+    """All metrics of the host, by module."""
+    names = yaml.safe_load(host.file("/etc/mlfleet/exporters/modules.yml").content_string)["modules"]
+    done = host.run(f"python3 -c '{ASK}' {' '.join(names)}")
+    assert done.rc == 0, done.stderr
+    return dict(map(json.loads, done.stdout.splitlines()))
+
+
+def test_each_module_has_metrics(metrics):
+    assert "node" in metrics
+    for module, lines in metrics.items():
+        assert len(lines) > 5, module
+        if module in UP:
+            assert UP[module] in lines, module
+
+
+def test_units_of_the_host_are_known(host, metrics):
+    active = [line for line in metrics["node"] if line.startswith("node_systemd_unit_state") and line.endswith(" 1")]
+    assert any('name="mlfleet-exporter@door.service",state="active"' in line for line in active)
+    assert not [line for line in active if 'state="failed"' in line]
+
+
+def test_door_opens_to_the_certificate_of_prometheus_alone(host, forward, authority, tmp_path):
+    """Not to one of the same name by another authority."""
+    name = host.ansible.get_variables()["inventory_hostname"]
+
+    def ask(*pair):
+        context = ssl.create_default_context(cafile=authority)
+        if pair:
+            context.load_cert_chain(*pair)
+        with (
+            socket.create_connection(("127.0.0.1", forward(DOOR)), 10) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+        ):
+            connection.sendall(b"GET /proxy?module=node HTTP/1.0\r\n\r\n")
+            return connection.recv(100)
+
+    with pytest.raises(ssl.SSLError, match="alert"):
+        ask()
+    key, certificate = tmp_path / "leaf.key", tmp_path / "leaf.crt"
+    words = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-keyout", key, "-out", certificate]
+    subprocess.run([*words, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"], check=True)
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        assert ask(certificate, key) == b""
+
+
+def test_exporters_listen_on_the_loopback_and_those_of_debian_stay_off(host):
+    listening = host.check_output("ss -ltnH").splitlines()
+    ports = [line.split()[3] for line in listening]
+    assert f"127.0.0.1:{NODE}" in ports
+    assert not [port for port in ports if port.rpartition(":")[2] == str(NODE) and not port.startswith("127.0.0.1:")]
+    host.run("systemctl start prometheus-node-exporter prometheus-exporter-exporter")
+    for unit in ("prometheus-node-exporter", "prometheus-exporter-exporter"):
+        assert host.run(f"systemctl is-active {unit}").stdout.strip() == "inactive"
+
+
+def test_account_at_redis_reads_no_keys(host, secret):
+    if not host.file("/etc/redis/users.acl").exists:
+        pytest.skip("no Redis here")
+    for command, refused in ("INFO server", False), ("KEYS *", True), ("CONFIG GET *", True), ("ACL LIST", True):
+        words = f"redis-cli --tls --cacert /etc/ssl/certs/ca-certificates.crt --user exporter {command}"
+        answer = host.run(f"REDISCLI_AUTH={secret('redis_exporter')} {words}").stdout
+        assert ("NOPERM" in answer) == refused, (command, answer[:200])
+
+
+def test_role_of_postgresql_reads_no_data(host, secret):
+    if not host.file("/etc/postgresql").exists:
+        pytest.skip("no PostgreSQL here")
+    to = "host=127.0.0.1 user=exporter dbname={} sslmode=require"
+    ask = f"PGPASSWORD={secret('postgres_exporter')} psql -XAtc"
+    counted = host.run(f"{ask} 'SELECT count(*) > 0 FROM pg_stat_activity' '{to.format('postgres')}'")
+    assert counted.stdout.strip() == "t", counted.stderr
+    assert "permission denied" in host.run(f"{ask} 'SELECT * FROM pg_authid' '{to.format('postgres')}'").stderr
+    databases = host.check_output(
+        "runuser -u postgres -- psql -XAtc 'SELECT datname FROM pg_database WHERE NOT datistemplate'"
+    )
+    for database in set(databases.split()) - {"postgres"}:
+        assert "no pg_hba.conf entry" in host.run(f"{ask} 'SELECT 1' '{to.format(database)}'").stderr

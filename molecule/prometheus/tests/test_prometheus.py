@@ -1,0 +1,81 @@
+"""Prometheus watches every service of its hosts, tells of a stopped one, and answers only to its account."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import requests
+
+PAGE, OWN = 39090, 9090
+STOPPED = "redis-server"
+
+
+@pytest.fixture(scope="module")
+def ask(forward, authority, secret):
+    """Return data of the API, asked at nginx."""
+
+    def asked(path, **query):
+        url = f"https://127.0.0.1:{forward(PAGE)}/api/v1/{path}"
+        answer = requests.get(url, params=query, auth=("admin", secret("prometheus")), verify=authority, timeout=20)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    return asked
+
+
+def test_pages_need_the_account(forward, authority):
+    for path in ("/graph", "/api/v1/targets", "/metrics", "/-/ready"):
+        url = f"https://127.0.0.1:{forward(PAGE)}{path}"
+        assert requests.get(url, verify=authority, timeout=20).status_code == 401, path
+        assert requests.get(url, auth=("admin", "wrong"), verify=authority, timeout=20).status_code == 401, path
+
+
+def test_all_targets_are_up(ask, eventually):
+    def is_up():
+        targets = ask("targets")["activeTargets"]
+        return {"node", "redis", "prometheus"} <= {target["labels"]["job"] for target in targets} and all(
+            target["health"] == "up" for target in targets
+        )
+
+    assert eventually(is_up), ask("targets")["activeTargets"]
+
+
+def test_rules_are_taken_up(ask, eventually):
+    def are_well():
+        rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+        return len(rules) > 20 and all(rule["health"] == "ok" for rule in rules)
+
+    assert eventually(are_well), ask("rules")
+    declared = {result["metric"]["service"] for result in ask("query", query="mlfleet_declared_unit")["result"]}
+    assert {"redis", "exporters", "prometheus"} <= declared
+
+
+def test_stopped_unit_is_an_alert_of_its_service(host, ask, eventually):
+    def alerts():
+        found = (alert["labels"] for alert in ask("alerts")["alerts"])
+        return {each["service"] for each in found if each["alertname"] == "UnitNotActive"}
+
+    assert eventually(lambda: not alerts()), alerts()
+    host.run_test(f"systemctl stop {STOPPED}")
+    try:
+        assert eventually(lambda: alerts() == {"redis"}), alerts()
+    finally:
+        host.run_test(f"systemctl start {STOPPED}")
+    assert eventually(lambda: not alerts()), alerts()
+
+
+def test_configuration_is_taken_up_without_a_restart(host, play, ask):
+    started = host.check_output("systemctl show --property ActiveEnterTimestampMonotonic prometheus")
+    groups = [{"name": "mine", "rules": [{"record": "of_mine", "expr": "vector(7)"}]}]
+    variables = json.dumps({"prometheus_rules_extra": groups})
+    assert play("--tags", "prometheus_configure", "--extra-vars", variables)["changed"] == 1
+    assert "mine" in {found["name"] for found in ask("rules")["groups"]}
+    assert host.check_output("systemctl show --property ActiveEnterTimestampMonotonic prometheus") == started
+    assert play("--tags", "prometheus_configure")["changed"] == 1
+
+
+def test_secrets_are_in_files_of_its_group_alone(host):
+    for name in ("web.yml", "prometheus.password", "alertmanager.password"):
+        file = host.file(f"/etc/prometheus/{name}")
+        assert (file.user, file.group, file.mode) == ("root", "prometheus", 0o640), name

@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is watched, from inventory values alone."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import string
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.filter.topology import addresses, units
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
+
+LETTERS = (string.ascii_uppercase + string.ascii_lowercase + string.digits).encode()
+BASE64, BASE64_OF_BCRYPT = LETTERS + b"+/", b"./" + LETTERS
+Scrape = Mapping[str, Any]
+
+
+def setting_of(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], name: str, default: Any) -> dict:
+    """Return a setting of each host, which may have a value of its own."""
+    return {host: hostvars[host].get(name, default) for host in hosts}
+
+
+def scrape_modules(scrapes: Iterable[Scrape], host: str) -> list[dict[str, Any]]:
+    """Return what the door of a host hands on: names, and ports of the loopback interface."""
+    found = []
+    for scrape in scrapes:
+        if host in scrape["hosts"]:
+            count = int(scrape.get("instances", {}).get(host, 1))
+            suffixes = [""] if count == 1 else [f":{number + 1}" for number in range(count)]
+            found += [
+                {
+                    "name": scrape["job"] + suffix.replace(":", "_"),
+                    "suffix": suffix,
+                    "port": int(scrape["port"]) + number,
+                }
+                for number, suffix in enumerate(suffixes)
+            ]
+    return found
+
+
+def scrape_targets(
+    scrapes: Iterable[Scrape], watched: list[str], single: str, hostvars: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[dict[str, str]]]:
+    """Return the targets of each job: address, host and module.
+
+    :param watched: hosts whose metrics are collected
+    :param single: the address if there is only one of them
+    """
+    known = {watched[0]: single} if len(watched) == 1 else dict(zip(watched, addresses(watched, hostvars), strict=True))
+    return {
+        scrape["job"]: [
+            {"address": address, "host": host, "module": module["name"], "instance": f"{host}{module['suffix']}"}
+            for host, address in known.items()
+            for module in scrape_modules([scrape], host)
+        ]
+        for scrape in scrapes
+    }
+
+
+def bcrypt_hash(password: str, name: str) -> str:
+    """Return the bcrypt hash of a password, whose salt follows from password and name."""
+    # Imported here, because only roles of monitoring need it.
+    import bcrypt
+
+    digest = hmac.digest(password.encode(), name.encode(), "sha256")[:16]
+    salt = base64.b64encode(digest).rstrip(b"=").translate(bytes.maketrans(BASE64, BASE64_OF_BCRYPT))
+    return str(bcrypt.hashpw(password.encode(), b"$2b$10$" + salt).decode())
+
+
+def unit_services(_value: Any = None) -> dict[str, str]:
+    """Return the service of each unit, by the regular expression of its name."""
+    patterns = {_pattern(unit): name for name, unit in services.UNITS.items()}
+    return patterns | {f"{services.WORKER_UNIT}.+": services.WORKERS, f"{services.CONTAINER_UNIT}.+": "containers"}
+
+
+def declared_units(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return a unit of each service that should run on these hosts."""
+    return [
+        {"host": host, "service": name, "name": services.UNITS[name]}
+        for host in hosts
+        for name in services.of_groups(hostvars[host]["group_names"])
+        if name in services.UNITS
+    ]
+
+
+def _pattern(unit: str) -> str:
+    return re.escape(unit) + (".+" if unit.endswith("@") else r"\.(service|timer)")
+
+
+def units_pattern(groups: Iterable[str]) -> str:
+    """Return the regular expression of the units of a host in these groups, with their instances."""
+    return "|".join(map(_pattern, units(groups)))
+
+
+def resting(packages: Iterable[str], directory: str) -> list[dict[str, str]]:
+    """Return the drop-ins by which the units of packages stay off while this directory of ours exists."""
+    # Without the mark of our units, because it is none.
+    content = f"# Its program runs in the unit mlfleet-exporter@.\n[Unit]\nConditionPathExists=!{directory}\n"
+    return [
+        entry
+        for home in (f"/etc/systemd/system/{package}.service.d" for package in packages)
+        for entry in ({"path": home, "state": "directory"}, {"path": f"{home}/mlfleet.conf", "content": content})
+    ]
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {
+            "bcrypt": bcrypt_hash,
+            "declared_units": declared_units,
+            "resting": resting,
+            "scrape_modules": scrape_modules,
+            "scrape_targets": scrape_targets,
+            "setting_of": setting_of,
+            "unit_services": unit_services,
+            "units_pattern": units_pattern,
+        }

@@ -1,0 +1,74 @@
+"""What is watched, from inventory values alone."""
+
+from __future__ import annotations
+
+import re
+
+import bcrypt
+import pytest
+from ansible_collections.mlfleet.stack.plugins.filter import monitoring
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
+
+SCRAPES = [
+    {"job": "node", "hosts": ["a", "b"], "port": 9100},
+    {"job": "worker", "hosts": ["b"], "port": 9809, "instances": {"b": 2}},
+    {"job": "redis", "hosts": ["c"], "port": 9121},
+]
+HOSTVARS = {
+    "a": {"ansible_host": "192.0.2.1", "group_names": ["redis", "exporters"]},
+    "b": {"ansible_host": "192.0.2.2", "group_names": ["worker_custom", "postgres"], "count": 2},
+}
+
+
+def test_each_instance_has_the_next_port():
+    assert monitoring.scrape_modules(SCRAPES, "b") == [
+        {"name": "node", "suffix": "", "port": 9100},
+        {"name": "worker_1", "suffix": ":1", "port": 9809},
+        {"name": "worker_2", "suffix": ":2", "port": 9810},
+    ]
+    assert monitoring.setting_of(["a", "b"], HOSTVARS, "count", 1) == {"a": 1, "b": 2}
+
+
+def test_targets_are_those_of_watched_hosts():
+    targets = monitoring.scrape_targets(SCRAPES, ["a", "b"], "", HOSTVARS)
+    assert [target["address"] for target in targets["node"]] == ["192.0.2.1", "192.0.2.2"]
+    assert [(target["instance"], target["module"]) for target in targets["worker"]] == [
+        ("b:1", "worker_1"),
+        ("b:2", "worker_2"),
+    ]
+    assert targets["redis"] == []  # its host is not watched
+    assert monitoring.scrape_targets(SCRAPES, ["a"], "127.0.0.1", HOSTVARS)["node"][0]["address"] == "127.0.0.1"
+    assert monitoring.scrape_targets(SCRAPES, [], "", HOSTVARS)["node"] == []
+
+
+def test_each_service_with_a_unit_is_declared_and_known_by_its_name():
+    declared = monitoring.declared_units(["a", "b"], HOSTVARS)
+    assert [(unit["host"], unit["service"]) for unit in declared] == [
+        ("a", "redis"),
+        ("a", "exporters"),
+        ("b", "postgres"),
+    ]
+    known = monitoring.unit_services()
+    assert {"workers", "containers", *services.UNITS} == set(known.values())
+    for unit, service in {
+        "postgresql@15-main.service": "postgres",
+        "mlfleet-drift.timer": "drift",
+        "prometheus.service": "prometheus",
+        "prometheus-alertmanager.service": "alertmanager",
+        "dioptra-worker-pytorch-cpu@1.service": "workers",
+    }.items():
+        assert [name for pattern, name in known.items() if re.fullmatch(pattern, unit)] == [service], unit
+
+
+def test_units_of_a_host_are_those_of_its_groups():
+    pattern = monitoring.units_pattern(["redis", "worker_tensorflow_cpu", "workers"])
+    assert re.fullmatch(pattern, "redis-server.service")
+    assert re.fullmatch(pattern, "dioptra-worker-tensorflow-cpu@2.service")
+    assert not re.fullmatch(pattern, "minio.service")
+
+
+@pytest.mark.parametrize("password", ["horse-battery", "b" * 40])
+def test_hash_verifies_and_stays_the_same(password):
+    made = monitoring.bcrypt_hash(password, "a")
+    assert bcrypt.checkpw(password.encode(), made.encode())
+    assert made == monitoring.bcrypt_hash(password, "a") != monitoring.bcrypt_hash(password, "b")
