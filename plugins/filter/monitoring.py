@@ -18,6 +18,7 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 LETTERS = (string.ascii_uppercase + string.ascii_lowercase + string.digits).encode()
 BASE64, BASE64_OF_BCRYPT = LETTERS + b"+/", b"./" + LETTERS
+WORKERS = "topology_serving_worker_count"
 Scrape = Mapping[str, Any]
 
 
@@ -38,6 +39,7 @@ def scrape_modules(scrapes: Iterable[Scrape], host: str) -> list[dict[str, Any]]
                     "name": scrape["job"] + suffix.replace(":", "_"),
                     "suffix": suffix,
                     "port": int(scrape["port"]) + number,
+                    "path": scrape.get("path", "/metrics"),
                 }
                 for number, suffix in enumerate(suffixes)
             ]
@@ -85,7 +87,7 @@ def declared_units(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any
         {"host": host, "service": name, "name": services.UNITS[name]}
         for host in hosts
         for name in services.of_groups(hostvars[host]["group_names"])
-        if name in services.UNITS
+        if name in services.UNITS and (name != "serving_worker" or int(hostvars[host].get(WORKERS, 1)))
     ]
 
 
@@ -95,7 +97,11 @@ def _pattern(unit: str) -> str:
 
 def units_pattern(groups: Iterable[str]) -> str:
     """Return the regular expression of the units of a host in these groups, with their instances."""
-    return "|".join(map(_pattern, units(groups)))
+    mine = list(groups)
+    of_any_name = {"worker_custom": services.WORKER_UNIT, "containers": services.CONTAINER_UNIT}
+    return "|".join(
+        [*map(_pattern, units(mine)), *(f"{of_any_name[group]}.+" for group in mine if group in of_any_name)]
+    )
 
 
 def resting(packages: Iterable[str], directory: str) -> list[dict[str, str]]:

@@ -22,9 +22,9 @@ HOSTVARS = {
 
 def test_each_instance_has_the_next_port():
     assert monitoring.scrape_modules(SCRAPES, "b") == [
-        {"name": "node", "suffix": "", "port": 9100},
-        {"name": "worker_1", "suffix": ":1", "port": 9809},
-        {"name": "worker_2", "suffix": ":2", "port": 9810},
+        {"name": "node", "suffix": "", "port": 9100, "path": "/metrics"},
+        {"name": "worker_1", "suffix": ":1", "port": 9809, "path": "/metrics"},
+        {"name": "worker_2", "suffix": ":2", "port": 9810, "path": "/metrics"},
     ]
     assert monitoring.setting_of(["a", "b"], HOSTVARS, "count", 1) == {"a": 1, "b": 2}
 
@@ -48,6 +48,8 @@ def test_each_service_with_a_unit_is_declared_and_known_by_its_name():
         ("a", "exporters"),
         ("b", "postgres"),
     ]
+    idle = {"a": {"group_names": ["serving_worker"], "topology_serving_worker_count": 0}}
+    assert monitoring.declared_units(["a"], idle) == []
     known = monitoring.unit_services()
     assert {"workers", "containers", *services.UNITS} == set(known.values())
     for unit, service in {
@@ -65,6 +67,9 @@ def test_units_of_a_host_are_those_of_its_groups():
     assert re.fullmatch(pattern, "redis-server.service")
     assert re.fullmatch(pattern, "dioptra-worker-tensorflow-cpu@2.service")
     assert not re.fullmatch(pattern, "minio.service")
+    of_any_name = monitoring.units_pattern(["containers", "worker_custom"])
+    for unit in ("dioptra-worker-vision@1.service", "container-labels.service"):
+        assert re.fullmatch(of_any_name, unit)
 
 
 @pytest.mark.parametrize("password", ["horse-battery", "b" * 40])

@@ -183,6 +183,28 @@ def test_secrets_are_told_in_one_line_with_the_mend():
     assert malformed.startswith("c is not text: remove it from group_vars/all/vault.yml with ansible-vault edit")
 
 
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        ({"topology_exporters_tls_mode": "off", "exporters_listen_address": "127.0.0.1"}, []),
+        (
+            {"topology_exporters_tls_mode": "off", "exporters_listen_address": "0.0.0.0"},
+            ["topology_exporters_tls_mode: without TLS the metrics of this host are open"],
+        ),
+        (
+            {
+                **{"topology_alertmanager_hosts": ["a", "b"], "alertmanager_listen_address": "0.0.0.0"},
+                **{"topology_alertmanager_tls_mode": "off", "topology_address": "b.example.org"},
+            },
+            ["topology_alertmanager_tls_mode: several hosts verify", "topology_address: b.example.org is not an IPv4"],
+        ),
+        ({"topology_alertmanager_hosts": ["a"], "alertmanager_listen_address": "127.0.0.1"}, []),
+    ],
+)
+def test_metrics_and_messages_are_not_open_to_everybody(values, lines):
+    assert [line[: len(begin)] for line, begin in zip(checks.monitoring(values), lines, strict=True)] == lines
+
+
 def test_problem_of_many_hosts_is_one_line():
     problems = [("", "no secrets"), ("a", "bad port"), ("a", "no file"), *((name, "bad port") for name in "bcdefg")]
     assert list(inventory_checks.joined(problems)) == [

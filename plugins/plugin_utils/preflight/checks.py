@@ -175,6 +175,23 @@ def rabbitmq_cluster(values: Values) -> Iterator[str]:
         yield f"topology_rabbitmq_node_name: {name} is the name of several nodes; give each host its own"
 
 
+def monitoring(values: Values) -> Iterator[str]:
+    """Check that metrics and messages are not open to everybody on the network."""
+    if values.get("topology_exporters_tls_mode") == "off" and values.get("exporters_listen_address") != LOOPBACK:
+        yield ("topology_exporters_tls_mode: without TLS the metrics of this host are open to all; set it to internal")
+    if len(values.get("topology_alertmanager_hosts") or ()) > 1 and "alertmanager_listen_address" in values:
+        if (mode := values.get("topology_alertmanager_tls_mode")) != "internal":
+            yield (
+                f"topology_alertmanager_tls_mode: several hosts verify each other by the deployment's certificates, "
+                f"and {mode} has none; set it to internal, or keep one host"
+            )
+        if not IPV4.fullmatch(address := str(values.get("topology_address"))):
+            yield (
+                f"topology_address: {address} is not an IPv4 address, by which several Alertmanagers find each other; "
+                f"set it to the host's"
+            )
+
+
 def serving_models(values: Values) -> Iterator[str]:
     """Check that each model is served once, in a version that can be found, and with a share of the requests."""
     models = values.get("topology_serving_models") or ()
@@ -513,6 +530,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     queues,
     rabbitmq_objects,
     rabbitmq_cluster,
+    monitoring,
     rabbitmq_memory,
     serving_models,
     serving_times,
