@@ -54,63 +54,63 @@ test: venv engine
 	@scripts/stages $(CHECKS) $(LABS)
 
 # Needs no services. The output of stages is in .cache/stages, and shown if one fails.
-checks:
+checks: venv
 	@scripts/stages $(CHECKS)
 
-labs:
+labs: venv
 	@scripts/stages $(LABS)
 
 check-%:
 	@$(STAGE) "make $*" $(MAKE) --no-print-directory $*
 
-lint: $(LINK)
+lint: venv
 	@ruff check . && ruff format --check .
 	@mypy
 	@cd .ansible/collections && mypy --config-file= --ignore-missing-imports --check-untyped-defs -p ansible_collections.mlfleet.stack.plugins
 	@yamllint .
 	@ansible-lint --offline
 
-unit:
+unit: venv
 	@pytest tests/unit
 
-sanity:
+sanity: venv
 	@scripts/sanity
 
-collection:
+collection: venv
 	@pytest tests/collection
 
 # Each module against the real service that it manages, on the loopback.
-modules:
+modules: venv
 	@pytest tests/modules -m "not fleet"
 
 # The application of role serving, with the real services around it on the loopback, which Debian's rabbitmq-server, redis-server and
 # postgresql provide; takes three minutes.
-application:
+application: venv
 	@pytest tests/serving
 
-molecule:
+molecule: venv
 	@scripts/stages $(patsubst %,scenario-%,$(filter worker%,$(SCENARIOS)) $(filter-out worker%,$(SCENARIOS)))
 
-scenario-%:
+scenario-%: venv
 	@$(STAGE) "molecule test -s $*" molecule test -s $*
 
-integration:
+integration: venv
 	@scripts/stages integration-one-host integration-several-hosts integration-docker integration-tracking integration-roles
 
-integration-several-hosts:
+integration-several-hosts: venv
 	@$(STAGE) "Several hosts" pytest tests/integration/several_hosts -m "not fleet" -rP --durations=20
 
-integration-one-host:
+integration-one-host: venv
 	@$(STAGE) "One host" pytest tests/integration --ignore tests/integration/several_hosts \
 	    $(patsubst %,--ignore %,$(DOCKER_TESTS) $(TRACKING_TESTS) $(TOGETHER_TESTS)) -m "not kill and not fleet" -rP --durations=20
 
-integration-tracking: browser
+integration-tracking: venv browser
 	@$(STAGE) "Tracking and serving" pytest $(TRACKING_TESTS) -m "not fleet" -rP --durations=20
 
-integration-roles: browser
+integration-roles: venv browser
 	@$(STAGE) "Roles together" pytest $(TOGETHER_TESTS) -m "not fleet" -rP --durations=20
 
-integration-docker:
+integration-docker: venv
 	@$(STAGE) "In containers" pytest $(DOCKER_TESTS) -m "not fleet" -rP --durations=20
 
 # Kills a fresh converge at ten moments, each on a new host, and the host under the next one; takes half an hour.
