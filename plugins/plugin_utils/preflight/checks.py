@@ -165,14 +165,19 @@ def rabbitmq_cluster(values: Values) -> Iterator[str]:
             f"topology_rabbitmq_tls_mode: {mode} has no certificates with the names of the nodes, which verify each "
             f"other; with several hosts use internal"
         )
-    if not IPV4.fullmatch(address := str(values.get("topology_address"))):
-        yield (
-            f"topology_address: {address} is not an IPv4 address, by which the nodes of RabbitMQ find each other; "
-            f"set it to the host's"
-        )
+    yield from _name_for_peers(values, "the nodes of RabbitMQ")
     names = [node["name"] for node in nodes]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"topology_rabbitmq_node_name: {name} is the name of several nodes; give each host its own"
+
+
+def _name_for_peers(values: Values, peers: str) -> Iterator[str]:
+    """Report a name where peers know each other by addresses."""
+    if not IPV4.fullmatch(address := str(values.get("topology_address"))):
+        yield (
+            f"topology_address: {address} is not an IPv4 address, by which {peers} find each other; "
+            f"set it to the host's"
+        )
 
 
 def monitoring(values: Values) -> Iterator[str]:
@@ -185,11 +190,7 @@ def monitoring(values: Values) -> Iterator[str]:
                 f"topology_alertmanager_tls_mode: several hosts verify each other by the deployment's certificates, "
                 f"and {mode} has none; set it to internal, or keep one host"
             )
-        if not IPV4.fullmatch(address := str(values.get("topology_address"))):
-            yield (
-                f"topology_address: {address} is not an IPv4 address, by which several Alertmanagers find each other; "
-                f"set it to the host's"
-            )
+        yield from _name_for_peers(values, "several Alertmanagers")
 
 
 def serving_models(values: Values) -> Iterator[str]:
