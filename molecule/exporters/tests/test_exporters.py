@@ -25,12 +25,12 @@ UP = {"postgres": "pg_up 1", "redis": "redis_up 1", "nginx": "nginx_up 1"}
 
 
 @pytest.fixture(scope="module")
-def metrics(host):
-    """All metrics of the host, by module."""
+def metrics(host, eventually):
+    """All metrics of the host, by module; those of a service that has just started follow."""
     names = yaml.safe_load(host.file("/etc/mlfleet/exporters/modules.yml").content_string)["modules"]
-    done = host.run(f"python3 -c '{ASK}' {' '.join(names)}")
-    assert done.rc == 0, done.stderr
-    return dict(map(json.loads, done.stdout.splitlines()))
+    ask = f"python3 -c '{ASK}' {' '.join(names)}"
+    assert eventually(lambda: host.run(ask).rc == 0), host.run(ask).stderr
+    return dict(map(json.loads, host.check_output(ask).splitlines()))
 
 
 def test_each_module_has_metrics(metrics):
