@@ -1,0 +1,19 @@
+# Copyright: (c) 2026, the mlfleet authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The dashboards of an inventory, as files and as a question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import dashboards
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {
+            "console_pages": dashboards.console_pages,
+            "grafana_dashboards": dashboards.grafana_dashboards,
+        }
