@@ -16,4 +16,6 @@ class FilterModule:
         return {
             "console_pages": dashboards.console_pages,
             "grafana_dashboards": dashboards.grafana_dashboards,
+            "panels_question": dashboards.panels_question,
+            "panels_without_data": dashboards.panels_without_data,
         }

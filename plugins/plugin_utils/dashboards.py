@@ -345,3 +345,31 @@ def _grafana_panel(panel: Panel) -> dict[str, Any]:
         defaults["thresholds"] = {"mode": "absolute", "steps": [{"color": "text", "value": None}]}
         found["options"] = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "graphMode": "none"}
     return found
+
+
+# --- whether every panel has data ------------------------------------------------------------------------------------
+
+
+def _queries(groups: Groups) -> dict[str, str]:
+    """Return the queries that must have data, by their number."""
+    found: dict[str, str] = {}
+    for dashboard in of_groups(groups):
+        for panel in dashboard.panels:
+            if not panel.may_be_empty:
+                found |= {f"{dashboard.title}: {panel.title}: {query.expr}": query.expr for query in panel.queries}
+    return found
+
+
+def panels_question(groups: Groups) -> str:
+    """Return one query whose result has a series for each query of the panels that has data, with its number."""
+    asked = (
+        f'label_replace(count(({expr}) > -Inf), "query", "{number}", "", "")'
+        for number, expr in enumerate(_queries(groups).values())
+    )
+    return "\nor ".join(asked)
+
+
+def panels_without_data(answer: Iterable[Mapping[str, Any]], groups: Groups) -> list[str]:
+    """Return the queries, with their dashboard and panel, that this result of C(panels_question) lacks."""
+    found = {series["metric"]["query"] for series in answer}
+    return [shown for number, shown in enumerate(_queries(groups)) if str(number) not in found]
