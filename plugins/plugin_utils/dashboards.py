@@ -22,8 +22,8 @@ WATCHED = "exporters"
 ASKED_DIRECTLY = ("prometheus", "alertmanager")
 # The units of values, as Grafana calls them.
 UNITS = {
-    "bytes": "bytes",
-    "bytes_per_second": "binBps",
+    "bytes": "decbytes",
+    "bytes_per_second": "Bps",
     "celsius": "celsius",
     "count": "short",
     "number": "none",
@@ -209,7 +209,7 @@ def console_pages(groups: Groups, directory: str, grafana: str = "") -> list[dic
             made=MADE,
             title=_text(pages[name]),
             menu="".join(links),
-            ranges="" if kind else "".join(f'<a href="?range={each}">{each}</a>' for each in RANGES),
+            ranges="" if kind else "".join(f'<a href="?range={each}">{each}</a>' for each in RANGES) + "<span>UTC</span>",
             kind=kind,
             content=content,
         )
@@ -282,14 +282,14 @@ def _grafana_panels(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
             "panels": [],
             "gridPos": {"x": 0, "y": top, "w": COLUMNS, "h": 1},
         }
-        top, left, bottom = top + 1, 0, top + 1
+        top, left, bottom, former = top + 1, 0, top + 1, ""
         for panel in row.panels:
             number += 1
             _type, width, height = KINDS[panel.kind]
-            if left + width > COLUMNS:
+            if left + width > COLUMNS or former not in ("", panel.kind):
                 top, left = bottom, 0
             yield {"id": number, **_grafana_panel(panel), "gridPos": {"x": left, "y": top, "w": width, "h": height}}
-            left, bottom = left + width, max(bottom, top + height)
+            left, bottom, former = left + width, max(bottom, top + height), panel.kind
         top = bottom
 
 
