@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.mlfleet.stack.plugins.plugin_utils import dashboards
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import consoles, dashboards, grafana
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
-            "console_pages": dashboards.console_pages,
-            "grafana_dashboards": dashboards.grafana_dashboards,
+            "console_pages": consoles.console_pages,
+            "grafana_dashboards": grafana.grafana_dashboards,
             "panels_question": dashboards.panels_question,
             "panels_without_data": dashboards.panels_without_data,
         }

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +14,6 @@ ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "roles/prometheus/files/rules").glob("*.yml"))
 TESTS = sorted((ROOT / "tests/rules").glob("*.yml"))
 RUNBOOKS = ROOT / "docs/runbooks.md"
-UNPACKED = ROOT / ".cache/promtool"
 SEVERITIES = {"critical", "warning", "none"}
 ALWAYS = "Watchdog"
 GOOD = {
@@ -24,22 +21,6 @@ GOOD = {
     "labels": {"severity": "critical"},
     "annotations": {"summary": "Disk full.", "runbook": "docs/runbooks.md#diskfull"},
 }
-
-
-@pytest.fixture(scope="session")
-def promtool() -> str:
-    """Debian's, from its package if it is not installed."""
-    if installed := shutil.which("promtool"):
-        return installed
-    program = "usr/bin/promtool"
-    if not (UNPACKED / program).exists():
-        UNPACKED.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=UNPACKED.parent) as directory:
-            _run("apt-get", "download", "prometheus", cwd=directory)
-            (package,) = Path(directory).glob("*.deb")
-            _run("dpkg", "--extract", str(package), "root", cwd=directory)
-            (Path(directory) / "root").replace(UNPACKED)
-    return str(UNPACKED / program)
 
 
 def _run(*command: str, cwd: str | Path = ROOT) -> None:
