@@ -114,26 +114,27 @@ def of_groups(groups: Groups) -> list[Dashboard]:
 # --- whether every panel has data ------------------------------------------------------------------------------------
 
 
-def _queries(groups: Groups) -> dict[str, str]:
-    """Return the queries that must have data, by their number."""
-    found: dict[str, str] = {}
-    for dashboard in of_groups(groups):
-        for panel in dashboard.panels:
-            if not panel.may_be_empty:
-                found |= {f"{dashboard.title}: {panel.title}: {query.expr}": query.expr for query in panel.queries}
-    return found
+def _queries(groups: Groups) -> list[tuple[str, str]]:
+    """Return the queries that must have data, with their dashboard and panel."""
+    return [
+        (f"{dashboard.title}: {panel.title}", query.expr)
+        for dashboard in of_groups(groups)
+        for panel in dashboard.panels
+        for query in panel.queries
+        if not panel.may_be_empty
+    ]
 
 
 def panels_question(groups: Groups) -> str:
-    """Return one query whose result has a series for each query of the panels that has data, with its number."""
+    """Return one query, whose result has a series for each query of the panels that has no data, with its number."""
     asked = (
-        f'label_replace(count(({expr}) > -Inf), "query", "{number}", "", "")'
-        for number, expr in enumerate(_queries(groups).values())
+        f'label_replace(absent(({expr}) > -Inf), "query", "{number}", "", "")'
+        for number, (_panel, expr) in enumerate(_queries(groups))
     )
     return "\nor ".join(asked)
 
 
 def panels_without_data(answer: Iterable[Mapping[str, Any]], groups: Groups) -> list[str]:
-    """Return the queries, with their dashboard and panel, that this result of C(panels_question) lacks."""
-    found = {series["metric"]["query"] for series in answer}
-    return [shown for number, shown in enumerate(_queries(groups)) if str(number) not in found]
+    """Return dashboard, panel and query of each series in the result of C(panels_question)."""
+    queries = _queries(groups)
+    return [": ".join(queries[int(series["metric"]["query"])]) for series in answer]
