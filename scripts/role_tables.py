@@ -1,4 +1,4 @@
-"""Write the table of settings in each role's README from its specs and defaults; --check only compares."""
+"""Write the tables of settings in the roles' READMEs, and of panels in docs/dashboards.md; --check only compares."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ ROLES = Path(__file__).parent.parent / "roles"
 TOPOLOGY = ROLES / "topology"
 IN_TOPOLOGY = "Settings that other services need as well are in role `topology`, for all hosts:"
 START, END = "<!-- settings: made by `make docs` -->", "<!-- end of settings -->"
+DASHBOARDS, DATA = ROLES.parent / "docs/dashboards.md", TOPOLOGY / "meta/dashboards"
+PANELS_START, PANELS_END = "<!-- panels: made by `make docs` -->", "<!-- end of panels -->"
 
 
 def option_lines(name: str, option: dict[str, Any], default: str) -> list[str]:
@@ -64,21 +66,39 @@ def tables(role: Path) -> str:
     return f"{own}\n\n### In topology\n\n{IN_TOPOLOGY}\n\n{topology_table(shared, role)}" if shared else own
 
 
-def rendered(role: Path) -> str:
-    text = (role / "README.md").read_text()
-    before, _start, rest = text.partition(START)
-    _old, _end, after = rest.partition(END)
-    return f"{before}{START}\n\n{tables(role)}\n\n{END}{after}"
+def panel_line(panel: dict[str, Any], needs: list[str]) -> str:
+    exprs = [f"`{query['expr']}`".replace("|", "\\|") for query in panel.get("queries", [])]
+    names = (", ".join(panel.get("needs", needs)), ", ".join(panel.get("alerts", [])))
+    return f"| {' | '.join([panel['title'], *names, '<br>'.join(exprs)])} |"
+
+
+def panel_tables() -> str:
+    """Return a table for each dashboard, in the order of their menu."""
+    parts = []
+    found = (yaml.safe_load(file.read_text()) for file in DATA.glob("*.yml"))
+    for dashboard in sorted(found, key=lambda each: int(each["position"])):
+        lines = ["| Panel | Needs | Alerts | Queries |", "|---|---|---|---|"]
+        lines += [panel_line(panel, row.get("needs", [])) for row in dashboard["rows"] for panel in row["panels"]]
+        parts.append(f"### {dashboard['title']}\n\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def rendered(page: Path, start: str, end: str, made: str) -> str:
+    """Return the page with what was made between the marks."""
+    before, _start, rest = page.read_text().partition(start)
+    _old, _end, after = rest.partition(end)
+    return f"{before}{start}\n\n{made}\n\n{end}{after}"
 
 
 def main() -> None:
+    pages = {page: rendered(page, START, END, tables(page.parent)) for page in sorted(ROLES.glob("*/README.md"))}
+    pages[DASHBOARDS] = rendered(DASHBOARDS, PANELS_START, PANELS_END, panel_tables())
     stale = []
-    for role in sorted(path.parent for path in ROLES.glob("*/README.md")):
-        readme, text = role / "README.md", rendered(role)
-        if readme.read_text() != text:
-            stale.append(str(readme.relative_to(ROLES.parent)))
+    for page, text in pages.items():
+        if page.read_text() != text:
+            stale.append(str(page.relative_to(ROLES.parent)))
             if "--check" not in sys.argv:
-                readme.write_text(text)
+                page.write_text(text)
     if stale and "--check" in sys.argv:
         sys.exit(f"These differ from the specs and defaults; run `make docs`: {', '.join(stale)}")
 
