@@ -80,8 +80,9 @@ def console_pages(groups: Groups, directory: str, grafana: str = "") -> list[dic
     :param directory: where they are
     :param grafana: address of Grafana, if there is one
     """
-    shown = of_groups(groups)
-    pages = {f"{dashboard.name}.html": dashboard.title for dashboard in shown} | {"runbooks.html": "Runbooks"}
+    # Prometheus' own pages lead to the one with this name.
+    shown = {"index.html" if not place else f"{each.name}.html": each for place, each in enumerate(of_groups(groups))}
+    pages = {name: dashboard.title for name, dashboard in shown.items()} | {"runbooks.html": "Runbooks"}
     others = OTHERS | ({grafana: "Grafana"} if grafana else {})
 
     def page(name: str, content: str, kind: str = "") -> dict[str, str]:
@@ -94,6 +95,6 @@ def console_pages(groups: Groups, directory: str, grafana: str = "") -> list[dic
         return {"path": f"{directory}/{name}", "content": text}
 
     return [
-        *(page(f"{dashboard.name}.html", "\n".join(map(_row, dashboard.rows))) for dashboard in shown),
+        *(page(name, "\n".join(map(_row, dashboard.rows))) for name, dashboard in shown.items()),
         page("runbooks.html", _runbooks(), ' class="text"'),
     ]

@@ -161,8 +161,8 @@ def pages() -> dict[str, str]:
 
 
 def test_each_panel_is_on_its_page(pages: dict[str, str]) -> None:
-    for dashboard in dashboards.DASHBOARDS:
-        page = pages[f"{dashboard.name}.html"]
+    assert list(pages) == ["index.html", *(f"{each.name}.html" for each in dashboards.DASHBOARDS[1:]), "runbooks.html"]
+    for dashboard, page in zip(dashboards.DASHBOARDS, pages.values(), strict=False):
         found = [json.loads(html.unescape(data)) for data in re.findall(r'data-panel="([^"]*)"', page)]
         assert [[query["expr"] for query in each["queries"]] for each in found] == [
             [query.expr for query in panel.queries] for panel in dashboard.panels

@@ -31,6 +31,20 @@ def test_pages_need_the_account(forward, authority):
         assert requests.get(url, auth=("admin", "wrong"), verify=authority, timeout=20).status_code == 401, path
 
 
+def test_console_pages_have_the_panels_of_its_services(forward, authority, secret):
+    def page(name):
+        url = f"https://127.0.0.1:{forward(PAGE)}/consoles/{name}.html"
+        return requests.get(url, auth=("admin", secret("prometheus")), verify=authority, timeout=20)
+
+    shown = page("tracking")
+    assert shown.status_code == 200, shown.text
+    for part in ("<h2>Redis</h2>", "redis_memory_used_bytes", "new PromConsole.Graph"):
+        assert part in shown.text
+    assert "{{" not in shown.text
+    assert 'id="hostaway"' in page("runbooks").text
+    assert page("mine").status_code == 404
+
+
 def test_all_targets_are_up(ask, eventually):
     def is_up():
         targets = ask("targets")["activeTargets"]
