@@ -31,7 +31,9 @@ SETTINGS = {
         {"name": "loopback", "webhook_configs": [{"url": f"http://127.0.0.1:{RECEIVER_PORT}/", "send_resolved": True}]}
     ],
     # Services are stopped one soon after another, so that messages by host would be about several.
-    "alertmanager_routes_extra": [{"receiver": "loopback", "group_by": ["host", "service"], "matchers": ['severity!="none"']}],
+    "alertmanager_routes_extra": [
+        {"receiver": "loopback", "group_by": ["host", "service"], "matchers": ['severity!="none"']}
+    ],
     "alertmanager_group_interval_seconds": 30,
 }
 

@@ -6,12 +6,13 @@ import shlex
 
 import pytest
 
-from ..conftest import ROOT, Lab
+from ..conftest import Lab
 from ..test_kill import HALF
 
 pytestmark = pytest.mark.kill
 
-HOST = "prometheus"
+HOST = "killed"
+GROUPS = dict.fromkeys(["redis", "exporters", "alertmanager", "prometheus", "nginx"], [HOST])
 # Each is later than the one before: seconds after the converge reaches a task, and whether the host dies as well.
 MOMENTS = [
     ("Install the packages of exporters", 2.0, False),
@@ -26,7 +27,7 @@ MOMENTS = [
 
 
 def test_killed_converges_are_completed() -> None:
-    with Lab.anew("kill-monitoring", str(ROOT / "molecule/prometheus/inventory")) as lab:
+    with Lab.anew("kill-monitoring", GROUPS) as lab:
         for task, delay_seconds, host_dies in MOMENTS:
             lab.kill_host_at(task, delay_seconds, HOST) if host_dies else lab.kill_at(task, delay_seconds)
             assert lab.ssh(f"sudo sh -c {shlex.quote(HALF)}", HOST) == "", task
