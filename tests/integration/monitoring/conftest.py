@@ -1,4 +1,4 @@
-"""All three stacks on one host, watched by its own Prometheus and by that of a second host, beside another one; the tests share them."""
+"""All three stacks on one host, watched by its own Prometheus and by that of a second one; the tests share them."""
 
 from __future__ import annotations
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
-PORT, FILE = int(sys.argv[1]), sys.argv[2]
+PORT, FILE = int(sys.argv[1]), Path(sys.argv[2])
 
 
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        with open(FILE, "ab") as file:
+        with FILE.open("ab") as file:
             file.write(body.replace(b"\n", b"") + b"\n")
         self.send_response(204)
         self.end_headers()

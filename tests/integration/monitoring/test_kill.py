@@ -12,7 +12,7 @@ from ..test_kill import HALF
 pytestmark = pytest.mark.kill
 
 HOST = "killed"
-GROUPS = dict.fromkeys(["redis", "exporters", "alertmanager", "prometheus", "nginx"], [HOST])
+GROUPS = {group: [HOST] for group in ("redis", "exporters", "alertmanager", "prometheus", "nginx")}
 # Each is later than the one before: seconds after the converge reaches a task, and whether the host dies as well.
 MOMENTS = [
     ("Install the packages of exporters", 2.0, False),
