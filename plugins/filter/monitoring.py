@@ -7,18 +7,24 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
+import json
 import re
+import shlex
 import string
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible_collections.mlfleet.stack.plugins.filter.topology import addresses, units
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 LETTERS = (string.ascii_uppercase + string.ascii_lowercase + string.digits).encode()
 BASE64, BASE64_OF_BCRYPT = LETTERS + b"+/", b"./" + LETTERS
 WORKERS = "topology_serving_worker_count"
+SECRET = "topology_secret_"
 Scrape = Mapping[str, Any]
 
 
@@ -28,10 +34,12 @@ def setting_of(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], 
 
 
 def scrape_modules(scrapes: Iterable[Scrape], host: str) -> list[dict[str, Any]]:
-    """Return what the door of a host hands on: names, and ports of the loopback interface."""
+    """Return what the door of a host hands on: names, and ports of the loopback interface, or a command to run."""
     found = []
     for scrape in scrapes:
-        if host in scrape["hosts"]:
+        if host in scrape["hosts"] and scrape.get("command"):
+            found.append({"name": scrape["job"], "suffix": "", "command": shlex.split(scrape["command"])})
+        elif host in scrape["hosts"]:
             count = int(scrape.get("instances", {}).get(host, 1))
             suffixes = [""] if count == 1 else [f":{number + 1}" for number in range(count)]
             found += [
@@ -63,6 +71,30 @@ def scrape_targets(
         ]
         for scrape in scrapes
     }
+
+
+def collection_version(_value: Any = None) -> str:
+    """Return the version of this collection, installed or as a project."""
+    root = Path(__file__).parents[2]
+    if (installed := root / "MANIFEST.json").exists():
+        return str(json.loads(installed.read_text())["collection_info"]["version"])
+    return str(yaml.safe_load((root / "galaxy.yml").read_text())["version"])
+
+
+def secret_marks(secrets: Mapping[str, str], directory: str) -> list[dict[str, Any]]:
+    """Return a file for each secret, which changes with its value, and so keeps the time of its last change.
+
+    Four digits of a hash are enough for that, and of no use for guessing.
+    """
+    return [
+        {
+            "path": f"{directory}/{name.removeprefix(SECRET)}",
+            "content": hashlib.sha256(f"{name}={value}".encode()).hexdigest()[:4] + "\n",
+            "mode": "0600",
+            "sensitive": True,
+        }
+        for name, value in sorted(secrets.items())
+    ]
 
 
 def bcrypt_hash(password: str, name: str) -> str:
@@ -119,10 +151,12 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "bcrypt": bcrypt_hash,
+            "collection_version": collection_version,
             "declared_units": declared_units,
             "resting": resting,
             "scrape_modules": scrape_modules,
             "scrape_targets": scrape_targets,
+            "secret_marks": secret_marks,
             "setting_of": setting_of,
             "unit_services": unit_services,
             "units_pattern": units_pattern,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 NAME = re.compile(r"[A-Za-z0-9._-]+")
+GPU_WORKERS = re.compile(r"worker_\w+_gpu")
 
 
 def pins(requirements: str, packages: Iterable[str]) -> str:
@@ -57,9 +58,32 @@ def job_queues(
     return list(dict.fromkeys(queue for kind in serving for queue in kind["queues"]))
 
 
+def declared_gpus(groups: Mapping[str, Iterable[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of GPUs, or slices of them, that workers of each host need; V(all) are at least one."""
+    found: dict[str, int] = {}
+    for host in groups.get("gpu", ()):
+        settings = hostvars[host]
+        kinds = [
+            {"count": settings.get(f"{group}_count", 1), "gpus": settings.get(f"{group}_gpus", 1)}
+            for group in groups
+            if GPU_WORKERS.fullmatch(group) and host in groups[group]
+        ]
+        if host in groups.get("worker_custom", ()):
+            kinds += settings.get("worker_custom_kinds") or []
+        found[host] = sum(_gpus_of(int(kind.get("count", 1)), kind.get("gpus", 0)) for kind in kinds)
+    return {host: gpus for host, gpus in found.items() if gpus}
+
+
+def _gpus_of(count: int, gpus: Any) -> int:
+    if gpus == "all" or isinstance(gpus, list):
+        return (1 if gpus == "all" else len(gpus)) if count else 0
+    return count * int(gpus)
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
+            "declared_gpus": declared_gpus,
             "pins": pins,
             "gpu_wishes": gpu_wishes,
             "interpreters": interpreters,

@@ -18,6 +18,7 @@ from typing import TypedDict
 from xml.etree import ElementTree
 
 VENDOR = "NVIDIA"
+MIB = 1024 * 1024
 
 KERNEL_LOG = "journalctl --dmesg --grep NVRM"
 LOST_GPU = f"a GPU no longer answers: see {KERNEL_LOG}, then reboot the host"
@@ -77,10 +78,8 @@ def from_smi(report: str, listing: str, mig_minors: str = "") -> Facts:
 
     C(mig_minors) is the driver's list of the devices that MIG slices need, /proc/driver/nvidia-caps/mig-minors.
     """
-    found = REPORT.search(report)
-    try:
-        log = ElementTree.fromstring(found[0] if found else "")
-    except ElementTree.ParseError:
+    log = _log(report)
+    if log is None:
         return no_facts(_problem(report) or f"nvidia-smi fails, run it on the host: {_first_line(report)}")
     # A lost GPU is reported by nvidia-smi outside the XML, which has the other GPUs.
     problem = _problem(REPORT.sub("", report))
@@ -115,6 +114,43 @@ def loaded_driver(version: str) -> str:
     """Return the driver's version in /proc/driver/nvidia/version."""
     found = DRIVER_VERSION.search(version)
     return found[1] if found else ""
+
+
+def readings(report: str, listing: str) -> dict[int, dict[str, int | float]]:
+    """Return what each GPU measures, by its index and the names of metrics, as far as it knows.
+
+    The arguments are those of from_smi. Errors are those since the GPU was made: they outlast a restart of the host.
+    """
+    log, listed = _log(report), _listed(listing)
+    read: dict[int, dict[str, int | float]] = {}
+    for position, element in enumerate(() if log is None else log.iter("gpu")):
+        used, total = (_number(_text(element, f"fb_memory_usage/{name}")) for name in ("used", "total"))
+        busy, errors = _number(_text(element, "utilization/gpu_util")), _uncorrected(element)
+        values = {
+            "memory_used_bytes": used if used is None else used * MIB,
+            "memory_total_bytes": total if total is None else total * MIB,
+            "utilization_ratio": busy if busy is None else busy / 100,
+            "temperature_celsius": _number(_text(element, "temperature/gpu_temp")),
+            "ecc_uncorrected_errors_total": sum(errors) if errors else None,
+        }
+        as_listed = listed.get(_text(element, "uuid")) or _Listed(position)
+        read[as_listed.index] = {name: value for name, value in values.items() if value is not None}
+    return read
+
+
+def _uncorrected(element: ElementTree.Element) -> list[int]:
+    """Return counts of errors; drivers have named them double_bit, and then by the kind of memory."""
+    named = [each for each in element.iterfind("ecc_errors/aggregate/*") if "uncorrectable" in each.tag]
+    counts = [_number(each.text or "") for each in [*named, *element.iterfind("ecc_errors/aggregate/double_bit/total")]]
+    return [count for count in counts if count is not None]
+
+
+def _log(report: str) -> ElementTree.Element | None:
+    found = REPORT.search(report)
+    try:
+        return ElementTree.fromstring(found[0] if found else "")
+    except ElementTree.ParseError:
+        return None
 
 
 def _problem(output: str) -> str:

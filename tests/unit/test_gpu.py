@@ -177,6 +177,42 @@ def test_version_of_the_loaded_driver(line, version):
     assert gpu.loaded_driver(line) == version
 
 
+# --- what they measure -----------------------------------------------------------------------------------------------
+
+
+def test_each_generation_measures():
+    """Before, errors of two bits could not be corrected; later each kind of memory has counts of its own."""
+    assert gpu.readings(said("v100.xml"), "") == {
+        0: {
+            "memory_used_bytes": 4 * gpu.MIB,
+            "memory_total_bytes": 32510 * gpu.MIB,
+            "utilization_ratio": 1.0,
+            "temperature_celsius": 55,
+            "ecc_uncorrected_errors_total": 3,
+        }
+    }
+    assert gpu.readings(said("t4.xml"), "")[0]["ecc_uncorrected_errors_total"] == 0
+    divided, whole_one = gpu.readings(said("a100_mig.xml"), said("a100_mig.txt")).values()
+    assert "utilization_ratio" not in divided
+    assert divided["memory_used_bytes"] == 50 * gpu.MIB
+    assert (whole_one["utilization_ratio"], whole_one["ecc_uncorrected_errors_total"]) == (0.87, 7)
+
+
+@pytest.mark.parametrize("unknown", ["N/A", "[N/A]", "[Not Supported]", "[Unknown Error]", ""])
+def test_what_a_gpu_does_not_know_is_no_measure(unknown):
+    report = re.sub(r"(<(gpu_temp|gpu_util|used|\w+_uncorrectable)>)[^<]+", rf"\g<1>{unknown}", said("t4.xml"))
+    assert gpu.readings(report, "") == {0: {"memory_total_bytes": 15360 * gpu.MIB}}
+    assert gpu.readings(said("rtx3090.xml"), "") == {0: {"memory_total_bytes": 24576 * gpu.MIB}}
+
+
+def test_a_gpu_keeps_its_number_when_another_is_lost():
+    listing = said("lost.txt") + "GPU 1: Tesla T4 (UUID: GPU-d37e67a5-91dd-3774-a5cb-99096249601a)\n"
+    assert list(gpu.readings(said("lost.txt") + said("t4.xml"), listing)) == [1]
+    for nothing in ("lost.txt", "no_driver.txt", "mismatch.txt"):
+        assert gpu.readings(said(nothing), said(nothing)) == {}
+    assert gpu.readings("<nvidia_smi_log><gpu></nvidia_smi_log>", "") == {}
+
+
 # --- assignment ------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,8 @@ import pytest
 from ansible_collections.mlfleet.stack.plugins.filter import monitoring
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
+import mlfleet
+
 SCRAPES = [
     {"job": "node", "hosts": ["a", "b"], "port": 9100},
     {"job": "worker", "hosts": ["b"], "port": 9809, "instances": {"b": 2}},
@@ -27,6 +29,30 @@ def test_each_instance_has_the_next_port():
         {"name": "worker_2", "suffix": ":2", "port": 9810, "path": "/metrics"},
     ]
     assert monitoring.setting_of(["a", "b"], HOSTVARS, "count", 1) == {"a": 1, "b": 2}
+
+
+def test_a_command_is_asked_in_place_of_a_port():
+    scrapes = [{"job": "mlfleet", "hosts": ["a"], "command": "/usr/bin/python3 '/opt/a b.py'", "interval_seconds": 60}]
+    (module,) = monitoring.scrape_modules(scrapes, "a")
+    assert module == {"name": "mlfleet", "suffix": "", "command": ["/usr/bin/python3", "/opt/a b.py"]}
+    (target,) = monitoring.scrape_targets(scrapes, ["a", "b"], "", HOSTVARS)["mlfleet"]
+    assert (target["host"], target["module"], target["instance"]) == ("a", "mlfleet", "a")
+
+
+def test_mark_of_a_secret_changes_with_it_and_shows_nothing():
+    mark, other = (
+        monitoring.secret_marks({"topology_secret_redis": value}, "/etc/marks")[0] for value in ("a" * 32, "b" * 32)
+    )
+    assert mark["path"] == "/etc/marks/redis"
+    assert mark["content"] != other["content"] and len(mark["content"]) == 5
+    assert (mark["mode"], mark["sensitive"]) == ("0600", True)
+
+
+def test_version_is_that_of_the_collection(tmp_path, monkeypatch):
+    assert monitoring.collection_version() == mlfleet.__version__
+    monkeypatch.setattr(monitoring, "__file__", str(tmp_path / "plugins/filter/monitoring.py"))
+    (tmp_path / "MANIFEST.json").write_text('{"collection_info": {"version": "1.2.3"}}')
+    assert monitoring.collection_version() == "1.2.3"
 
 
 def test_targets_are_those_of_watched_hosts():

@@ -215,6 +215,32 @@ def test_jobs_are_for_dioptras_own_workers():
     assert worker.job_queues(queues, groups, hosts) == ["y", "a1", "a2"]
 
 
+def test_gpus_that_workers_of_a_host_need():
+    groups = {
+        "gpu": ["n1", "n2", "n3"],
+        "worker_a_gpu": ["n1", "n2"],
+        "worker_a_cpu": ["n1"],
+        "worker_custom": ["n1", "n3"],
+    }
+    declared = [
+        {"name": "a", "count": 2, "gpus": 2},
+        {"name": "b", "gpus": [0, "MIG-1", "1:0"]},
+        {"name": "c", "count": 0, "gpus": [1]},
+        {"name": "d", "gpus": "all"},
+        {"name": "e"},
+    ]
+    hosts = {"n1": {"worker_a_gpu_count": "3"}, "n2": {"worker_a_gpu_gpus": 0}, "n3": {"worker_custom_kinds": declared}}
+    assert worker.declared_gpus(groups, hosts) == {"n1": 3, "n3": 8}
+
+
+@pytest.mark.parametrize("kind", ["tensorflow", "pytorch"])
+def test_a_worker_on_gpus_needs_one_by_default(kind):
+    defaults = yaml.safe_load((ROOT / f"roles/worker_{kind}_gpu/defaults/main.yml").read_text())
+    assert (defaults[f"worker_{kind}_gpu_count"], defaults[f"worker_{kind}_gpu_gpus"]) == (1, 1)
+    group = f"worker_{kind}_gpu"
+    assert worker.declared_gpus({"gpu": ["n1"], group: ["n1"]}, {"n1": {}}) == {"n1": 1}
+
+
 @pytest.mark.parametrize("name", ["vision", "vision-2", "a" * 40])
 def test_names_of_kinds(name):
     assert not list(checks.custom_kinds(kinds({"name": name, "queues": ["q"]})))
