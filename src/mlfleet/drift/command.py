@@ -40,6 +40,7 @@ def drift(
         str | None,
         typer.Option(envvar="MLFLEET_DRIFT_NOTIFY_URL", help="Post the report here when the result has changed."),
     ] = None,
+    monitoring: Annotated[str, typer.Option(metavar="URL", help="Link to this page from the HTML page.")] = "",
     fix: Annotated[bool, typer.Option("--fix", help="Fix drift with site.yml, and check again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fix without asking.")] = False,
 ) -> None:
@@ -77,7 +78,7 @@ def drift(
             terminal.by_hand(console, (item for item in report.counted if item.kind is Kind.UNDECLARED))
         runs = kept.reports() if kept else [report]
         for kind, path in paths.items():
-            outputs.write(path, kind, report, runs)
+            outputs.write(path, kind, report, runs, monitoring)
         if kept and (notify_command or notify_url):
             notice = Notice(report, terminal.summary(report, str(inventory)))
             notify(notice, kept.directory / NOTIFIED, notify_command, notify_url)

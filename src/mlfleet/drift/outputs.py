@@ -22,7 +22,7 @@ PREFIX = "mlfleet_drift"
 LAST_SUCCESS = f"{PREFIX}_last_success_timestamp_seconds"
 # Characters that XML cannot contain even as a reference.
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-Render = Callable[[Report, Sequence[Report], Path], bytes]
+Render = Callable[[Report, Sequence[Report], Path, str], bytes]
 
 
 def require_writable(directory: Path) -> None:
@@ -45,18 +45,18 @@ def require_file(path: Path) -> None:
     require_writable(path.parent)
 
 
-def write(path: Path, kind: str, report: Report, history: Sequence[Report]) -> None:
-    """Write *report* as one of KINDS; a file that is replaced keeps its mode."""
+def write(path: Path, kind: str, report: Report, history: Sequence[Report], monitoring: str = "") -> None:
+    """Write *report* as one of KINDS; a file that is replaced keeps its mode. The page links to *monitoring*."""
     render, mode = KINDS[kind]
-    content = render(report, history, path)
+    content = render(report, history, path, monitoring)
     write_atomically(path, content, stat.S_IMODE(path.stat().st_mode) if path.exists() else mode)
 
 
-def as_json(report: Report, _history: Sequence[Report], _path: Path) -> bytes:
+def as_json(report: Report, *_: object) -> bytes:
     return as_text(report).encode()
 
 
-def as_page(report: Report, history: Sequence[Report], _path: Path) -> bytes:
+def as_page(report: Report, history: Sequence[Report], _path: Path, monitoring: str) -> bytes:
     """Render a self-contained page; the chart shows the runs of *history*, the oldest first."""
     environment = Environment(
         loader=PackageLoader("mlfleet.drift"),
@@ -66,10 +66,11 @@ def as_page(report: Report, history: Sequence[Report], _path: Path) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters["moment"] = lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"
-    return environment.get_template("report.html.j2").render(report=report, history=history).encode()
+    page = environment.get_template("report.html.j2")
+    return page.render(report=report, history=history, monitoring=monitoring).encode()
 
 
-def as_metrics(report: Report, _history: Sequence[Report], path: Path) -> bytes:
+def as_metrics(report: Report, _history: Sequence[Report], path: Path, *_: object) -> bytes:
     """Render the metrics; if this run was no success, the time of the last one is taken from *path*."""
     registry = CollectorRegistry()
 
@@ -106,7 +107,7 @@ def _last_success(path: Path) -> float | None:
     return next((sample.value for family in families for sample in family.samples if sample.name == LAST_SUCCESS), None)
 
 
-def as_junit(report: Report, _history: Sequence[Report], _path: Path) -> bytes:
+def as_junit(report: Report, *_: object) -> bytes:
     """Render a suite for each host: a case for each object that drifted, and for each role where none did."""
     suites = ElementTree.Element("testsuites", name=f"drift of {report.inventory}", time=str(report.duration_seconds))
     for host in report.hosts:

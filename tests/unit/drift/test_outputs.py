@@ -107,6 +107,11 @@ def test_page_needs_no_other_file_and_runs_nothing(tmp_path: Path) -> None:
         assert words in page
 
 
+def test_page_links_to_the_monitoring(tmp_path: Path) -> None:
+    outputs.write(tmp_path / "x.html", "html", report(), [report()], 'https://mon"1:39090')
+    assert '<a href="https://mon&#34;1:39090">monitoring</a>' in (tmp_path / "x.html").read_text()
+
+
 def test_page_of_a_first_run_has_no_chart(tmp_path: Path) -> None:
     outputs.write(tmp_path / "x.html", "html", report(), [report()])
     assert "<svg" not in (tmp_path / "x.html").read_text()
