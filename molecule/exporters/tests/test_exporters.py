@@ -34,9 +34,9 @@ def metrics(host, eventually):
 
 
 def test_each_module_has_metrics(metrics):
-    assert "node" in metrics
+    assert {"mlfleet", "node"} <= set(metrics)
     for module, lines in metrics.items():
-        assert len(lines) > 5, module
+        assert len(lines) > 2, module
         if module in UP:
             assert UP[module] in lines, module
 
@@ -45,6 +45,24 @@ def test_units_of_the_host_are_known(host, metrics):
     active = [line for line in metrics["node"] if line.startswith("node_systemd_unit_state") and line.endswith(" 1")]
     assert any('name="mlfleet-exporter@door.service",state="active"' in line for line in active)
     assert not [line for line in active if 'state="failed"' in line]
+
+
+def test_end_of_the_certificate_is_the_one_in_its_file(host, metrics):
+    path = "/etc/mlfleet/tls/host.crt"
+    ends = host.check_output(f'date +%s --date "$(openssl x509 -in {path} -noout -enddate | cut -d= -f2)"')
+    (line,) = [line for line in metrics["mlfleet"] if f'path="{path}"' in line]
+    assert line.startswith("mlfleet_certificate_end_timestamp_seconds{") and float(line.split()[-1]) == int(ends)
+    assert any("/ca-certificates/mlfleet/" in line for line in metrics["mlfleet"])
+    assert any(line.startswith("mlfleet_version_info{") for line in metrics["mlfleet"])
+
+
+def test_files_of_metrics_are_collected(host, eventually):
+    path = "/var/lib/mlfleet/metrics/host/mine.prom"
+    host.run_test(f"echo 'of_mine 7' >{path}")
+    try:
+        assert eventually(lambda: "of_mine 7" in host.check_output(f"python3 -c '{ASK}' node"))
+    finally:
+        host.run_test(f"rm {path}")
 
 
 def test_door_opens_to_the_certificate_of_prometheus_alone(host, forward, authority, tmp_path):

@@ -48,7 +48,7 @@ def test_console_pages_have_the_panels_of_its_services(forward, authority, secre
 def test_all_targets_are_up(ask, eventually):
     def is_up():
         targets = ask("targets")["activeTargets"]
-        return {"node", "redis", "prometheus"} <= {target["labels"]["job"] for target in targets} and all(
+        return {"mlfleet", "node", "redis", "prometheus"} <= {target["labels"]["job"] for target in targets} and all(
             target["health"] == "up" for target in targets
         )
 
@@ -87,6 +87,17 @@ def test_configuration_is_taken_up_without_a_restart(host, play, ask):
     assert "mine" in {found["name"] for found in ask("rules")["groups"]}
     assert host.check_output("systemctl show --property ActiveEnterTimestampMonotonic prometheus") == started
     assert play("--tags", "prometheus_configure")["changed"] == 1
+
+
+def test_age_of_secrets_is_known_and_nothing_else_of_them(host, ask):
+    found = {
+        each["metric"]["secret"]: each
+        for each in ask("query", query="mlfleet_secret_changed_timestamp_seconds")["result"]
+    }
+    assert {"redis_exporter", "prometheus"} <= set(found)
+    mark = host.file("/etc/mlfleet/exporters/secrets/prometheus")
+    assert float(found["prometheus"]["value"][1]) == pytest.approx(mark.mtime.timestamp(), abs=1)
+    assert (mark.user, mark.mode, mark.size) == ("root", 0o600, 5)
 
 
 def test_secrets_are_in_files_of_its_group_alone(host):
