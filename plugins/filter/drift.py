@@ -16,7 +16,8 @@ with contextlib.suppress(ImportError):
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-FILES = ("ansible.cfg", "galaxy.yml", "site.yml")
+# Prometheus has the runbooks among its pages.
+FILES = ("ansible.cfg", "docs/runbooks.md", "galaxy.yml", "site.yml")
 DIRECTORIES = ("constraints", "meta", "playbooks", "plugins", "roles", "scripts", "src")
 SSH_PORT = 22
 HOST_KEYS = ("ssh_host_key_ed25519", "ssh_host_key_ecdsa", "ssh_host_key_rsa")  # facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -101,6 +102,16 @@ def test_project_and_inventory_are_whole_and_hold_nothing_hidden_or_made(files: 
     assert {"/srv/stack/site.yml", "/srv/stack/galaxy.yml", "/srv/stack/src/mlfleet/__main__.py"} <= files.keys()
     assert {"/srv/stack/inventories/prod/hosts.yml", "/srv/stack/inventories/prod/ca/ca.key"} <= files.keys()
     assert [path for path in files if "/." in path or "__pycache__" in path or "/tests" in path] == []
+
+
+def test_what_plugins_read_is_there(files: dict[str, dict]) -> None:
+    read = {
+        name
+        for file in (ROOT / "plugins").rglob("*.py")
+        for name in re.findall(r'parents\[2\] / "([^"]+)"', file.read_text())
+    }
+    assert "docs/runbooks.md" in read
+    assert {f"/srv/stack/{name}" for name in read} <= files.keys()
 
 
 def test_file_that_is_no_text_stays(tmp_path: Path) -> None:
