@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, sync_playwrigh
 from .conftest import ROOT, Lab, roles_on
 
 HOST = "tracking"
-LINKS, MLFLOW, PGADMIN, SERVING_API = 30443, 5001, 5051, 34789
+LINKS, MLFLOW, PGADMIN, SERVING_API, PROMETHEUS = 30443, 5001, 5051, 34789, 39090
 PATIENCE_MILLISECONDS = 30_000
 FURTHER = ("redis", "rabbitmq", "serving_worker", "serving_api", "exporters", "alertmanager", "prometheus")
 
@@ -111,6 +111,25 @@ def test_person_tries_the_api_on_its_page(tracking: Lab, browser: Browser, url: 
     page.get_by_role("button", name="Execute").click()
     page.get_by_text('"canary_percent"').first.wait_for()
     assert [each for each in requested if not each.startswith((url, "data:"))] == []
+
+
+def test_person_sees_the_dashboards(tracking: Lab, browser: Browser, url: str) -> None:
+    account = {"username": "admin", "password": tracking.secrets()["topology_secret_prometheus"]}
+    page = context(browser, http_credentials=account).new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("requestfailed", lambda request: problems.append(request.url))
+    page.goto(f"{url}:{PROMETHEUS}/consoles/index.html")
+    page.locator(".panel.number .value").first.wait_for()
+    links = page.locator("a[data-page]").all_inner_texts()
+    assert links == ["Fleet", "Hosts and GPUs", "Tracking and storage", "Serving", "Broker and workers", "Runbooks"]
+    for link in links[1:-1]:
+        page.get_by_role("link", name=link, exact=True).click()
+        page.get_by_role("heading", name=link, level=1).wait_for()
+        page.locator(".panel.chart svg path").first.wait_for(state="attached")
+        page.locator(".panel.table td, .panel.number .value").first.wait_for()
+        assert page.locator(".error").all_inner_texts() == []
+    assert problems == []
 
 
 def test_person_asks_for_a_table_in_pgadmin(tracking: Lab, browser: Browser, url: str) -> None:
