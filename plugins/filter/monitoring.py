@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.mlfleet.stack.plugins.filter.topology import addresses, units
+from ansible_collections.mlfleet.stack.plugins.filter.topology import LOOPBACK, addresses, units
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 LETTERS = (string.ascii_uppercase + string.ascii_lowercase + string.digits).encode()
@@ -56,8 +56,8 @@ def scrape_modules(scrapes: Iterable[Scrape], host: str) -> list[dict[str, Any]]
 
 def scrape_targets(
     scrapes: Iterable[Scrape], watched: list[str], single: str, hostvars: Mapping[str, Mapping[str, Any]]
-) -> dict[str, list[dict[str, str]]]:
-    """Return the targets of each job: address, host and module.
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the targets of each job: address and labels.
 
     :param watched: hosts whose metrics are collected
     :param single: the address if there is only one of them
@@ -65,7 +65,10 @@ def scrape_targets(
     known = {watched[0]: single} if len(watched) == 1 else dict(zip(watched, addresses(watched, hostvars), strict=True))
     return {
         scrape["job"]: [
-            {"address": address, "host": host, "module": module["name"], "instance": f"{host}{module['suffix']}"}
+            {
+                "address": address,
+                "labels": {"__param_module": module["name"], "host": host, "instance": f"{host}{module['suffix']}"},
+            }
             for host, address in known.items()
             for module in scrape_modules([scrape], host)
         ]
@@ -95,6 +98,45 @@ def secret_marks(secrets: Mapping[str, str], directory: str) -> list[dict[str, A
         }
         for name, value in sorted(secrets.items())
     ]
+
+
+def page_targets(
+    doors: Iterable[Mapping[str, Any]],
+    here: str,
+    pages: Iterable[Mapping[str, Any]],
+    hosts: list[str],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    scheme: str,
+    name: str,
+) -> list[dict[str, Any]]:
+    """Return a target for each page at each host of nginx that a host of Prometheus reaches.
+
+    :param doors: targets that ask for pages, of which a host uses its own
+    :param name: a name that the certificates of all hosts of nginx have
+    """
+    found = []
+    for door in (door for door in doors if door["labels"]["host"] == here):
+        for host, address in zip(hosts, addresses(hosts, hostvars), strict=True):
+            bound = hostvars[host].get("nginx_listen_address", LOOPBACK)
+            if bound == LOOPBACK and host != here:
+                continue
+            for page in pages:
+                path = page.get("path", "/") if page.get("is_page", True) else page.get("health", "/")
+                url = f"{scheme}://{LOOPBACK if bound == LOOPBACK else address}:{page['port']}{path}"
+                labels = {"__param_target": url, "__param_hostname": name, "instance": url}
+                found.append({**door, "labels": {**door["labels"], **labels, "host": host, "service": page["site"]}})
+    return found
+
+
+def minio_token(user: str, secret: str) -> str:
+    """Return the token that MinIO expects from Prometheus: a JWT that is signed with the secret key of its user."""
+    parts = ({"alg": "HS512", "typ": "JWT"}, {"iss": "prometheus", "sub": user})
+    text = ".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
+    return f"{text}.{_base64url(hmac.digest(secret.encode(), text.encode(), 'sha512'))}"
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def bcrypt_hash(password: str, name: str) -> str:
@@ -153,6 +195,8 @@ class FilterModule:
             "bcrypt": bcrypt_hash,
             "collection_version": collection_version,
             "declared_units": declared_units,
+            "minio_token": minio_token,
+            "page_targets": page_targets,
             "resting": resting,
             "scrape_modules": scrape_modules,
             "scrape_targets": scrape_targets,

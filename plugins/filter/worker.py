@@ -43,10 +43,10 @@ def interpreters(settings: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(filter(None, named)))
 
 
-def job_queues(
+def queue_workers(
     queues: Mapping[str, Iterable[str]], groups: Mapping[str, Iterable[str]], hostvars: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """Return the queues that an instance of Dioptra's own worker serves; C(queues) has those of each group."""
+) -> dict[str, int]:
+    """Return how many instances of Dioptra's own worker serve each queue; C(queues) has those of each group."""
     kinds = [
         {"queues": names, "count": hostvars[host].get(f"{group}_count", 1)}
         for group, names in queues.items()
@@ -54,8 +54,12 @@ def job_queues(
     ]
     for host in groups.get("worker_custom", ()):
         kinds += hostvars[host].get("worker_custom_kinds") or []
-    serving = [kind for kind in kinds if int(kind.get("count", 1)) and not kind.get("command")]
-    return list(dict.fromkeys(queue for kind in serving for queue in kind["queues"]))
+    found: dict[str, int] = {}
+    for kind in kinds:
+        count = 0 if kind.get("command") else int(kind.get("count", 1))
+        for queue in kind["queues"] if count else ():
+            found[queue] = found.get(queue, 0) + count
+    return found
 
 
 def declared_gpus(groups: Mapping[str, Iterable[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -87,5 +91,5 @@ class FilterModule:
             "pins": pins,
             "gpu_wishes": gpu_wishes,
             "interpreters": interpreters,
-            "job_queues": job_queues,
+            "queue_workers": queue_workers,
         }

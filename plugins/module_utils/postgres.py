@@ -90,7 +90,16 @@ SELECT json_build_object(
                      AND NOT EXISTS (SELECT FROM pg_depend
                                      WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')),
     'public_rights', ARRAY(SELECT privilege_type FROM aclexplode(coalesce(nspacl, acldefault('n', nspowner)))
-                           WHERE grantee = 0 ORDER BY 1))
+                           WHERE grantee = 0 ORDER BY 1),
+    'readers', ARRAY(SELECT pg_get_userbyid(grantee) FROM aclexplode(nspacl) WHERE privilege_type = 'USAGE' INTERSECT
+                     SELECT pg_get_userbyid(grantee) FROM pg_database, aclexplode(datacl)
+                     WHERE datname = current_database() AND privilege_type = 'CONNECT' ORDER BY 1),
+    'functions', (SELECT coalesce(json_object_agg(proname, json_build_object(
+        'returns', pg_get_function_result(p.oid), 'query', prosrc, 'owner', pg_get_userbyid(proowner),
+        'has_rights_of_owner', prosecdef, 'settings', proconfig,
+        'readers', ARRAY(SELECT pg_get_userbyid(grantee) FROM aclexplode(coalesce(proacl, acldefault('f', proowner)))
+                         WHERE grantee <> proowner ORDER BY 1))), '{{}}')
+        FROM pg_proc p WHERE pronamespace = pg_namespace.oid AND pronargs = 0 AND proname = ANY ({functions}::text[])))
 FROM pg_namespace WHERE nspname = 'public';
 \\endif
 """
@@ -115,6 +124,22 @@ BEGIN
     EXECUTE format('ALTER DATABASE %I OWNER TO %I', current_database(), {owner});
 END $$;
 """
+
+# A function of SQL is checked when it is called, so that it can precede its tables.
+CREATE_FUNCTION = """
+BEGIN;
+SET LOCAL check_function_bodies = off;
+DROP FUNCTION IF EXISTS public.{name}();
+CREATE FUNCTION public.{name}() RETURNS TABLE ({returns}) LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = {search_path} AS $mlfleet${query}$mlfleet$;
+ALTER FUNCTION public.{name}() OWNER TO {owner};
+REVOKE ALL ON FUNCTION public.{name}() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.{name}() TO {reader};
+GRANT USAGE ON SCHEMA public TO {reader};
+GRANT CONNECT ON DATABASE {database} TO {reader};
+COMMIT;
+"""
+SEARCH_PATH = "public, pg_temp"  # names of the query mean the owner's tables, whatever the reader has made
 
 
 class Psql:
@@ -204,6 +229,9 @@ def validate(roles: list[dict], databases: list[dict], superuser: str) -> None:
                 )
             if names.count(name) > 1:
                 raise ServiceError(f"{kind} {name}: declared twice")
+    for function in (function for item in databases for function in item.get("functions", ())):
+        if not NAME.fullmatch(function["name"]) or "$mlfleet$" in function["query"]:
+            raise ServiceError(f"function {function['name']!r}: its name or query cannot be quoted")
     for role in roles:
         # SASLprep leaves printable ASCII unchanged; anything else would need its tables.
         if not re.fullmatch(r"[ -~]+", role["password"]):
@@ -239,6 +267,27 @@ CLOSED = {  # the implied state of a database, in addition to its declaration
 }
 
 
+def _with_functions(functions: dict[str, dict], readers: list[str], database: dict) -> dict[str, Any]:
+    """Return what belongs to the state of a database with functions. Other readers are undeclared, and stay."""
+    wanted = {function["reader"] for function in database["functions"]}
+    return {"functions": functions, "readers": sorted(wanted & set(readers))} if wanted else {}
+
+
+def _declared_functions(database: dict) -> dict[str, Any]:
+    functions = {
+        function["name"]: {
+            "returns": f"TABLE({function['returns']})",
+            "query": function["query"],
+            "owner": database["owner"],
+            "has_rights_of_owner": True,
+            "settings": [f"search_path={SEARCH_PATH}"],
+            "readers": [function["reader"]],
+        }
+        for function in database["functions"]
+    }
+    return _with_functions(functions, [function["reader"] for function in database["functions"]], database)
+
+
 def read_script(roles: list[dict], databases: list[dict]) -> str:
     def names(items: list[str]) -> str:
         return f"ARRAY[{', '.join(map(literal, items))}]"
@@ -250,7 +299,8 @@ def read_script(roles: list[dict], databases: list[dict]) -> str:
     memberships = names([f"{role['name']} {other}" for role in roles for other in role["member_of"]])
     script += READ_UNDECLARED.format(roles=declared_roles, databases=declared_databases, memberships=memberships)
     for item in databases:
-        names_it = {"literal": literal(item["name"]), "identifier": identifier(item["name"])}
+        functions = names([function["name"] for function in item["functions"]])
+        names_it = {"literal": literal(item["name"]), "identifier": identifier(item["name"]), "functions": functions}
         script += READ_SCHEMA.format(bootstrap=BOOTSTRAP, **names_it)
     return script
 
@@ -295,6 +345,7 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
         elif "schema" in item:
             name, found = item["schema"], state[f"database {item['schema']}"]
             found.update(schema_owner=item["owner"], schema_public_rights=item["public_rights"])
+            found.update(_with_functions(item["functions"], item["readers"], declared[name]))
             owner = declared[name]["owner"]
             if found["owner"] != owner and item["of_bootstrap"]:
                 raise ServiceError(
@@ -347,6 +398,9 @@ def change_script(changes: list[document.Change]) -> str:
             f"ALTER SCHEMA public OWNER TO {want['schema_owner']};",
             "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
         ]
+        for function in change.item["functions"]:
+            names = {key: identifier(function[key]) for key in ("name", "reader")} | {"owner": owner, "database": name}
+            script.append(CREATE_FUNCTION.format_map({**function, **names, "search_path": SEARCH_PATH}))
     return "\n".join(script) + "\n"
 
 
@@ -367,6 +421,7 @@ class Cluster(document.Document):
         for database in self.databases:
             name = f"database {database['name']}"
             wanted = {key: database[key] for key in ("owner", "encoding", "locale")} | CLOSED
+            wanted |= _declared_functions(database)
             yield document.Change(name, found.get(name), wanted, database)
 
     def apply(self, changes: list[document.Change]) -> None:

@@ -61,6 +61,31 @@ options:
         description: Collation and character type. Those of an existing database cannot be changed either.
         type: str
         default: C.UTF-8
+      functions:
+        description:
+          - Functions in the schema C(public) that return the result of a query, with the rights of the owner. So a role
+            can read this result, and nothing else in the database.
+          - The tables of the query need not exist yet.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Name of the function, which has no arguments.
+            type: str
+            required: true
+          returns:
+            description: Columns of the result with their types, as PostgreSQL shows them.
+            type: str
+            required: true
+          query:
+            description: The query.
+            type: str
+            required: true
+          reader:
+            description: Role that may call it, from O(roles) or one that exists.
+            type: str
+            required: true
   port:
     description: Port of the cluster, which determines its socket.
     type: int
@@ -89,7 +114,10 @@ EXAMPLES = r"""
       - {name: restapi, password: "{{ topology_secret_postgres_restapi }}"}
       - {name: mlflow, password: "{{ topology_secret_postgres_mlflow }}"}
     databases:
-      - {name: restapi, owner: restapi}
+      - name: restapi
+        owner: restapi
+        functions:
+          - {name: number_of_jobs, returns: jobs bigint, query: SELECT count(*) FROM jobs, reader: exporter}
       - {name: mlflow-tracking, owner: mlflow}
 """
 
@@ -125,11 +153,13 @@ def main() -> None:
         "password": {"type": "str", "required": True, "no_log": True},
         "member_of": {"type": "list", "elements": "str", "default": []},
     }
+    function_options = {key: {"type": "str", "required": True} for key in ("name", "returns", "query", "reader")}
     database_options = {
         "name": {"type": "str", "required": True},
         "owner": {"type": "str", "required": True},
         "encoding": {"type": "str", "default": "UTF8"},
         "locale": {"type": "str", "default": "C.UTF-8"},
+        "functions": {"type": "list", "elements": "dict", "default": [], "options": function_options},
     }
     module = AnsibleModule(
         argument_spec={

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import re
 
 import bcrypt
@@ -58,9 +61,9 @@ def test_version_is_that_of_the_collection(tmp_path, monkeypatch):
 def test_targets_are_those_of_watched_hosts():
     targets = monitoring.scrape_targets(SCRAPES, ["a", "b"], "", HOSTVARS)
     assert [target["address"] for target in targets["node"]] == ["192.0.2.1", "192.0.2.2"]
-    assert [(target["instance"], target["module"]) for target in targets["worker"]] == [
-        ("b:1", "worker_1"),
-        ("b:2", "worker_2"),
+    assert [target["labels"] for target in targets["worker"]] == [
+        {"__param_module": "worker_1", "host": "b", "instance": "b:1"},
+        {"__param_module": "worker_2", "host": "b", "instance": "b:2"},
     ]
     assert targets["redis"] == []  # its host is not watched
     assert monitoring.scrape_targets(SCRAPES, ["a"], "127.0.0.1", HOSTVARS)["node"][0]["address"] == "127.0.0.1"
@@ -96,6 +99,39 @@ def test_units_of_a_host_are_those_of_its_groups():
     of_any_name = monitoring.units_pattern(["containers", "worker_custom"])
     for unit in ("dioptra-worker-vision@1.service", "container-labels.service"):
         assert re.fullmatch(of_any_name, unit)
+
+
+def test_pages_are_those_that_the_host_reaches():
+    scrapes = [{"job": "pages", "hosts": ["a", "b"], "port": 9115}]
+    doors = monitoring.scrape_targets(scrapes, ["a", "b"], "", HOSTVARS)["pages"]
+    pages = [
+        {"site": "mlflow", "port": 35000, "path": "/x"},
+        {"site": "minio", "port": 39000, "is_page": False, "health": "/live"},
+    ]
+    hosts = HOSTVARS | {"b": {"ansible_host": "192.0.2.2", "nginx_listen_address": "0.0.0.0"}}
+    targets = monitoring.page_targets(doors, "a", pages, ["a", "b"], hosts, "https", "ml")
+    assert [(target["labels"]["host"], target["labels"]["__param_target"]) for target in targets] == [
+        ("a", "https://127.0.0.1:35000/x"),
+        ("a", "https://127.0.0.1:39000/live"),
+        ("b", "https://192.0.2.2:35000/x"),
+        ("b", "https://192.0.2.2:39000/live"),
+    ]
+    assert {target["address"] for target in targets} == {"192.0.2.1"}
+    assert {target["labels"]["__param_hostname"] for target in targets} == {"ml"}
+    # Who is not on that host does not reach its loopback interface, and who has no exporter asks for nothing.
+    targets = monitoring.page_targets(doors, "b", pages, ["a", "b"], hosts, "https", "ml")
+    assert [target["labels"]["host"] for target in targets] == ["b", "b"]
+    assert monitoring.page_targets(doors, "c", pages, ["a", "b"], hosts, "https", "ml") == []
+
+
+def test_token_is_signed_and_stays_the_same():
+    header, claims, signature = (
+        base64.urlsafe_b64decode(part + "==") for part in monitoring.minio_token("prometheus", "secret").split(".")
+    )
+    assert json.loads(header)["alg"] == "HS512"
+    assert json.loads(claims) == {"iss": "prometheus", "sub": "prometheus"}
+    text = monitoring.minio_token("prometheus", "secret").rpartition(".")[0]
+    assert signature == hmac.digest(b"secret", text.encode(), "sha512")
 
 
 @pytest.mark.parametrize("password", ["horse-battery", "b" * 40])

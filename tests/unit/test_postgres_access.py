@@ -17,7 +17,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.document impo
 )
 
 ROLES = [{"name": "mlflow", "password": "horse-battery", "member_of": []}]
-DATABASES = [{"name": "mlflow-tracking", "owner": "mlflow", "encoding": "UTF8", "locale": "C.UTF-8"}]
+DATABASES = [{"name": "mlflow-tracking", "owner": "mlflow", "encoding": "UTF8", "locale": "C.UTF-8", "functions": []}]
 NOBODY = dict.fromkeys(postgres.ATTRIBUTES, False) | postgres.NO_LIMITS
 
 
@@ -34,7 +34,14 @@ def lines(role=None, database=None, schema=None):
             "public_rights": [],
         }
         | (database or {}),
-        {"schema": "mlflow-tracking", "of_bootstrap": 0, "owner": "pg_database_owner", "public_rights": []}
+        {
+            "schema": "mlflow-tracking",
+            "of_bootstrap": 0,
+            "owner": "pg_database_owner",
+            "public_rights": [],
+            "readers": ["exporter", "others"],
+            "functions": {},
+        }
         | (schema or {}),
     ]
     return "\n".join(map(json.dumps, items))
@@ -119,6 +126,30 @@ def test_rights_of_a_role_of_postgresql_are_granted_once(monkeypatch):
     assert "'mlflow pg_monitor', 'mlflow pg_signal_backend'" in document.scripts[0]  # these are not undeclared
 
 
+def test_function_is_for_its_reader_alone(monkeypatch):
+    function = {"name": "number", "returns": "runs bigint", "query": "SELECT count(*) FROM runs", "reader": "exporter"}
+    databases = [DATABASES[0] | {"functions": [function]}]
+    found = {
+        "returns": "TABLE(runs bigint)",
+        "query": "SELECT count(*) FROM runs",
+        "owner": "mlflow",
+        "has_rights_of_owner": True,
+        "settings": ["search_path=public, pg_temp"],
+        "readers": ["exporter"],
+    }
+    same = cluster(monkeypatch, lines(schema={"functions": {"number": found}}), databases=databases)
+    assert not converge(same, check_mode=False)["changed"]
+    for other in ({"readers": ["exporter", "PUBLIC"]}, {"query": "SELECT 1"}, {"settings": None}):
+        document = cluster(monkeypatch, lines(schema={"functions": {"number": found | other}}), databases=databases)
+        assert converge(document, check_mode=False)["changes"] == ["database mlflow-tracking"], other
+    script = document.scripts[1]
+    assert "RETURNS TABLE (runs bigint)" in script and "$mlfleet$SELECT count(*) FROM runs$mlfleet$" in script
+    assert 'REVOKE ALL ON FUNCTION public."number"() FROM PUBLIC;' in script
+    assert 'GRANT CONNECT ON DATABASE "mlflow-tracking" TO "exporter";' in script
+    closed = cluster(monkeypatch, lines(schema={"functions": {"number": found}, "readers": []}), databases=databases)
+    assert converge(closed, check_mode=False)["changed"]
+
+
 def test_locale_in_another_spelling_is_the_same(monkeypatch):
     assert script_for(monkeypatch, lines(database={"locales": ["C.utf8", "C.utf8"]})) == []
 
@@ -163,6 +194,7 @@ def test_owner_that_nobody_declares_is_an_error():
         ([{"name": "a", "password": ""}], [], "role a: its password"),
         ([{"name": "postgres", "password": "x", "member_of": []}], [], "role postgres: it is PostgreSQL's own"),
         ([ROLES[0] | {"member_of": ["postgres"]}], [], "role mlflow: postgres is not one of PostgreSQL's own roles"),
+        ([], [{"name": "a", "functions": [{"name": "f", "query": "$mlfleet$"}]}], "function 'f': its name or query"),
         ([], [{"name": "a", "owner": "pg_monitor"}], "role pg_monitor: it is PostgreSQL's own"),
     ],
 )

@@ -212,7 +212,7 @@ def test_jobs_are_for_dioptras_own_workers():
     hosts = {"n1": {"worker_custom_kinds": declared, "worker_x_count": "0"}, "n2": {}}
     groups = {"worker_custom": ["n1", "n2"], "worker_x": ["n1"], "worker_y": ["n1", "n2"]}
     queues = {"worker_x": ["x"], "worker_y": ["y"], "worker_z": ["z"]}
-    assert worker.job_queues(queues, groups, hosts) == ["y", "a1", "a2"]
+    assert worker.queue_workers(queues, groups, hosts) == {"y": 2, "a1": 1, "a2": 1}
 
 
 def test_gpus_that_workers_of_a_host_need():

@@ -17,11 +17,11 @@ import json, ssl, sys, urllib.request
 context = ssl.create_default_context()
 context.load_cert_chain("/etc/mlfleet/tls/host.crt", "/etc/mlfleet/tls/host.key")
 for module in sys.argv[1:]:
-    url = "https://127.0.0.1:9998/proxy?module=" + module
+    url = "https://127.0.0.1:9998/proxy?module=" + module + "&target=http://127.0.0.1:8099/status" * (module == "pages")
     text = urllib.request.urlopen(url, context=context, timeout=20).read().decode()
     print(json.dumps([module, [line for line in text.splitlines() if line[:1] != "#"]]))
 """
-UP = {"postgres": "pg_up 1", "redis": "redis_up 1", "nginx": "nginx_up 1"}
+UP = {"postgres": "pg_up 1", "redis": "redis_up 1", "nginx": "nginx_up 1", "pages": "probe_success 1"}
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +99,22 @@ def test_exporters_listen_on_the_loopback_and_those_of_debian_stay_off(host):
         assert host.run(f"systemctl is-active {unit}").stdout.strip() == "inactive"
 
 
-def test_account_at_redis_reads_no_keys(host, secret):
+def test_account_at_redis_reads_only_queues(host, secret):
     if not host.file("/etc/redis/users.acl").exists:
         pytest.skip("no Redis here")
-    for command, refused in ("INFO server", False), ("KEYS *", True), ("CONFIG GET *", True), ("ACL LIST", True):
+    commands = [
+        ("INFO server", False),
+        ("SMEMBERS rq:queues", False),
+        ("""EVAL "return redis.call('LPUSH', 'rq:queue:a', 'b')" 0""", True),
+        ("SMEMBERS celery-task-meta-a", True),
+        ("KEYS *", True),
+        ("CONFIG GET *", True),
+        ("ACL LIST", True),
+    ]
+    for command, refused in commands:
         words = f"redis-cli --tls --cacert /etc/ssl/certs/ca-certificates.crt --user exporter {command}"
         answer = host.run(f"REDISCLI_AUTH={secret('redis_exporter')} {words}").stdout
-        assert ("NOPERM" in answer) == refused, (command, answer[:200])
+        assert ("NOPERM" in answer or "can't run" in answer) == refused, (command, answer[:200])
 
 
 def test_role_of_postgresql_reads_no_data(host, secret):
@@ -116,8 +125,14 @@ def test_role_of_postgresql_reads_no_data(host, secret):
     counted = host.run(f"{ask} 'SELECT count(*) > 0 FROM pg_stat_activity' '{to.format('postgres')}'")
     assert counted.stdout.strip() == "t", counted.stderr
     assert "permission denied" in host.run(f"{ask} 'SELECT * FROM pg_authid' '{to.format('postgres')}'").stderr
+    own = "restapi"  # whose functions count jobs
     databases = host.check_output(
         "runuser -u postgres -- psql -XAtc 'SELECT datname FROM pg_database WHERE NOT datistemplate'"
     )
-    for database in set(databases.split()) - {"postgres"}:
+    for database in set(databases.split()) - {"postgres", own}:
         assert "no pg_hba.conf entry" in host.run(f"{ask} 'SELECT 1' '{to.format(database)}'").stderr
+    if own in databases.split():
+        assert "permission denied" in host.run(f"{ask} 'CREATE TABLE a (b int)' '{to.format(own)}'").stderr
+        tables = "SELECT 1 FROM pg_tables WHERE has_table_privilege(schemaname || $$.$$ || tablename, $$SELECT$$)"
+        tables += " AND schemaname = $$public$$"
+        assert host.check_output(f"{ask} '{tables}' '{to.format(own)}'") == ""

@@ -55,6 +55,15 @@ def test_all_targets_are_up(ask, eventually):
     assert eventually(is_up), ask("targets")["activeTargets"]
 
 
+def test_each_page_is_asked_for(ask, eventually):
+    """One that wants an account is there; one whose service is not, is not."""
+
+    def found():
+        return {each["metric"]["service"]: each["value"][1] for each in ask("query", query="probe_success")["result"]}
+
+    assert eventually(lambda: found() == {"prometheus": "1", "mlflow": "0", "dioptra": "0"}), found()
+
+
 def test_rules_are_taken_up(ask, eventually):
     def are_well():
         rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
