@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from ansible_collections.mlfleet.stack.plugins.module_utils.commands import run
 
 LISTS = Path("/var/lib/apt/lists")
+# Is as new as the installation of this package's version.
+STAMP = "/var/lib/dpkg/info/{name}.list"
 
 States = dict[str, tuple[str, str]]
 
@@ -23,6 +26,16 @@ def states(names: list[str]) -> States:
     shown = "--showformat=${Package} ${db:Status-Want} ${db:Status-Status}\n"
     listed = run(["dpkg-query", "--show", shown, *names]).stdout
     return {name: (wanted, status) for name, wanted, status in map(str.split, listed.splitlines())}
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    if not (asked := list(names)):
+        return {}
+    shown = "--showformat=${db:Status-Status} ${Package} ${Version}\n"
+    listed = run(["dpkg-query", "--show", shown, *asked]).stdout
+    lines = [line.split() for line in listed.splitlines()]
+    return {line[1]: line[2] for line in lines if line[0] == "installed"}
 
 
 def in_order() -> list[str]:

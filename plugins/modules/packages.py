@@ -31,6 +31,17 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  files:
+    description:
+      - Files of packages on the controller, by the names of the packages, to install instead of what apt's sources have.
+      - Such a package is installed when it is missing or has another version than the file, also an earlier one. The
+        file is sent only then.
+    type: dict
+    default: {}
+  versions:
+    description: Versions in these files; set by the action.
+    type: dict
+    default: {}
   starts_services:
     description:
       - Whether newly installed packages may start their services, with the settings that the packages bring.
@@ -55,11 +66,16 @@ EXAMPLES = r"""
 - name: Install Redis
   mlfleet.stack.packages:
     name: [redis-server]
+
+- name: Install Grafana from a file on the controller
+  mlfleet.stack.packages:
+    name: [grafana]
+    files: {grafana: /root/grafana_12.1.0_amd64.deb}
 """
 
 RETURN = r"""
 installed:
-  description: The packages that were missing.
+  description: The packages that were missing, or had another version than their files.
   returned: always
   type: list
   elements: str
@@ -97,6 +113,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.dpkg import (
     states,
     units,
     unknown,
+    versions,
 )
 from ansible_collections.mlfleet.stack.plugins.module_utils.host_lock import hold
 
@@ -150,12 +167,14 @@ def run(command: list[str], lock_timeout_seconds: int) -> None:
         time.sleep(2)
 
 
-def install(names: list[str], lock_timeout_seconds: int) -> None:
+def install(names: list[str], files: dict[str, str], lock_timeout_seconds: int) -> None:
     options = ["--yes", "--no-install-recommends", "--fix-broken", "--option=Dpkg::Options::=--force-confold"]
     lock = f"--option=DPkg::Lock::Timeout={lock_timeout_seconds}"
-    command = ["apt-get", "install", *options, lock, *names]
+    if any(name in files for name in names):
+        options.append("--allow-downgrades")
+    command = ["apt-get", "install", *options, lock, *(files.get(name, name) for name in names)]
     run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
-    if lists_are_new(LISTS_SECONDS) and not unknown(names):  # a host's roles install in quick succession
+    if lists_are_new(LISTS_SECONDS) and not unknown([name for name in names if name not in files]):  # a host's roles install in quick succession
         with suppress(RuntimeError):  # such as when a mirror no longer has what the lists name
             run(command, lock_timeout_seconds)
             return
@@ -178,28 +197,35 @@ def main() -> None:
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "files": {"type": "dict", "default": {}},
+            "versions": {"type": "dict", "default": {}},
             "starts_services": {"type": "bool", "default": True},
             "lock_timeout_seconds": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
     declared, is_wanted = module.params["name"], module.params["state"] == "present"
+    files, wanted = module.params["files"], module.params["versions"]
     found = states(declared)
     there = [name for name in declared if found.get(name, ("", ""))[1] == "installed"]
     names = missing(declared, found) if is_wanted else removable(there)
-    if names and not module.check_mode:
+    names += [name for name, version in versions(wanted).items() if version != wanted[name]]
+    are_sent = all(name in files for name in names if name in wanted)
+    if names and are_sent and not module.check_mode:
         hold(module)
         try:
             with nullcontext() if module.params["starts_services"] else nothing_starts():
-                (install if is_wanted else remove)(names, module.params["lock_timeout_seconds"])
+                lock_timeout_seconds = module.params["lock_timeout_seconds"]
+                install(names, files, lock_timeout_seconds) if is_wanted else remove(names, lock_timeout_seconds)
         except RuntimeError as error:
             done = "installed" if is_wanted else "removed"
             module.fail_json(msg=f"Packages {', '.join(names)} could not be {done}: {error}")
-    for name in unknown(names) if names and is_wanted and module.check_mode else []:
+    of_sources = [name for name in names if name not in wanted]
+    for name in unknown(of_sources) if of_sources and is_wanted and module.check_mode else []:
         module.warn(f"no package list of this host has {name}; the run fails unless a newer one does")
     for name in [] if is_wanted else sorted(set(there) - set(names)):
         module.warn(f"package {name} stays, because others need it; dpkg --no-act --remove {name} says which")
-    texts = [{}, {f"package {name}": "installed" for name in names}]
+    texts = [{}, {f"package {name}": wanted.get(name, "installed") for name in names}]
     before, after = texts if is_wanted else reversed(texts)
     undeclared = (
         [stray("held package", name, ["apt-mark", "unhold", name]) for name in held(found)] if is_wanted else []

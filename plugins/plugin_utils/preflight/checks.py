@@ -54,6 +54,7 @@ MINIMUMS = {
     "topology_serving_body_size_mb": (1, ""),
     "serving_retention_days": (0, ", by which predictions are kept for ever"),
 }
+SHA256 = re.compile(r"[0-9a-f]{64}")
 # A name of DNS in lower case, as browsers send it. The last part tells it from an address.
 DNS_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 PORT_OF_NAMES = 443
@@ -98,6 +99,18 @@ DECIDED = {
         "certfile|keyfile|ca_certs|ciphers|ssl_version": "topology_restapi_tls_mode",
         "daemon|pidfile|chdir|user|group|wsgi_app|config": "",
     },
+    **dict.fromkeys(
+        ("grafana_settings", "grafana_secret_settings"),
+        {
+            "server\\.http_port": "topology_grafana_port",
+            "server\\.http_addr": "grafana_listen_address",
+            "server\\.(protocol|cert_.*|socket.*)": "topology_grafana_tls_mode",
+            "security\\.admin_user": "topology_grafana_user",
+            "security\\.admin_password": "topology_secret_grafana",
+            "security\\.secret_key": "topology_secret_grafana_key",
+            "paths\\..*": "",
+        },
+    ),
     "minio_environment": {
         "MINIO_ROOT_USER": "topology_minio_root_user",
         "MINIO_ROOT_PASSWORD": "topology_secret_minio_root",
@@ -191,6 +204,19 @@ def monitoring(values: Values) -> Iterator[str]:
                 f"and {mode} has none; set it to internal, or keep one host"
             )
         yield from _name_for_peers(values, "several Alertmanagers")
+
+
+def grafana(values: Values) -> Iterator[str]:
+    """Check that Grafana's package comes from one place, with its checksum, and that its settings are in sections."""
+    url, checksum = values.get("grafana_package_url"), str(values.get("grafana_package_sha256"))
+    if url and values.get("grafana_image"):
+        yield "grafana_package_url: excludes grafana_image; keep one"
+    if url and not SHA256.fullmatch(checksum):
+        yield f"grafana_package_sha256: {checksum!r} is not the SHA-256 of the file at grafana_package_url, 64 digits"
+    for option in ("grafana_settings", "grafana_secret_settings"):
+        for name in values.get(option) or {}:
+            if "." not in str(name):
+                yield f"{option}: {name} has no section; name it like smtp.enabled"
 
 
 def serving_models(values: Values) -> Iterator[str]:
@@ -521,6 +547,7 @@ CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     database_names,
     decided_settings,
     frontend_hosts,
+    grafana,
     identities,
     mounts,
     packages,

@@ -30,6 +30,7 @@ SHARED_SETTINGS = {
         *("frontend_source", "frontend_checksum", "frontend_ref", "frontend_directory", "frontend_build_command"),
         *("frontend_output_directory", "frontend_node", "frontend_version"),
     ),
+    "grafana": ("grafana_package_url", "grafana_package_sha256"),
     "minio": ("minio_version", "minio_release", "minio_binary_url", "minio_binary_sha256"),
     "restapi": ("restapi_resources",),
 }
