@@ -12,6 +12,7 @@ install -D -m 0755 "$here/grafana.py" "$root/usr/share/grafana/bin/grafana"
 install -D -m 0644 "$here/grafana-server.service" "$root/usr/lib/systemd/system/grafana-server.service"
 install -D -m 0644 /dev/null "$root/etc/default/grafana-server"
 install -D -m 0755 "$here/postinst" "$root/DEBIAN/postinst"
+install -m 0755 "$here/prerm" "$root/DEBIAN/prerm"
 echo /etc/default/grafana-server >"$root/DEBIAN/conffiles"
 sed "s/@VERSION@/$version/" "$here/control" >"$root/DEBIAN/control"
 # The same bytes each time.
