@@ -4,8 +4,8 @@
 
 """The administrator of Grafana.
 
-Grafana reads its password from the settings at the first start only. Later its API could change the password for those who know the
-former one; its own command, which only the host's root and its user may run, needs no other.
+Grafana reads its password from the settings at the first start only. Later its API changes the password for those who
+know the former one. Its own command, which only the host's root and its user may run, needs none.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Administrator(document.Document):
         self._reset_password()
         if self._account().status == REFUSED:
             raise ServiceError(
-                f"{self.http.url} refuses {self.options['username']} with its new password: rename its first account to "
-                f"that, or wait five minutes if there were many wrong passwords"
+                f"{self.http.url} refuses {self.options['username']} with its new password: rename its first account "
+                f"to that, or wait five minutes if there were many wrong passwords"
             )
         # Who is signed in with the former password.
         self.http.call("POST", f"/api/admin/users/{FIRST_ACCOUNT}/logout")

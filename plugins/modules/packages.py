@@ -33,7 +33,7 @@ options:
     default: present
   files:
     description:
-      - Files of packages on the controller, by the names of the packages, to install instead of what apt's sources have.
+      - Files of packages on the controller, by the names of the packages, to use instead of apt's sources.
       - Such a package is installed when it is missing or has another version than the file, also an earlier one. The
         file is sent only then.
     type: dict
@@ -174,7 +174,9 @@ def install(names: list[str], files: dict[str, str], lock_timeout_seconds: int) 
         options.append("--allow-downgrades")
     command = ["apt-get", "install", *options, lock, *(files.get(name, name) for name in names)]
     run(["dpkg", "--configure", "--pending", "--force-confold"], lock_timeout_seconds)
-    if lists_are_new(LISTS_SECONDS) and not unknown([name for name in names if name not in files]):  # a host's roles install in quick succession
+    if lists_are_new(LISTS_SECONDS) and not unknown(
+        [name for name in names if name not in files]
+    ):  # a host's roles install in quick succession
         with suppress(RuntimeError):  # such as when a mirror no longer has what the lists name
             run(command, lock_timeout_seconds)
             return

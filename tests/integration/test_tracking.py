@@ -14,7 +14,7 @@ from .conftest import ROOT, Lab, roles_on
 HOST = "tracking"
 LINKS, MLFLOW, PGADMIN, SERVING_API, PROMETHEUS = 30443, 5001, 5051, 34789, 39090
 PATIENCE_MILLISECONDS = 30_000
-FURTHER = ("redis", "rabbitmq", "serving_worker", "serving_api", "exporters", "alertmanager", "prometheus")
+FURTHER = ("redis", "rabbitmq", "serving_worker", "serving_api", "exporters", "alertmanager", "prometheus", "grafana")
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +23,7 @@ def tracking() -> Iterator[Lab]:
         groups = {"all": {"children": {group: {"hosts": {HOST: None}} for group in FURTHER}}}
         (lab.inventory / "further.yml").write_text(json.dumps(groups))
         shutil.copy(ROOT / "molecule/rabbitmq/inventory/group_vars/rabbitmq.yml", lab.inventory / "group_vars")
+        shutil.copy(ROOT / "molecule/grafana/inventory/group_vars/all/grafana.yml", lab.inventory / "group_vars/all")
         yield lab
 
 
@@ -32,6 +33,8 @@ def url(tracking: Lab) -> str:
 
 
 def test_fresh_host_becomes_what_check_predicts_and_stays(tracking: Lab) -> None:
+    prepared = tracking.playbook(playbook="playbooks/prepare_controller.yml")
+    assert prepared.code == 0, prepared.output
     predicted, done = tracking.converge("--check", "--diff"), tracking.converge("--diff")
     assert done.count("changed") == predicted.count("changed") > 10
     assert [name for name, value in tracking.secrets().items() if value in predicted.output + done.output] == []
@@ -80,7 +83,7 @@ def test_page_of_links_shows_what_is_up(tracking: Lab, browser: Browser, url: st
     page.goto(f"{url}:{LINKS}/")
     up.nth(3).wait_for()
     shown = page.locator("h2 a").all_inner_texts()
-    assert sorted(shown) == ["MLflow", "MinIO's console", "Prometheus", "RabbitMQ", "Serving API", "pgAdmin"]
+    assert sorted(shown) == ["Grafana", "MLflow", "MinIO's console", "Prometheus", "RabbitMQ", "Serving API", "pgAdmin"]
     assert down.count() == 0
     tracking.ssh("sudo systemctl stop pgadmin", host=HOST)
     page.reload()

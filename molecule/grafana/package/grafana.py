@@ -198,7 +198,9 @@ def handler(database: Database, sources: dict[str, dict], dashboards: dict[str, 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], handle: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, address: tuple[str, int], handle: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None
+    ) -> None:
         self.context = context
         super().__init__(address, handle)
 

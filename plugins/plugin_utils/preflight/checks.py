@@ -69,6 +69,15 @@ RESERVED_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion", "test")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*([a-z0-9]|\+\+)")
 # Settings of services that the project decides, and the settings to use instead.
 NOBODYS = "is the deployment's own; leave it out"
+GRAFANA = {
+    "server\\.http_port": "topology_grafana_port",
+    "server\\.http_addr": "grafana_listen_address",
+    "server\\.(protocol|cert_.*|socket.*)": "topology_grafana_tls_mode",
+    "security\\.admin_user": "topology_grafana_user",
+    "security\\.admin_password": "topology_secret_grafana",
+    "security\\.secret_key": "topology_secret_grafana_key",
+    "paths\\..*": "",
+}
 DECIDED = {
     "postgres_settings": {
         "port": "topology_postgres_port",
@@ -99,18 +108,8 @@ DECIDED = {
         "certfile|keyfile|ca_certs|ciphers|ssl_version": "topology_restapi_tls_mode",
         "daemon|pidfile|chdir|user|group|wsgi_app|config": "",
     },
-    **dict.fromkeys(
-        ("grafana_settings", "grafana_secret_settings"),
-        {
-            "server\\.http_port": "topology_grafana_port",
-            "server\\.http_addr": "grafana_listen_address",
-            "server\\.(protocol|cert_.*|socket.*)": "topology_grafana_tls_mode",
-            "security\\.admin_user": "topology_grafana_user",
-            "security\\.admin_password": "topology_secret_grafana",
-            "security\\.secret_key": "topology_secret_grafana_key",
-            "paths\\..*": "",
-        },
-    ),
+    "grafana_settings": GRAFANA,
+    "grafana_secret_settings": GRAFANA,
     "minio_environment": {
         "MINIO_ROOT_USER": "topology_minio_root_user",
         "MINIO_ROOT_PASSWORD": "topology_secret_minio_root",
