@@ -39,7 +39,7 @@ def test_a_command_is_asked_in_place_of_a_port():
     (module,) = monitoring.scrape_modules(scrapes, "a")
     assert module == {"name": "mlfleet", "suffix": "", "command": ["/usr/bin/python3", "/opt/a b.py"]}
     (target,) = monitoring.scrape_targets(scrapes, ["a", "b"], "", HOSTVARS)["mlfleet"]
-    assert (target["host"], target["module"], target["instance"]) == ("a", "mlfleet", "a")
+    assert target["labels"] == {"__param_module": "mlfleet", "host": "a", "instance": "a"}
 
 
 def test_mark_of_a_secret_changes_with_it_and_shows_nothing():
