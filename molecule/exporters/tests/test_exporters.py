@@ -106,7 +106,7 @@ def test_account_at_redis_reads_only_queues(host, secret):
         ("INFO server", False),
         ("SMEMBERS rq:queues", False),
         ("""EVAL "return redis.call('LPUSH', 'rq:queue:a', 'b')" 0""", True),
-        ("SMEMBERS celery-task-meta-a", True),
+        ("HGET rq:job:a data", True),
         ("KEYS *", True),
         ("CONFIG GET *", True),
         ("ACL LIST", True),
