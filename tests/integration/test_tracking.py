@@ -131,6 +131,7 @@ def test_person_sees_the_dashboards(tracking: Lab, browser: Browser, url: str) -
         page.get_by_role("heading", name=link, level=1).wait_for()
         page.locator(".panel.chart svg path").first.wait_for(state="attached")
         page.locator(".panel.table td, .panel.number .value").first.wait_for()
+        page.wait_for_load_state("networkidle")
         assert page.locator(".error").all_inner_texts() == []
     assert problems == []
 
