@@ -266,6 +266,13 @@ def test_metrics_of_further_instances_have_free_ports():
     )
 
 
+def test_exporters_have_ports_of_their_own():
+    values = {"topology_exporters_ports": {"node": 9100}, "topology_minio_port": 9100}
+    assert not list(checks.overlapping_ports(values, ["minio"]))
+    (line,) = checks.overlapping_ports(values, ["minio", "exporters"])
+    assert "port 9100 is used by topology_minio_port and by node in topology_scrapes" in line
+
+
 def test_port_with_an_address_of_its_own_is_wanted_there():
     values = {"topology_minio_port": 9000, "topology_minio_console_port": 9001, "minio_listen_address": "0.0.0.0"}
     found = checks.wanted_ports(values | {"minio_console_listen_address": "127.0.0.1"}, ["minio"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import requests
@@ -128,7 +129,12 @@ def test_user_at_minio_reads_metrics_alone(host, forward, authority, secret):
     assert "minio_cluster_health_status" in answer.text
 
 
-def test_secrets_are_in_files_of_its_group_alone(host):
-    for name in ("web.yml", "prometheus.password", "alertmanager.password", "minio.token"):
+def test_secrets_are_in_files_of_its_group_alone_and_none_is_there_without_need(host):
+    found = {name for name in host.file("/etc/prometheus").listdir() if name.endswith((".password", ".token"))}
+    used = re.findall(
+        r"/etc/prometheus/([a-z]+[.](?:password|token))", host.file("/etc/prometheus/prometheus.yml").content_string
+    )
+    assert "prometheus.password" in found and found == set(used)
+    for name in found | {"web.yml"}:
         file = host.file(f"/etc/prometheus/{name}")
         assert (file.user, file.group, file.mode) == ("root", "prometheus", 0o640), name

@@ -591,6 +591,8 @@ def privileged_ports(values: Values, services: Iterable[str]) -> Iterator[str]:
 def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str, str, int, str]]:
     """Yield service, setting, port and listening address of each port; for nginx, those of its sites."""
     for service in services:
+        for job, port in (values.get("topology_exporters_ports") or {}).items() if service == "exporters" else ():
+            yield service, f"{job} in topology_scrapes", int(port), LOOPBACK
         for name, port in values.items():
             # None if its type is wrong, which the line of its option says.
             is_used = port is not None and values.get(f"{name.removesuffix('_port')}_enabled", True)

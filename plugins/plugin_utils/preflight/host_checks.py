@@ -22,7 +22,8 @@ SERVICE_MANAGER = "systemd"
 ALWAYS_RUNNING = "systemd-journald"
 # The options that determine where a host's services listen.
 PORT_OPTIONS = re.compile(
-    r"topology_\w+_(port|enabled)|\w+_(listen_address|count)|topology_nginx_(domain|runtime)|nginx_(sites_\w+|traefik_file)"
+    r"topology_\w+_(port|enabled)|topology_exporters_ports|\w+_(listen_address|count)|topology_nginx_(domain|runtime)|"
+    r"nginx_(sites_\w+|traefik_file)"
 )
 
 
