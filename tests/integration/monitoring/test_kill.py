@@ -15,7 +15,7 @@ HOST = "killed"
 GROUPS = {group: [HOST] for group in ("redis", "exporters", "alertmanager", "prometheus", "nginx")}
 # Each is later than the one before: seconds after the converge reaches a task, and whether the host dies as well.
 MOMENTS = [
-    ("Install the packages of exporters", 2.0, False),
+    ("Install the exporters", 2.0, False),
     ("Run mlfleet-exporter", 0.6, True),
     ("Run mlfleet-exporter", 1.5, False),
     ("Install the packages of alertmanager", 1.0, True),
