@@ -14,6 +14,8 @@ import requests
 from ..conftest import PLAIN_WORKER, Lab
 
 HOST, SECOND, OTHER = "watched", "second", "other"
+# One fires always, the other by the load of the machine that has the lab.
+OTHERS = {"Watchdog", "LoadHigh"}
 RECEIVER_PORT, MESSAGES = 9099, "/var/tmp/messages"
 ON_THE_HOST = [
     *["postgres", "redis", "rabbitmq", "minio", "mlflow", "restapi", "worker_tensorflow_cpu"],
@@ -62,9 +64,9 @@ class Watched(Lab):
         return self._secrets
 
     def firing(self, host: str = SECOND) -> set[str]:
-        """Return the alerts that fire, each with its service, except the one that always does."""
+        """Return the alerts that fire, each with its service, except OTHERS."""
         alerts = (alert for alert in self.prometheus("alerts", host)["alerts"] if alert["state"] == "firing")
-        return {name_of(alert["labels"]) for alert in alerts} - {"Watchdog"}
+        return {name_of(alert["labels"]) for alert in alerts} - OTHERS
 
     def messages(self) -> list[tuple[str, set[str]]]:
         """Return whether each message was about a start or the end, and its alerts."""
