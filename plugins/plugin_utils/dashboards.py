@@ -2,16 +2,17 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The dashboards, which are data of role C(topology), read once."""
+"""The dashboards, which are data of role C(topology)."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 DIRECTORY = Path(__file__).parents[2] / "roles/topology/meta/dashboards"
@@ -77,7 +78,7 @@ def _panel(fields: Mapping[str, Any], needs: list[str]) -> Panel:
 
 
 def _read(file: Path) -> tuple[int, Dashboard]:
-    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    data = yaml_load(file.read_text(encoding="utf-8"))
     rows = (
         Row(row["title"], tuple(_panel(fields, row.get("needs", [])) for fields in row["panels"]))
         for row in data["rows"]
@@ -85,9 +86,10 @@ def _read(file: Path) -> tuple[int, Dashboard]:
     return data["position"], Dashboard(file.stem, data["title"], tuple(rows))
 
 
-DASHBOARDS = [
-    dashboard for _position, dashboard in sorted(map(_read, DIRECTORY.glob("*.yml")), key=lambda each: each[0])
-]
+@functools.cache
+def all_dashboards() -> list[Dashboard]:
+    """Read them once, and only in a process that needs them: the filters beside theirs are loaded for every task."""
+    return [dashboard for _position, dashboard in sorted(map(_read, DIRECTORY.glob("*.yml")), key=lambda each: each[0])]
 
 
 def _watched(groups: Groups) -> set[str]:
@@ -101,7 +103,7 @@ def of_groups(groups: Groups) -> list[Dashboard]:
     """Return the dashboards with the panels of services that these groups have."""
     watched = _watched(groups)
     found = []
-    for dashboard in DASHBOARDS:
+    for dashboard in all_dashboards():
         rows = [
             replace(row, panels=tuple(panel for panel in row.panels if watched.issuperset(panel.needs)))
             for row in dashboard.rows
