@@ -6,8 +6,8 @@ import html
 import itertools
 import json
 import re
-import sys
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
