@@ -124,7 +124,18 @@ def page_targets(
                 path = page.get("path", "/") if page.get("is_page", True) else page.get("health", "/")
                 url = f"{scheme}://{LOOPBACK if bound == LOOPBACK else address}:{page['port']}{path}"
                 labels = {"__param_target": url, "__param_hostname": name, "instance": url}
-                found.append({**door, "labels": {**door["labels"], **labels, "host": host, "service": page["site"]}})
+                found.append(
+                    {
+                        **door,
+                        "labels": {
+                            **door["labels"],
+                            **labels,
+                            "host": host,
+                            "page": page["site"],
+                            "service": page["service"],
+                        },
+                    }
+                )
     return found
 
 

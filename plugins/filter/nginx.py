@@ -7,21 +7,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 Site = Mapping[str, Any]
 
 
-def merged_sites(declared: Iterable[Iterable[Site]]) -> list[dict[str, Any]]:
-    """Merge the sites by port: the lists of all services that declare a part of one, and the first of other values."""
+def merged_sites(declared: Iterable[Iterable[Site]], settings: Iterable[str]) -> list[dict[str, Any]]:
+    """Merge the sites by port: the lists of all services that declare a part of one, and the first of other values.
+
+    :param settings: the names of these lists
+    """
     merged: dict[str, dict[str, Any]] = {}
-    for part in chain.from_iterable(declared):
+    for setting, part in ((setting, part) for setting, parts in zip(settings, declared, strict=True) for part in parts):
         if not part["backends"]:
             continue
         site = merged.setdefault(part["name"], {})
-        pages = [{**page, "hosts": part["backends"]} for page in part.get("pages", ())]
+        service = setting.removeprefix("topology_").removesuffix("_sites")
+        pages = [{**page, "hosts": part["backends"], "service": service} for page in part.get("pages", ())]
         for key, value in {**part, "pages": pages}.items():
             site[key] = [*site.get(key, ()), *value] if isinstance(value, list) else site.get(key, value)
     return sorted(merged.values(), key=itemgetter("port"))

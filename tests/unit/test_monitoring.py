@@ -105,8 +105,8 @@ def test_pages_are_those_that_the_host_reaches():
     scrapes = [{"job": "pages", "hosts": ["a", "b"], "port": 9115}]
     doors = monitoring.scrape_targets(scrapes, ["a", "b"], "", HOSTVARS)["pages"]
     pages = [
-        {"site": "mlflow", "port": 35000, "path": "/x"},
-        {"site": "minio", "port": 39000, "is_page": False, "health": "/live"},
+        {"site": "mlflow", "service": "mlflow", "port": 35000, "path": "/x"},
+        {"site": "minio", "service": "minio", "port": 39000, "is_page": False, "health": "/live"},
     ]
     hosts = HOSTVARS | {"b": {"ansible_host": "192.0.2.2", "nginx_listen_address": "0.0.0.0"}}
     targets = monitoring.page_targets(doors, "a", pages, ["a", "b"], hosts, "https", "ml")

@@ -23,8 +23,12 @@ PAGES = {"name": "front", "port": 443, "backends": ["b"], "routes": [{"path": "/
 STORE = {"name": "store", "port": 80, "backends": ["c"], "routes": [], "pages": [{"name": "Store", "is_page": False}]}
 
 
+def of_services(**declared):
+    return merged_sites(declared.values(), [f"topology_{name}_sites" for name in declared])
+
+
 def test_what_several_declare_of_one_site_is_put_together():
-    store, front = merged_sites([[PAGES], [], [API, STORE]])
+    store, front = of_services(pages=[PAGES], none=[], store=[API, STORE])
     assert store["name"] == "store"
     assert front["backends"] == ["b", "a"]
     assert front["routes"] == [{"path": "/"}, {"path": "/api/"}]
@@ -32,27 +36,27 @@ def test_what_several_declare_of_one_site_is_put_together():
 
 
 def test_service_without_hosts_has_no_part():
-    assert merged_sites([[PAGES | {"backends": []}], [API]]) == [{**API, "pages": []}]
+    assert of_services(pages=[PAGES | {"backends": []}], api=[API]) == [{**API, "pages": []}]
 
 
 def test_pages_name_the_hosts_of_their_service_and_come_before_interfaces():
-    found = pages(merged_sites([[PAGES], [API, STORE]]))
-    assert [(page["name"], page["site"], page["port"], page["hosts"]) for page in found] == [
-        ("Front", "front", 443, ["b"]),
-        ("Store", "store", 80, ["c"]),
+    found = pages(of_services(pages=[PAGES], store=[API, STORE]))
+    assert [(page["name"], page["site"], page["port"], page["hosts"], page["service"]) for page in found] == [
+        ("Front", "front", 443, ["b"], "pages"),
+        ("Store", "store", 80, ["c"], "store"),
     ]
 
 
 def test_site_that_hosts_use_listens_where_they_reach_it():
     sizes = {"front": 100, "store": 4000}
-    store, front = served(merged_sites([[API | {"body_size_mb": 7}], [STORE]]), "127.0.0.1", "0.0.0.0", sizes)
+    store, front = served(of_services(api=[API | {"body_size_mb": 7}], store=[STORE]), "127.0.0.1", "0.0.0.0", sizes)
     assert (store["listen_address"], front["listen_address"]) == ("127.0.0.1", "0.0.0.0")
     assert (store["body_size_mb"], front["body_size_mb"]) == (4000, 7)  # a site's own value takes precedence
     assert not {"pages", "for_hosts"} & (set(store) | set(front))
 
 
 def test_site_has_a_name_in_the_domain():
-    sites = merged_sites([[PAGES], [API | {"subdomain": "www"}, STORE]])
+    sites = of_services(pages=[PAGES], api=[API | {"subdomain": "www"}, STORE])
     names = site_names(sites, "example.org", {"store": "shop", "mine": "notebook"})
     assert names == {"store": "shop.example.org", "front": "www.example.org", "mine": "notebook.example.org"}
     assert origins(sites, "https://", "h", names) == {name: f"https://{names[name]}" for name in ("store", "front")}
