@@ -205,6 +205,23 @@ def test_metrics_and_messages_are_not_open_to_everybody(values, lines):
     assert [line[: len(begin)] for line, begin in zip(checks.monitoring(values), lines, strict=True)] == lines
 
 
+def test_metrics_of_the_user_come_from_one_place_under_a_name_of_their_own():
+    scrapes = [
+        {"job": "a", "hosts": [], "port": 9500},
+        {"job": "b", "hosts": [], "command": "/usr/bin/b"},
+        {"job": "c", "hosts": []},
+        {"job": "node", "hosts": [], "port": 9500, "command": "/usr/bin/d"},
+    ]
+    values = {"topology_scrapes_auto": [{"job": "node", "hosts": [], "port": 9100}], "topology_scrapes_extra": scrapes}
+    assert list(checks.monitoring(values)) == [
+        "topology_scrapes_extra: c has neither port nor command; give it one of them",
+        "topology_scrapes_extra: node has both port and command; give it one of them",
+    ]
+    assert list(checks.identities(values)) == [
+        "topology_scrapes_extra: job node is declared twice; give each entry its own"
+    ]
+
+
 def test_problem_of_many_hosts_is_one_line():
     problems = [("", "no secrets"), ("a", "bad port"), ("a", "no file"), *((name, "bad port") for name in "bcdefg")]
     assert list(inventory_checks.joined(problems)) == [
@@ -270,7 +287,7 @@ def test_exporters_have_ports_of_their_own():
     values = {"topology_exporters_ports": {"node": 9100}, "topology_minio_port": 9100}
     assert not list(checks.overlapping_ports(values, ["minio"]))
     (line,) = checks.overlapping_ports(values, ["minio", "exporters"])
-    assert "port 9100 is used by topology_minio_port and by node in topology_scrapes" in line
+    assert "port 9100 is used by topology_minio_port and by node in topology_scrapes_auto" in line
 
 
 def test_port_with_an_address_of_its_own_is_wanted_there():

@@ -125,6 +125,7 @@ IDENTITIES = (
     ("topology_dioptra_users", "restapi_users_extra", "name"),
     ("topology_dioptra_users", "restapi_users_extra", "email"),
     ("topology_postgres_databases", "pgadmin_servers_extra", "name"),
+    ("topology_scrapes_auto", "topology_scrapes_extra", "job"),
 )
 
 
@@ -193,7 +194,7 @@ def _name_for_peers(values: Values, peers: str) -> Iterator[str]:
 
 
 def monitoring(values: Values) -> Iterator[str]:
-    """Check that metrics and messages are not open to everybody on the network."""
+    """Check that metrics and messages are not open to everybody on the network, and where own metrics come from."""
     if values.get("topology_exporters_tls_mode") == "off" and values.get("exporters_listen_address") != LOOPBACK:
         yield ("topology_exporters_tls_mode: without TLS the metrics of this host are open to all; set it to internal")
     if len(values.get("topology_alertmanager_hosts") or ()) > 1 and "alertmanager_listen_address" in values:
@@ -203,6 +204,10 @@ def monitoring(values: Values) -> Iterator[str]:
                 f"and {mode} has none; set it to internal, or keep one host"
             )
         yield from _name_for_peers(values, "several Alertmanagers")
+    for scrape in values.get("topology_scrapes_extra") or ():
+        if (scrape.get("port") is None) == (not scrape.get("command")):
+            has = "neither port nor command" if scrape.get("port") is None else "both port and command"
+            yield f"topology_scrapes_extra: {scrape['job']} has {has}; give it one of them"
 
 
 def grafana(values: Values) -> Iterator[str]:
@@ -592,7 +597,7 @@ def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str,
     """Yield service, setting, port and listening address of each port; for nginx, those of its sites."""
     for service in services:
         for job, port in (values.get("topology_exporters_ports") or {}).items() if service == "exporters" else ():
-            yield service, f"{job} in topology_scrapes", int(port), LOOPBACK
+            yield service, f"{job} in topology_scrapes_auto", int(port), LOOPBACK
         for name, port in values.items():
             # None if its type is wrong, which the line of its option says.
             is_used = port is not None and values.get(f"{name.removesuffix('_port')}_enabled", True)
