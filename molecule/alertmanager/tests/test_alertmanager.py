@@ -33,3 +33,14 @@ def test_it_listens_on_the_loopback_alone_and_has_no_cluster(host):
     listening = [line.split()[3] for line in host.check_output("ss -ltnH").splitlines()]
     assert f"127.0.0.1:{PORT}" in listening
     assert not [address for address in listening if address.endswith(":9094")]
+
+
+def test_amtool_needs_no_options(host, in_container, eventually):
+    amtool = f"{in_container('prometheus-alertmanager')}amtool"
+    assert eventually(lambda: "Watchdog" in host.check_output(f"{amtool} alert"))
+    silence = host.check_output(f"{amtool} silence add alertname=Test --comment Test --duration 5m")
+    try:
+        assert "alertname=" in host.check_output(f"{amtool} silence query Test")
+    finally:
+        host.check_output(f"{amtool} silence expire %s", silence)
+    assert silence not in host.check_output(f"{amtool} silence query --quiet")
