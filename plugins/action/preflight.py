@@ -76,6 +76,8 @@ class ActionModule(LibraryActionBase):
             return []
         if first in hosts:
             self._warn_of_misspelled(site, hosts, play, task_vars["groups"])
+            for line in inventory_checks.unwatched(task_vars["groups"]):
+                self._display.warning(line)
         groups = task_vars["groups"]
         lines = [line for name in hosts for line in self._lines(play.host(name), play, task_vars)]
         of_groups = (

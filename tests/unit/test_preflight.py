@@ -107,6 +107,13 @@ def test_misspelled_group_is_told_from_a_part_of_a_role():
     assert list(found) == [("serving_workers", "serving_worker")]
 
 
+def test_hosts_that_are_not_watched_are_one_line():
+    groups = {"all": ["a", "b", "c", "d"], "redis": ["a"], "worker_custom": ["b"], "drift": ["c"], "mine": ["d"]}
+    assert list(inventory_checks.unwatched(groups)) == []
+    (line,) = inventory_checks.unwatched(groups | {"prometheus": ["a"], "exporters": ["a"]})
+    assert line == "b, c: is not watched, because it is not in group exporters"
+
+
 def test_each_wrong_option_gets_a_line():
     found = examine(
         {

@@ -140,6 +140,14 @@ def misspelled_groups(roles: Iterable[str], groups: Mapping[str, Sequence[str]])
             yield group, meant
 
 
+def unwatched(groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Name the hosts of services that are not watched, in one line; exporters may not run on their release."""
+    if groups.get("prometheus"):
+        mine = {name for group in groups if services.service_of(group) in services.SERVICES for name in groups[group]}
+        rest = sorted(mine.difference(groups.get("exporters", ())))
+        yield from joined((name, "is not watched, because it is not in group exporters") for name in rest)
+
+
 def scattered(host: str, groups: Mapping[str, Sequence[str]], declared: Callable[[str], Values]) -> Iterator[str]:
     """Report settings of a host that differ from the first host of a group that must share them.
 
