@@ -37,11 +37,19 @@ BOOTSTRAP = 10  # the number of the role that created the cluster, which Postgre
 NO_LIMITS = {"rolconnlimit": -1, "rolvaliduntil": None}
 NOT_RUNNING = ("No such file or directory", "Connection refused")
 
+# How many objects a role owns, and in which databases it has rights; those of the whole server can be revoked in any.
+OWNED = (
+    "(SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid AND deptype = 'o')"
+)
+RIGHTS_IN = """
+    ARRAY(SELECT DISTINCT coalesce(datname, 'postgres') FROM pg_shdepend LEFT JOIN pg_database d ON d.oid = dbid
+          WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid ORDER BY 1)"""
 # Everything is read as one JSON object per line. A schema must be read inside its database.
-READ_ROLES = """
+READ_ROLES = f"""
 SELECT json_build_object('role', rolname, 'number', r.oid::int, 'row', row_to_json(r), 'member_of',
-    ARRAY(SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE member = r.oid))
-FROM pg_authid r WHERE rolname = ANY ({names}::text[]);
+    ARRAY(SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE member = r.oid),
+    'owned', {OWNED}, 'rights_in', {RIGHTS_IN})
+FROM pg_authid r WHERE rolname = ANY ({{names}}::text[]);
 """
 READ_DATABASES = """
 SELECT json_build_object(
@@ -52,8 +60,12 @@ SELECT json_build_object(
 FROM pg_database WHERE datname = ANY ({names}::text[]);
 """
 # Other objects of the server, except its own roles and databases.
-READ_UNDECLARED = """
-SELECT json_build_object('undeclared', kind, 'name', name, 'statement', statement) FROM (
+READ_UNDECLARED = (
+    f"""
+SELECT json_build_object('undeclared', kind, 'name', name, 'statement', statement, 'rights_in',
+    (SELECT {RIGHTS_IN} FROM pg_authid r WHERE rolname = name AND statement LIKE 'DROP ROLE %' AND {OWNED} = 0))
+"""
+    """FROM (
     SELECT CASE WHEN rolsuper THEN 'PostgreSQL superuser' ELSE 'PostgreSQL role' END AS kind,
            rolname::text AS name, format('DROP ROLE %I', rolname) AS statement
     FROM pg_roles WHERE rolname <> ALL ({roles}::text[]) AND rolname <> current_user AND rolname NOT LIKE 'pg\\_%'
@@ -78,6 +90,7 @@ SELECT json_build_object('undeclared', kind, 'name', name, 'statement', statemen
     FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(setconfig) AS setting
 ) AS others ORDER BY kind, name;
 """
+)
 READ_SCHEMA = """
 SELECT EXISTS (SELECT FROM pg_database WHERE datname = {literal}) AS is_there \\gset
 \\if :is_there
@@ -269,8 +282,17 @@ CLOSED = {  # the implied state of a database, in addition to its declaration
 
 def _with_functions(functions: dict[str, dict], readers: list[str], database: dict) -> dict[str, Any]:
     """Return what belongs to the state of a database with functions. Other readers are undeclared, and stay."""
+    if not database["functions"] and not database["former_functions"]:
+        return {}
     wanted = {function["reader"] for function in database["functions"]}
-    return {"functions": functions, "readers": sorted(wanted & set(readers))} if wanted else {}
+    return {"functions": functions, "readers": sorted(wanted & set(readers))}
+
+
+def without_readers(database: dict, gone: set[str]) -> dict:
+    """Return a database whose functions go with the roles that read them."""
+    kept = [function for function in database["functions"] if function["reader"] not in gone]
+    former = [function["name"] for function in database["functions"] if function["reader"] in gone]
+    return database | {"functions": kept, "former_functions": former}
 
 
 def _declared_functions(database: dict) -> dict[str, Any]:
@@ -299,7 +321,7 @@ def read_script(roles: list[dict], databases: list[dict]) -> str:
     memberships = names([f"{role['name']} {other}" for role in roles for other in role["member_of"]])
     script += READ_UNDECLARED.format(roles=declared_roles, databases=declared_databases, memberships=memberships)
     for item in databases:
-        functions = names([function["name"] for function in item["functions"]])
+        functions = names([*(function["name"] for function in item["functions"]), *item["former_functions"]])
         names_it = {"literal": literal(item["name"]), "identifier": identifier(item["name"]), "functions": functions}
         script += READ_SCHEMA.format(bootstrap=BOOTSTRAP, **names_it)
     return script
@@ -309,7 +331,7 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
     """Return the output of read_script in the form of the desired state; raise ServiceError if it cannot be reached."""
     declared_roles = {role["name"]: role for role in roles}
     declared = {database["name"]: database for database in databases}
-    existing_roles = set(declared_roles)
+    existing_roles = {role["name"] for role in roles if role["state"] == "present"}
     state: dict[str, dict] = {}
     for item in map(json.loads, lines.splitlines()):
         if "role" in item:
@@ -317,7 +339,15 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
             existing_roles.add(name)
             if item["number"] == BOOTSTRAP or (name not in declared_roles and row["rolsuper"]):
                 raise ServiceError(f"role {name}: it is a superuser, and must not own a service's database")
-            if role := declared_roles.get(name):
+            role = declared_roles.get(name)
+            if role and role["state"] == "absent":
+                if item["owned"]:
+                    raise ServiceError(
+                        f"role {name}: it is to be removed, and owns {item['owned']} objects; drop these, or give each "
+                        "to another role"
+                    )
+                state[f"role {name}"] = {"rights_in": item["rights_in"]}
+            elif role:
                 matches = verifies(role["password"], row["rolpassword"])
                 has_any = document.ANOTHER if row["rolpassword"] else "none"
                 state[f"role {name}"] = {
@@ -363,10 +393,21 @@ def found_state(lines: str, roles: list[dict], databases: list[dict]) -> dict[st
 def undeclared(lines: str) -> list[dict[str, str]]:
     """Return the undeclared objects in the output of read_script, with the command that removes each."""
     items = [item for item in map(json.loads, lines.splitlines()) if "undeclared" in item]
+    psql = ["sudo", "-u", "postgres", "psql"]
     return [
-        stray(item["undeclared"], item["name"], ["sudo", "-u", "postgres", "psql", "--command", item["statement"]])
+        stray(
+            item["undeclared"],
+            item["name"],
+            *([*psql, "--dbname", name, "--command", revoke(item["name"])] for name in item.get("rights_in") or ()),
+            [*psql, "--command", item["statement"]],
+        )
         for item in items
     ]
+
+
+def revoke(role: str) -> str:
+    """Return the statement that revokes a role's rights in a database, and of the server, if it owns nothing."""
+    return f"DROP OWNED BY {identifier(role)}"
 
 
 def change_script(changes: list[document.Change]) -> str:
@@ -374,6 +415,11 @@ def change_script(changes: list[document.Change]) -> str:
     script: list[str] = []
     for change in changes:
         name, have, want = identifier(change.item["name"]), change.have, change.want or {}
+        if have and change.want is None:
+            for database in have["rights_in"]:
+                script += [f"\\connect {identifier(database)}", f"{revoke(change.item['name'])};"]
+            script.append(f"DROP ROLE {name};")
+            continue
         if "attributes" in want:
             statement = f"{'ALTER' if have else 'CREATE'} ROLE {name} {want['attributes']}"
             if not have or have["password"] != document.AS_DECLARED:
@@ -401,13 +447,16 @@ def change_script(changes: list[document.Change]) -> str:
         for function in change.item["functions"]:
             names = {key: identifier(function[key]) for key in ("name", "reader")} | {"owner": owner, "database": name}
             script.append(CREATE_FUNCTION.format_map({**function, **names, "search_path": SEARCH_PATH}))
+        script += [f"DROP FUNCTION IF EXISTS public.{identifier(each)}();" for each in change.item["former_functions"]]
     return "\n".join(script) + "\n"
 
 
 class Cluster(document.Document):
     def __init__(self, options: dict) -> None:
-        self.roles, self.databases = options["roles"], options["databases"]
-        validate(self.roles, self.databases, options["login_user"])
+        self.roles = options["roles"]
+        validate(self.roles, options["databases"], options["login_user"])
+        gone = {role["name"] for role in self.roles if role["state"] == "absent"}
+        self.databases = [without_readers(database, gone) for database in options["databases"]]
         self.psql = Psql(options["port"], options["login_user"], options["timeout_seconds"])
 
     def find(self) -> document.Found:
@@ -417,7 +466,8 @@ class Cluster(document.Document):
     def compare(self, found: Mapping[str, dict]) -> Iterator[document.Change]:
         for role in self.roles:
             wanted = {"password": document.AS_DECLARED, "attributes": OWN_ATTRIBUTES, "member_of": role["member_of"]}
-            yield document.Change(f"role {role['name']}", found.get(f"role {role['name']}"), wanted, role)
+            have = found.get(f"role {role['name']}")
+            yield document.Change(f"role {role['name']}", have, wanted if role["state"] == "present" else None, role)
         for database in self.databases:
             name = f"database {database['name']}"
             wanted = {key: database[key] for key in ("owner", "encoding", "locale")} | CLOSED

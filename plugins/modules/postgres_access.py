@@ -37,6 +37,14 @@ options:
         type: list
         elements: str
         default: []
+      state:
+        description:
+          - Whether the role exists. One that is removed loses its rights in all databases, and the functions that it
+            reads go as well.
+          - A role that owns objects is not removed; that is a failure.
+        type: str
+        choices: [present, absent]
+        default: present
   databases:
     description: Databases with their owners.
     type: list
@@ -152,6 +160,7 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "password": {"type": "str", "required": True, "no_log": True},
         "member_of": {"type": "list", "elements": "str", "default": []},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
     function_options = {key: {"type": "str", "required": True} for key in ("name", "returns", "query", "reader")}
     database_options = {

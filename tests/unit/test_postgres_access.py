@@ -16,7 +16,7 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.document impo
     converge,
 )
 
-ROLES = [{"name": "mlflow", "password": "horse-battery", "member_of": []}]
+ROLES = [{"name": "mlflow", "password": "horse-battery", "member_of": [], "state": "present"}]
 DATABASES = [{"name": "mlflow-tracking", "owner": "mlflow", "encoding": "UTF8", "locale": "C.UTF-8", "functions": []}]
 NOBODY = dict.fromkeys(postgres.ATTRIBUTES, False) | postgres.NO_LIMITS
 
@@ -126,6 +126,34 @@ def test_rights_of_a_role_of_postgresql_are_granted_once(monkeypatch):
     assert "'mlflow pg_monitor', 'mlflow pg_signal_backend'" in document.scripts[0]  # these are not undeclared
 
 
+def test_role_that_goes_takes_its_rights_and_functions_along(monkeypatch):
+    gone = {"name": "exporter", "password": "x", "member_of": ["pg_monitor"], "state": "absent"}
+    function = {"name": "number", "returns": "runs bigint", "query": "SELECT count(*) FROM runs", "reader": "exporter"}
+    options = {"roles": [*ROLES, gone], "databases": [DATABASES[0] | {"functions": [function]}]}
+    there = {
+        "role": "exporter",
+        "number": 16385,
+        "row": NOBODY,
+        "member_of": [],
+        "owned": 0,
+        "rights_in": ["mlflow-tracking"],
+    }
+    printed = lines(schema={"functions": {"number": {"returns": "TABLE(runs bigint)"}}}) + "\n" + json.dumps(there)
+    document = cluster(monkeypatch, printed, **options)
+    assert converge(document, check_mode=False)["changes"] == ["database mlflow-tracking", "role exporter"]
+    *_others, function, connect, revoke, drop = document.scripts[1].splitlines()
+    assert function == 'DROP FUNCTION IF EXISTS public."number"();'
+    assert [connect, revoke, drop] == [
+        '\\connect "mlflow-tracking"',
+        'DROP OWNED BY "exporter";',
+        'DROP ROLE "exporter";',
+    ]
+    assert not converge(cluster(monkeypatch, lines(), **options), check_mode=False)["changed"]
+    owner = json.dumps(there | {"owned": 2})
+    with pytest.raises(ServiceError, match="role exporter: it is to be removed, and owns 2 objects"):
+        converge(cluster(monkeypatch, owner, **options), check_mode=False)
+
+
 def test_function_is_for_its_reader_alone(monkeypatch):
     function = {"name": "number", "returns": "runs bigint", "query": "SELECT count(*) FROM runs", "reader": "exporter"}
     databases = [DATABASES[0] | {"functions": [function]}]
@@ -175,6 +203,10 @@ def test_what_nobody_declared_is_told_with_its_removal(monkeypatch):
     result = converge(cluster(monkeypatch, f"{lines()}\n{json.dumps(other)}"), check_mode=True)
     remove = "sudo -u postgres psql --command 'DROP ROLE mallory'"
     assert result["undeclared"] == [{"kind": "PostgreSQL role", "name": "mallory", "remove": remove}]
+    reader = json.dumps(other | {"rights_in": ["restapi"]})
+    [found] = converge(cluster(monkeypatch, reader), check_mode=True)["undeclared"]
+    revoke = """sudo -u postgres psql --dbname restapi --command 'DROP OWNED BY "mallory"'"""
+    assert found["remove"] == f"{revoke} && {remove}"
 
 
 def test_owner_that_nobody_declares_is_an_error():
