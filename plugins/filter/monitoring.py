@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.mlfleet.stack.plugins.filter.topology import LOOPBACK, addresses, units
+from ansible_collections.mlfleet.stack.plugins.filter.nginx import listen_address
+from ansible_collections.mlfleet.stack.plugins.filter.topology import ANY, LOOPBACKS, addresses, ask_at, units
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 LETTERS = (string.ascii_uppercase + string.ascii_lowercase + string.digits).encode()
@@ -104,7 +105,8 @@ def page_targets(
     doors: Iterable[Mapping[str, Any]],
     here: str,
     pages: Iterable[Mapping[str, Any]],
-    hosts: list[str],
+    listen: Mapping[str, str],
+    balancer: str,
     hostvars: Mapping[str, Mapping[str, Any]],
     scheme: str,
     name: str,
@@ -112,17 +114,20 @@ def page_targets(
     """Return a target for each page at each host of nginx that a host of Prometheus reaches.
 
     :param doors: targets that ask for pages, of which a host uses its own
+    :param listen: where the sites of each host of nginx listen by default
+    :param balancer: where hosts reach sites that are for them
     :param name: a name that the certificates of all hosts of nginx have
     """
     found = []
     for door in (door for door in doors if door["labels"]["host"] == here):
-        for host, address in zip(hosts, addresses(hosts, hostvars), strict=True):
-            bound = hostvars[host].get("nginx_listen_address", LOOPBACK)
-            if bound == LOOPBACK and host != here:
-                continue
+        for (host, default), address in zip(listen.items(), addresses(listen, hostvars), strict=True):
             for page in pages:
+                bound = listen_address(page, default, balancer)
+                where = ask_at(bound) if host == here else address if bound == ANY else bound
+                if host != here and LOOPBACKS.fullmatch(where):
+                    continue
                 path = page.get("path", "/") if page.get("is_page", True) else page.get("health", "/")
-                url = f"{scheme}://{LOOPBACK if bound == LOOPBACK else address}:{page['port']}{path}"
+                url = f"{scheme}://{where}:{page['port']}{path}"
                 labels = {"__param_target": url, "__param_hostname": name, "instance": url}
                 found.append(
                     {

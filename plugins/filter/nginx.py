@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.filter.topology import ANY, LOOPBACK, pick
+
 Site = Mapping[str, Any]
 
 
@@ -32,7 +34,11 @@ def merged_sites(declared: Iterable[Iterable[Site]], settings: Iterable[str]) ->
 
 def pages(sites: Iterable[Site]) -> list[dict[str, Any]]:
     """Return the pages that people open, followed by those that only programs do."""
-    found = [{**page, "site": site["name"], "port": site["port"]} for site in sites for page in site["pages"]]
+    found = [
+        {**page, "site": site["name"], **pick(site, "port", "listen_address", "for_hosts")}
+        for site in sites
+        for page in site["pages"]
+    ]
     return sorted(found, key=lambda page: not page.get("is_page", True))
 
 
@@ -47,14 +53,18 @@ def origins(sites: Iterable[Site], scheme: str, host: str, names: Mapping[str, s
     return {site["name"]: scheme + names.get(site["name"], f"{host}:{site['port']}") for site in sites}
 
 
-def served(
-    sites: Iterable[Site], address: str, address_for_hosts: str, body_sizes: Mapping[str, int]
-) -> list[dict[str, Any]]:
+def listen_address(site: Site, default: str, balancer: str) -> str:
+    """Return the address that a site listens on; one that is for hosts listens where they reach it."""
+    is_reached = not site.get("for_hosts") or balancer in (LOOPBACK, default)
+    return str(site.get("listen_address", default if is_reached else ANY))
+
+
+def served(sites: Iterable[Site], address: str, balancer: str, body_sizes: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return the sites for nginx, each with the address that it listens on and its largest request in MB."""
     return [
         {
             "body_size_mb": body_sizes[site["name"]],
-            "listen_address": address_for_hosts if site.get("for_hosts") else address,
+            "listen_address": listen_address(site, address, balancer),
         }
         | {key: value for key, value in site.items() if key not in ("for_hosts", "pages", "subdomain")}
         for site in sites

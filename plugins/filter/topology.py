@@ -15,7 +15,7 @@ from zlib import crc32
 
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK, ANY = "127.0.0.1", "0.0.0.0"
 LOOPBACKS = re.compile(r"127(\.[0-9]+){3}|localhost(\..*)?")
 Groups = Mapping[str, list[str]]
 
@@ -105,12 +105,12 @@ def listen(host: str, clients: list[str] | None = None) -> str:
 
     Where C(clients) are given and there are none, several hosts have no reason to listen on a network either.
     """
-    return LOOPBACK if host == LOOPBACK or clients == [] else "0.0.0.0"
+    return LOOPBACK if host == LOOPBACK or clients == [] else ANY
 
 
 def ask_at(address: str) -> str:
     """Return where a service that listens on this address is reached from its own host."""
-    return LOOPBACK if address == "0.0.0.0" else address
+    return LOOPBACK if address == ANY else address
 
 
 def cidr(address: str) -> str:

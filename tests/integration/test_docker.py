@@ -36,7 +36,7 @@ WORKER_MEMORY_MB = 1500
 SETTINGS = {
     **PLAIN_WORKER,
     "topology_runtime": "docker",
-    "nginx_listen_address": "0.0.0.0",  # the test comes from outside
+    "topology_nginx_listen_address": "0.0.0.0",  # the test comes from outside
     "restapi_gunicorn_workers": 2,
     "mlflow_workers": 2,
     "worker_limits": {"memory_mb": WORKER_MEMORY_MB, "pids": 1000},

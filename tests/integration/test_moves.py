@@ -54,7 +54,7 @@ class Moves(Lab):
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Moves]:
     services = {group: ["db1"] for group in [*STORES, "mlflow", "restapi", "nginx", "worker_custom"]}
-    settings = {"nginx_listen_address": "0.0.0.0", "restapi_gunicorn_workers": 1}
+    settings = {"topology_nginx_listen_address": "0.0.0.0", "restapi_gunicorn_workers": 1}
     settings["worker_custom_kinds"] = [{"name": "plain", "queues": ["tensorflow-cpu"]}]
     with Moves.anew("moves", {**services, "spare": ["db2", "db3"]}, "--debian", "db3=13", **settings) as lab:
         lab.converge()

@@ -41,7 +41,7 @@ def archive() -> bytes:
 def leaving(request: pytest.FixtureRequest) -> Iterator[Lab]:
     settings = {
         "topology_runtime": request.param,
-        "nginx_listen_address": "0.0.0.0",
+        "topology_nginx_listen_address": "0.0.0.0",
         "frontend_source": "{{ inventory_dir }}/files/frontend.tar.gz",
     }
     groups = {**{group: [STAYS, GOES] for group in OF_BOTH}, "redis": [GOES]}

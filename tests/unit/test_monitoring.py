@@ -9,7 +9,7 @@ import re
 
 import bcrypt
 import pytest
-from ansible_collections.mlfleet.stack.plugins.filter import monitoring
+from ansible_collections.mlfleet.stack.plugins.filter import monitoring, nginx, topology
 from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 import mlfleet
@@ -108,8 +108,8 @@ def test_pages_are_those_that_the_host_reaches():
         {"site": "mlflow", "service": "mlflow", "port": 35000, "path": "/x"},
         {"site": "minio", "service": "minio", "port": 39000, "is_page": False, "health": "/live"},
     ]
-    hosts = HOSTVARS | {"b": {"ansible_host": "192.0.2.2", "nginx_listen_address": "0.0.0.0"}}
-    targets = monitoring.page_targets(doors, "a", pages, ["a", "b"], hosts, "https", "ml")
+    listen = {"a": "127.0.0.1", "b": "0.0.0.0"}
+    targets = monitoring.page_targets(doors, "a", pages, listen, "127.0.0.1", HOSTVARS, "https", "ml")
     assert [(target["labels"]["host"], target["labels"]["__param_target"]) for target in targets] == [
         ("a", "https://127.0.0.1:35000/x"),
         ("a", "https://127.0.0.1:39000/live"),
@@ -119,9 +119,38 @@ def test_pages_are_those_that_the_host_reaches():
     assert {target["address"] for target in targets} == {"192.0.2.1"}
     assert {target["labels"]["__param_hostname"] for target in targets} == {"ml"}
     # Who is not on that host does not reach its loopback interface, and who has no exporter asks for nothing.
-    targets = monitoring.page_targets(doors, "b", pages, ["a", "b"], hosts, "https", "ml")
+    targets = monitoring.page_targets(doors, "b", pages, listen, "127.0.0.1", HOSTVARS, "https", "ml")
     assert [target["labels"]["host"] for target in targets] == ["b", "b"]
-    assert monitoring.page_targets(doors, "c", pages, ["a", "b"], hosts, "https", "ml") == []
+    assert monitoring.page_targets(doors, "c", pages, listen, "127.0.0.1", HOSTVARS, "https", "ml") == []
+
+
+@pytest.mark.parametrize(
+    ("site", "listen", "balancer", "here", "elsewhere"),
+    [
+        ({}, "127.0.0.1", "127.0.0.1", "127.0.0.1", ""),
+        ({}, "127.0.0.2", "127.0.0.1", "127.0.0.2", ""),
+        ({}, "0.0.0.0", "127.0.0.1", "127.0.0.1", "192.0.2.1"),
+        ({}, "203.0.113.5", "127.0.0.1", "203.0.113.5", "203.0.113.5"),
+        ({"listen_address": "203.0.113.6"}, "127.0.0.1", "127.0.0.1", "203.0.113.6", "203.0.113.6"),
+        ({"listen_address": "127.0.0.1"}, "0.0.0.0", "127.0.0.1", "127.0.0.1", ""),
+        # Where hosts reach the site by nginx, it listens for them.
+        ({"for_hosts": True}, "127.0.0.1", "127.0.0.1", "127.0.0.1", ""),
+        ({"for_hosts": True}, "127.0.0.1", "192.0.2.1", "127.0.0.1", "192.0.2.1"),
+        ({"for_hosts": True}, "203.0.113.5", "192.0.2.1", "127.0.0.1", "192.0.2.1"),
+        ({"for_hosts": True}, "203.0.113.5", "203.0.113.5", "203.0.113.5", "203.0.113.5"),
+    ],
+)
+def test_page_is_asked_for_where_it_listens(site, listen, balancer, here, elsewhere):
+    sites = [{"name": "minio", "port": 39000, "pages": [{"name": "S3"}], **site}]
+    (served,) = nginx.served(sites, listen, balancer, {"minio": 1})
+    assert here == topology.ask_at(served["listen_address"])
+    doors = [{"address": host, "labels": {"host": host}} for host in ("a", "b")]
+    for asking, expected in {"a": here, "b": elsewhere}.items():
+        targets = monitoring.page_targets(
+            doors, asking, nginx.pages(sites), {"a": listen}, balancer, HOSTVARS, "https", "ml"
+        )
+        urls = [target["labels"]["__param_target"] for target in targets]
+        assert urls == ([f"https://{expected}:39000/"] if expected else [])
 
 
 def test_token_is_signed_and_stays_the_same():

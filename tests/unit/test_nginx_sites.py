@@ -49,7 +49,7 @@ def test_pages_name_the_hosts_of_their_service_and_come_before_interfaces():
 
 def test_site_that_hosts_use_listens_where_they_reach_it():
     sizes = {"front": 100, "store": 4000}
-    store, front = served(of_services(api=[API | {"body_size_mb": 7}], store=[STORE]), "127.0.0.1", "0.0.0.0", sizes)
+    store, front = served(of_services(api=[API | {"body_size_mb": 7}], store=[STORE]), "127.0.0.1", "192.0.2.1", sizes)
     assert (store["listen_address"], front["listen_address"]) == ("127.0.0.1", "0.0.0.0")
     assert (store["body_size_mb"], front["body_size_mb"]) == (4000, 7)  # a site's own value takes precedence
     assert not {"pages", "for_hosts"} & (set(store) | set(front))

@@ -610,14 +610,14 @@ def wanted_ports(values: Values, services: Iterable[str]) -> Iterator[tuple[str,
                     yield service, name, port + number, address
     for _option, site in _entries(values, "nginx_sites"):
         if site.get("backends") != []:
-            address = str(site.get("listen_address") or values.get("nginx_listen_address"))
+            address = str(site.get("listen_address") or values.get("topology_nginx_listen_address"))
             for port in dict.fromkeys((site.get("port"), site.get("http_port"))):
                 if port is not None:
                     yield "nginx", f"nginx site {site.get('name')}", port, address
     # Another check reports that a container may not open it.
     has_port_of_names = values.get("topology_nginx_domain") and values.get("topology_nginx_runtime") != "docker"
     if has_port_of_names and values.get("nginx_traefik_file") == "":
-        yield "nginx", "topology_nginx_domain", PORT_OF_NAMES, str(values.get("nginx_listen_address"))
+        yield "nginx", "topology_nginx_domain", PORT_OF_NAMES, str(values.get("topology_nginx_listen_address"))
 
 
 def _entries(values: Values, list_name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -28,7 +28,7 @@ def stores() -> Iterator[Lab]:
     settings = {
         **PLAIN_WORKER,
         "minio_volumes": ["/srv/drive1", "/srv/drive2"],
-        "nginx_listen_address": "0.0.0.0",  # the test comes from outside
+        "topology_nginx_listen_address": "0.0.0.0",  # the test comes from outside
         "topology_tls_client_certificates": True,
         "restapi_gunicorn_workers": 2,
         "mlflow_workers": 2,
