@@ -1,4 +1,4 @@
-"""Dashboards ask for metrics that exist, and are the same as pages of Prometheus and in Grafana's form."""
+"""Dashboards and rules ask for metrics that exist, and dashboards are the same as pages of Prometheus and in Grafana's form."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def test_every_metric_is_known() -> None:
             for suffix in {"Counter": ("_total",), "Gauge": ("",)}.get(kind, ("_sum", "_count", "_bucket"))
         ),
     }
-    used = set().union(*(_metrics(query.expr) for _dashboard, _panel, query in QUERIES))
+    exprs = [query.expr for _dashboard, _panel, query in QUERIES] + [rule["expr"] for rule in _rules("expr")]
+    used = set().union(*map(_metrics, exprs))
     assert used - known == set()
     assert listed - used == set()
 
