@@ -17,7 +17,6 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 DIRECTORY = Path(__file__).parents[2] / "roles/topology/meta/dashboards"
 WATCHED = "exporters"
-ASKED_DIRECTLY = ("prometheus", "alertmanager")
 MADE = "Made by mlfleet; changes are undone by the next run."
 Groups = Mapping[str, list[str]]
 
@@ -96,7 +95,8 @@ def _watched(groups: Groups) -> set[str]:
     """Return the services and groups of which there are metrics."""
     hosts = set(groups.get(WATCHED, ()))
     found = {name for name, members in groups.items() if hosts.intersection(members)}
-    return found | set(map(services.service_of, found)) | {name for name in ASKED_DIRECTLY if groups.get(name)}
+    asked = {name for name in services.asked_directly() if groups.get(name)}
+    return found | set(map(services.service_of, found)) | asked
 
 
 def of_groups(groups: Groups) -> list[Dashboard]:

@@ -17,6 +17,7 @@ TABLE = Path(__file__).parents[2] / "roles/topology/meta/services.yml"
 WORKERS = "workers"
 WORKER_UNIT, WORKER_GROUP, CONTAINER_UNIT = "dioptra-worker-", "worker_", "container-"  # prefixes of such names
 BALANCER = "nginx"
+DIRECT = "direct"
 ONE, ODD, BALANCED = "one", "odd", "balanced"
 OWN_TLS, TLS_OF_HOST = "own", "host"
 Groups = Mapping[str, list[str]]
@@ -30,6 +31,7 @@ class Service:
     block: tuple[str, ...] = ()
     hosts: str = ""
     tls: str = ""
+    metrics: str = ""
     needs: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     own: str = ""
@@ -87,6 +89,11 @@ def users_of(store: str) -> list[str]:
 
 def with_tls(*kinds: str) -> list[str]:
     return [name for name, service in SERVICES.items() if service.tls in (kinds or (OWN_TLS, TLS_OF_HOST))]
+
+
+def asked_directly() -> list[str]:
+    """Return the services that have metrics of their own."""
+    return [name for name, service in SERVICES.items() if service.metrics == DIRECT]
 
 
 def balanced() -> list[str]:

@@ -1,4 +1,4 @@
-"""Dashboards and rules ask for metrics that exist, and dashboards are the same as pages of Prometheus and in Grafana's form."""
+"""Dashboards and rules ask for metrics that exist; pages of Prometheus and files of Grafana show the same."""
 
 from __future__ import annotations
 
@@ -144,6 +144,7 @@ def test_panels_are_those_of_watched_services() -> None:
     shown = {panel.needs for dashboard in dashboards.of_groups(tracking) for panel in dashboard.panels}
     assert ("postgres",) in shown and ("redis",) not in shown
     assert names({"prometheus": ["a"]}) == {"fleet"}
+    assert names({"prometheus": ["a"], "minio": ["b"]}) == {"fleet", "tracking"}
     with_own_stores = {"exporters": ["a"], "restapi": ["a"], "worker_custom": ["a"], "nginx": ["a"]}
     queries = [
         query.expr for each in dashboards.of_groups(with_own_stores) for panel in each.panels for query in panel.queries

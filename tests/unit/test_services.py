@@ -227,6 +227,11 @@ def test_each_other_port_has_an_address_that_follows_from_its_own_clients():
         )
 
 
+def test_prometheus_has_jobs_of_the_services_that_it_asks_directly():
+    own = yaml.safe_load((ROOT / "roles/prometheus/vars/main.yml").read_text())["__prometheus_own_jobs"]
+    assert {job.partition("_")[0] for job in own} == set(services.asked_directly())
+
+
 def test_sites_are_named_after_their_service():
     """nginx looks for no others."""
     known = {f"topology_{name}_sites" for name in SERVICES}
