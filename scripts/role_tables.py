@@ -10,11 +10,16 @@ from typing import Any
 
 import yaml
 
-ROLES = Path(__file__).parent.parent / "roles"
+sys.path.insert(0, str(Path(__file__).parents[1] / ".ansible/collections"))
+
+from ansible_collections.mlfleet.stack.plugins.plugin_utils import dashboards
+
+ROOT = Path(__file__).parents[1]
+ROLES = ROOT / "roles"
 TOPOLOGY = ROLES / "topology"
 IN_TOPOLOGY = "Settings that other services need as well are in role `topology`, for all hosts:"
 START, END = "<!-- settings: made by `make docs` -->", "<!-- end of settings -->"
-DASHBOARDS, DATA = ROLES.parent / "docs/dashboards.md", TOPOLOGY / "meta/dashboards"
+DASHBOARDS = ROOT / "docs/dashboards.md"
 PANELS_START, PANELS_END = "<!-- panels: made by `make docs` -->", "<!-- end of panels -->"
 
 
@@ -66,20 +71,17 @@ def tables(role: Path) -> str:
     return f"{own}\n\n### In topology\n\n{IN_TOPOLOGY}\n\n{topology_table(shared, role)}" if shared else own
 
 
-def panel_line(panel: dict[str, Any], needs: list[str]) -> str:
-    exprs = [f"`{query['expr']}`".replace("|", "\\|") for query in panel.get("queries", [])]
-    names = (", ".join(panel.get("needs", needs)), ", ".join(panel.get("alerts", [])))
-    return f"| {' | '.join([panel['title'], *names, '<br>'.join(exprs)])} |"
+def panel_line(panel: dashboards.Panel) -> str:
+    exprs = "<br>".join(f"`{query.expr}`".replace("|", "\\|") for query in panel.queries)
+    return f"| {panel.title} | {', '.join(panel.needs)} | {', '.join(panel.alerts)} | {exprs} |"
 
 
 def panel_tables() -> str:
     """Return a table for each dashboard, in the order of their menu."""
     parts = []
-    found = (yaml.safe_load(file.read_text()) for file in DATA.glob("*.yml"))
-    for dashboard in sorted(found, key=lambda each: int(each["position"])):
+    for dashboard in dashboards.DASHBOARDS:
         lines = ["| Panel | Needs | Alerts | Queries |", "|---|---|---|---|"]
-        lines += [panel_line(panel, row.get("needs", [])) for row in dashboard["rows"] for panel in row["panels"]]
-        parts.append(f"### {dashboard['title']}\n\n" + "\n".join(lines))
+        parts.append("\n".join([f"### {dashboard.title}\n", *lines, *map(panel_line, dashboard.panels)]))
     return "\n\n".join(parts)
 
 
@@ -96,7 +98,7 @@ def main() -> None:
     stale = []
     for page, text in pages.items():
         if page.read_text() != text:
-            stale.append(str(page.relative_to(ROLES.parent)))
+            stale.append(str(page.relative_to(ROOT)))
             if "--check" not in sys.argv:
                 page.write_text(text)
     if stale and "--check" in sys.argv:

@@ -630,7 +630,10 @@ def test_port_of_another_program_is_told(listen_address, found, running, is_told
 
 
 def test_ports_of_sites_and_units_of_templates():
-    values = {"topology_nginx_listen_address": "0.0.0.0", "nginx_sites_auto": [{"name": "api", "port": 443, "http_port": 80}]}
+    values = {
+        "topology_nginx_listen_address": "0.0.0.0",
+        "nginx_sites_auto": [{"name": "api", "port": 443, "http_port": 80}],
+    }
     facts = {"listeners": [listener("0.0.0.0", 80), listener("0.0.0.0", 5432, 100)], "running_units": SEEN}
     (line,) = host_checks.taken_ports(values, {"nginx": "nginx"}, facts)
     assert line.startswith("port 80, which nginx site api needs, is in use by a program of user root: ")
