@@ -79,7 +79,7 @@ def panel_line(panel: dashboards.Panel) -> str:
 def panel_tables() -> str:
     """Return a table for each dashboard, in the order of their menu."""
     parts = []
-    for dashboard in dashboards.DASHBOARDS:
+    for dashboard in dashboards.all_dashboards():
         lines = ["| Panel | Needs | Alerts | Queries |", "|---|---|---|---|"]
         parts.append("\n".join([f"### {dashboard.title}\n", *lines, *map(panel_line, dashboard.panels)]))
     return "\n\n".join(parts)
