@@ -141,7 +141,7 @@ def test_pages_are_those_that_the_host_reaches():
     ],
 )
 def test_page_is_asked_for_where_it_listens(site, listen, balancer, here, elsewhere):
-    sites = [{"name": "minio", "port": 39000, "pages": [{"name": "S3"}], **site}]
+    sites = [{"name": "minio", "port": 39000, "pages": [{"name": "S3", "service": "minio"}], **site}]
     (served,) = nginx.served(sites, listen, balancer, {"minio": 1})
     assert here == topology.ask_at(served["listen_address"])
     doors = [{"address": host, "labels": {"host": host}} for host in ("a", "b")]
