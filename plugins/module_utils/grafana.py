@@ -5,7 +5,8 @@
 """The administrator of Grafana.
 
 Grafana reads its password from the settings at the first start only. Later its API changes the password for those who
-know the former one. Its own command, which only the host's root and its user may run, needs none.
+know the former one. Its own command, which only the host's root and its user may run, needs none. A few wrong passwords,
+which anybody can send, lock an account for some minutes; the right one is then refused like a wrong one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from ansible_collections.mlfleet.stack.plugins.module_utils.access.document impo
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.rest import Answer, signed_in
 from ansible_collections.mlfleet.stack.plugins.module_utils.access.strays import stray
 
-FIRST_ACCOUNT = 1  # that of the administrator, whose password the command sets
 REFUSED, NOT_TLS = 401, 400
 PAGE = 1000
 
@@ -28,6 +28,7 @@ class Administrator(document.Document):
     def __init__(self, options: Mapping[str, Any], check_mode: bool) -> None:
         self.options, self.check_mode = options, check_mode
         self.http = signed_in(options)
+        self.warnings: list[str] = []
 
     def find(self) -> document.Found:
         answer = self._account()
@@ -49,12 +50,16 @@ class Administrator(document.Document):
     def apply(self, changes: list[document.Change]) -> None:
         self._reset_password()
         if self._account().status == REFUSED:
-            raise ServiceError(
-                f"{self.http.url} refuses {self.options['username']} with its new password: rename its first account "
-                f"to that, or wait five minutes if there were many wrong passwords"
+            name = self.options["username"]
+            self.warnings.append(
+                f"{self.http.url} still refuses {name}, whose password was set: Grafana locks an account for five minutes "
+                f"after five wrong passwords, and who was signed in stays so; if this comes again later, rename its first "
+                f"account to {name}"
             )
-        # Who is signed in with the former password.
-        self.http.call("POST", f"/api/admin/users/{FIRST_ACCOUNT}/logout")
+            return
+        # Of those who signed in with the former password. Basic authentication has no session, so that none is its own.
+        for session in self.http.call("GET", "/api/user/auth-tokens"):
+            self.http.call("POST", "/api/user/revoke-auth-token", {"authTokenId": session["id"]})
 
     def _account(self) -> Answer:
         """Return Grafana's answer about the account; a check may meet it before its TLS is switched."""

@@ -19,9 +19,10 @@ class Server:
     """A Grafana, with the scheme that it speaks and the password that it accepts."""
 
     def __init__(self) -> None:
-        self.scheme, self.password, self.calls = "http", "declared", []
+        self.scheme, self.password = "http", "declared"
         self.users = [{"login": "admin", "isAdmin": True}, {"login": "ada", "isAdmin": False}]
-        self.is_renamed = False
+        self.is_refusing = False
+        self.sessions = [{"id": 361, "isActive": False}, {"id": 364, "isActive": False}]
 
     def signed_in(self, options: dict[str, Any]) -> Server:
         self.asked, self.given = options["url"], options["password"]
@@ -37,14 +38,17 @@ class Server:
             raise NotRunningError("does not answer")
         if self.scheme == "https" and self.asked.startswith("http:"):
             return Answer(400, "Client sent an HTTP request to an HTTPS server.")
-        is_admitted = self.password == self.given and not self.is_renamed
+        is_admitted = self.password == self.given and not self.is_refusing
         return (
             Answer(200, {"login": "admin"}) if is_admitted else Answer(401, {"message": "Invalid username or password"})
         )
 
-    def call(self, method: str, path: str, **_query: Any) -> Any:
-        self.calls.append(f"{method} {path}")
-        return self.users
+    def call(self, method: str, path: str, body: Any = None, **_query: Any) -> Any:
+        if (method, path) == ("POST", "/api/user/revoke-auth-token"):
+            self.sessions = [session for session in self.sessions if session["id"] != body["authTokenId"]]
+            return {"message": "User auth token revoked"}
+        assert method == "GET"
+        return {"/api/users": self.users, "/api/user/auth-tokens": self.sessions}[path]
 
     def command(self, words: list[str], input: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
         assert words == ["grafana", "cli", "admin", "reset-admin-password", "--password-from-stdin"]
@@ -68,9 +72,9 @@ def test_declared_password_is_left_alone(server: Server) -> None:
 def test_another_password_is_replaced_and_its_sessions_end(server: Server) -> None:
     server.password = "another"
     check = grafana.converge(OPTIONS, check_mode=True)
-    assert (check["changes"], server.password) == (["account admin"], "another")
+    assert (check["changes"], server.password, len(server.sessions)) == (["account admin"], "another", 2)
     assert grafana.converge(OPTIONS, check_mode=False) == check
-    assert (server.password, server.calls) == ("declared", ["POST /api/admin/users/1/logout"])
+    assert (server.password, server.sessions) == ("declared", [])
     assert not grafana.converge(OPTIONS, check_mode=False)["changed"]
 
 
@@ -80,10 +84,13 @@ def test_other_administrators_are_reported(server: Server) -> None:
     assert (found["kind"], found["name"]) == ("Grafana administrator", "mallory")
 
 
-def test_account_that_has_another_name_is_an_error(server: Server) -> None:
-    server.is_renamed = True
-    with pytest.raises(ServiceError, match="refuses admin with its new password: rename its first account"):
-        grafana.converge(OPTIONS, check_mode=False)
+def test_account_that_is_locked_or_has_another_name_is_a_warning(server: Server) -> None:
+    server.is_refusing = True
+    check = grafana.converge(OPTIONS, check_mode=True)
+    result = grafana.converge(OPTIONS, check_mode=False)
+    assert (check["warnings"], check["changes"], result["changes"]) == ([], ["account admin"], ["account admin"])
+    [warning] = result["warnings"]
+    assert "still refuses admin" in warning and "locks an account" in warning and "rename its first account" in warning
 
 
 @pytest.mark.parametrize(("former", "declared"), [("https", "http"), ("http", "https")])

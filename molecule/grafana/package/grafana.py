@@ -11,10 +11,13 @@ import json
 import os
 import re
 import sqlite3
+import secrets
 import ssl
 import sys
+import time
 import urllib.request
 from contextlib import closing
+from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -45,6 +48,8 @@ DATA_SOURCE = {
 }
 PROVIDER = {"name", "folder", "type", "allowUiUpdates", "disableDeletion", "updateIntervalSeconds", "options"}
 ADMIN = 1
+WRONG_PASSWORDS, LOCKED_SECONDS = 5, 300
+SESSION = "grafana_session"
 
 
 def require(condition: object, message: str) -> None:
@@ -104,12 +109,14 @@ def read_dashboards(providers: list[dict]) -> dict[str, dict]:
 
 
 class Database:
-    """The accounts, which the server and the command share."""
+    """The accounts, which the server and the command share, their sessions and wrong passwords."""
 
     def __init__(self, settings: dict[str, str]) -> None:
         self.path = Path(settings["paths.data"], "grafana.db")
         with closing(self.connect()) as connection, connection:
             connection.execute("CREATE TABLE IF NOT EXISTS user (id INTEGER PRIMARY KEY, login, password, is_admin)")
+            connection.execute("CREATE TABLE IF NOT EXISTS user_auth_token (id INTEGER PRIMARY KEY, user_id, token)")
+            connection.execute("CREATE TABLE IF NOT EXISTS login_attempt (username, created)")
             if not connection.execute("SELECT id FROM user").fetchall():
                 first = (ADMIN, settings["security.admin_user"], hashed(settings["security.admin_password"]))
                 connection.execute("INSERT INTO user VALUES (?, ?, ?, 1)", first)
@@ -125,6 +132,34 @@ class Database:
     def set_password(self, number: int, password: str) -> None:
         with closing(self.connect()) as connection, connection:
             connection.execute("UPDATE user SET password = ? WHERE id = ?", (hashed(password), number))
+
+    def with_password(self, login: str, password: str) -> dict | None:
+        """Return the account, unless there were too many wrong passwords, of which no success takes anything back."""
+        with closing(self.connect()) as connection, connection:
+            recent = "SELECT count(*) FROM login_attempt WHERE username = ? AND created > ?"
+            ((count,),) = connection.execute(recent, (login, time.time() - LOCKED_SECONDS))
+            user = next((user for user in self.users() if user["login"] == login), None)
+            if not user or count >= WRONG_PASSWORDS:
+                return None
+            if hmac.compare_digest(user["password"], hashed(password)):
+                return user
+            connection.execute("INSERT INTO login_attempt VALUES (?, ?)", (login, time.time()))
+            return None
+
+    def open_session(self, user: dict) -> str:
+        token = secrets.token_hex()
+        with closing(self.connect()) as connection, connection:
+            connection.execute("INSERT INTO user_auth_token (user_id, token) VALUES (?, ?)", (user["id"], token))
+        return token
+
+    def sessions(self) -> list[dict]:
+        with closing(self.connect()) as connection:
+            rows = connection.execute("SELECT id, user_id, token FROM user_auth_token ORDER BY id").fetchall()
+        return [{"id": row[0], "user_id": row[1], "token": row[2]} for row in rows]
+
+    def close_session(self, number: int) -> None:
+        with closing(self.connect()) as connection, connection:
+            connection.execute("DELETE FROM user_auth_token WHERE id = ?", (number,))
 
 
 def hashed(password: str) -> str:
@@ -147,21 +182,27 @@ def handler(database: Database, sources: dict[str, dict], dashboards: dict[str, 
         def log_message(self, *_words: object) -> None:
             pass
 
-        def answer(self, status: int, data: object) -> None:
+        def answer(self, status: int, data: object, **headers: str) -> None:
             body = data if isinstance(data, bytes) else json.dumps(data).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(body)
 
         def account(self) -> dict | None:
             kind, _space, value = self.headers.get("Authorization", "").partition(" ")
-            if kind != "Basic":
-                return None
-            login, _colon, password = base64.b64decode(value).decode().partition(":")
-            known = [user for user in database.users() if user["login"] == login]
-            return next((user for user in known if hmac.compare_digest(user["password"], hashed(password))), None)
+            if kind == "Basic":
+                login, _colon, password = base64.b64decode(value).decode().partition(":")
+                return database.with_password(login, password)
+            session = self.session()
+            return next((user for user in database.users() if session and user["id"] == session["user_id"]), None)
+
+        def session(self) -> dict | None:
+            cookie = SimpleCookie(self.headers.get("Cookie", "")).get(SESSION)
+            return next((each for each in database.sessions() if cookie and each["token"] == cookie.value), None)
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
@@ -173,6 +214,10 @@ def handler(database: Database, sources: dict[str, dict], dashboards: dict[str, 
                 self.answer(401, {"message": "Invalid username or password"})
             elif parts.path == "/api/user":
                 self.answer(200, {"id": account["id"], "login": account["login"], "isGrafanaAdmin": account["isAdmin"]})
+            elif parts.path == "/api/user/auth-tokens":
+                mine = [each["id"] for each in database.sessions() if each["user_id"] == account["id"]]
+                active = (self.session() or {}).get("id")
+                self.answer(200, [{"id": number, "isActive": number == active} for number in mine])
             elif parts.path == "/api/users":
                 self.answer(200, [{key: user[key] for key in ("id", "login", "isAdmin")} for user in database.users()])
             elif parts.path == "/api/search":
@@ -185,12 +230,33 @@ def handler(database: Database, sources: dict[str, dict], dashboards: dict[str, 
                 self.answer(404, {"message": "Not found"})
 
         def do_POST(self) -> None:
-            account = self.account()
-            is_known = re.fullmatch(r"/api/admin/users/\d+/logout", self.path)
-            if not account or not account["isAdmin"]:
-                self.answer(401, {"message": "Invalid username or password"})
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path == "/login":
+                fields = json.loads(body)
+                account = database.with_password(fields["user"], fields["password"])
             else:
-                self.answer(200 if is_known else 404, {"message": "User logged out" if is_known else "Not found"})
+                account = self.account()
+            if not account:
+                self.answer(401, {"message": "Invalid username or password"})
+            elif self.path == "/login":
+                cookie = f"{SESSION}={database.open_session(account)}; Path=/; HttpOnly"
+                self.answer(200, {"message": "Logged in"}, Set_Cookie=cookie)
+            elif self.path == "/api/user/revoke-auth-token":
+                self.answer(*self.revoked(account, json.loads(body)["authTokenId"]))
+            elif self.path == f"/api/admin/users/{account['id']}/logout":
+                self.answer(400, {"message": "You cannot logout yourself"})
+            else:
+                self.answer(404, {"message": "Not found"})
+
+        def revoked(self, account: dict, number: int) -> tuple[int, dict]:
+            if self.headers["Content-Type"] != "application/json":
+                return 400, {"message": "bad request data"}
+            if not any(each["id"] == number and each["user_id"] == account["id"] for each in database.sessions()):
+                return 404, {"message": "User auth token not found"}
+            if (self.session() or {}).get("id") == number:
+                return 400, {"message": "Cannot revoke active user auth token"}
+            database.close_session(number)
+            return 200, {"message": "User auth token revoked"}
 
     return Handler
 

@@ -14,6 +14,18 @@ DATABASE = "/var/lib/mlfleet/grafana-server/grafana.db"
 CONFIG = "/etc/mlfleet/grafana"
 BUILD = Path(__file__).parents[1] / "package/build.sh"
 SIGN_OF_DEPLOYMENT = f"test -e {DATABASE}"
+UNLOCK = f'''python3 -c "
+import sqlite3
+with sqlite3.connect('{DATABASE}') as connection:
+    connection.execute('DELETE FROM login_attempt')
+"'''
+
+
+@pytest.fixture(autouse=True)
+def _unlocked(host):
+    """Wrong passwords of one test lock the account of no other."""
+    yield
+    host.check_output(UNLOCK)
 
 
 @pytest.fixture
@@ -53,13 +65,34 @@ def test_dashboards_are_there_and_their_queries_reach_prometheus(ask, eventually
     assert eventually(has_data), first
 
 
-def test_another_password_is_taken_up(play, ask):
+def test_another_password_is_taken_up_and_sessions_end(play, ask, forward, authority, secret):
+    url = f"https://127.0.0.1:{forward(PAGES)}"
+    with requests.Session() as browser:
+        browser.verify = authority
+        signs_in = {"user": "admin", "password": secret("grafana")}
+        assert browser.post(f"{url}/login", json=signs_in, timeout=20).status_code == 200
+        assert browser.get(f"{url}/api/user", timeout=20).status_code == 200
+        take_up_another(play, ask)
+        assert browser.get(f"{url}/api/user", timeout=20).status_code == 401
+
+
+def take_up_another(play, ask):
     another = "another-$password;#1"
     words = ("--tags", "grafana_provision", "--extra-vars", json.dumps({"topology_secret_grafana": another}))
     assert play("--check", *words)["changed"] == play(*words)["changed"] == 1
     assert (ask("user").status_code, ask("user", another).status_code) == (401, 200)
     assert play("--tags", "grafana_provision")["changed"] == 1
     assert ask("user").status_code == 200
+
+
+def test_account_that_others_have_locked_is_no_error(host, play, ask):
+    for _try in range(5):
+        assert ask("user", password="wrong").status_code == 401
+    assert ask("user").status_code == 401
+    words = ("--tags", "grafana_provision")
+    assert play("--check", *words)["changed"] == play(*words)["changed"] == 1
+    host.check_output(UNLOCK)
+    assert play(*words)["changed"] == 0
 
 
 def test_file_that_was_changed_by_hand_is_set_back(host, play, ask):
