@@ -5,8 +5,8 @@
 """The administrator of Grafana.
 
 Grafana reads its password from the settings at the first start only. Later its API changes the password for those who
-know the former one. Its own command, which only the host's root and its user may run, needs none. A few wrong passwords,
-which anybody can send, lock an account for some minutes; the right one is then refused like a wrong one.
+know the former one. Its own command, which only the host's root and its user may run, needs none. A few wrong
+passwords, which any client can send, lock an account for some minutes; the right one is then refused like a wrong one.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Administrator(document.Document):
         if self._account().status == REFUSED:
             name = self.options["username"]
             self.warnings.append(
-                f"{self.http.url} still refuses {name}, whose password was set: Grafana locks an account for five minutes "
-                f"after five wrong passwords, and who was signed in stays so; if this comes again later, rename its first "
-                f"account to {name}"
+                f"{self.http.url} still refuses {name}, whose password was set: Grafana locks an account for five "
+                f"minutes after five wrong passwords, and who was signed in stays so; if this comes again later, "
+                f"rename its first account to {name}"
             )
             return
         # Of those who signed in with the former password. Basic authentication has no session, so that none is its own.

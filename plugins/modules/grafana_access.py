@@ -9,10 +9,10 @@ DOCUMENTATION = r"""
 module: grafana_access
 short_description: Give Grafana's administrator the declared password
 description:
-  - Verifies the password by signing in. If Grafana refuses it, Grafana's own command sets it, and the account's sessions
-    are ended.
-  - After five wrong passwords Grafana locks an account for five minutes, and refuses the right one too. Then the password
-    is set, which changes nothing if it was right, and the module warns.
+  - Verifies the password by signing in. If Grafana refuses it, Grafana's own command sets it, and the account's
+    sessions are ended.
+  - After five wrong passwords Grafana locks an account for five minutes, and refuses the right one too. Then the
+    password is set, which changes nothing if it was right, and the module warns.
   - The account is Grafana's first one, which it creates when it first starts.
   - Other accounts are left alone; other administrators are reported.
 version_added: 0.1.0

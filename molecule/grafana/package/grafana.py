@@ -10,8 +10,8 @@ import hmac
 import json
 import os
 import re
-import sqlite3
 import secrets
+import sqlite3
 import ssl
 import sys
 import time
