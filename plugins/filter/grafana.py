@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-HEADER = "# Made by mlfleet; changes are undone by the next run.\n"
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import MADE
+
 # Begin a comment, or are quotes, in Grafana's ini files.
 SPECIAL = "#;\"`'\\"
 
@@ -29,7 +30,7 @@ def ini(settings: Mapping[str, Any]) -> str:
         f"\n[{section}]\n" + "".join(f"{name} = {_value(value)}\n" for _section, name, value in entries)
         for section, entries in groupby(named, key=lambda setting: setting[0])
     )
-    return HEADER + "".join(sections)
+    return f"# {MADE}\n" + "".join(sections)
 
 
 def secret_files(secrets: Mapping[str, str], directory: str) -> list[dict[str, Any]]:

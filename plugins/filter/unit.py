@@ -11,11 +11,11 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import MADE
 from ansible_collections.mlfleet.stack.plugins.module_utils.stores import USED, mark_file
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.mounts import Mount
 
 UNITS = "/etc/systemd/system"
-HEADER = "# Made by mlfleet; changes are undone by the next run.\n"
 
 
 def instance_files(instances: list[str], directory: str, environment: Mapping[str, Mapping[str, Any]]) -> list[dict]:
@@ -42,7 +42,7 @@ def device_files(instances: list[str], unit: str, devices: Mapping[str, Iterable
 def _devices(nodes: Iterable[str]) -> dict[str, str]:
     allowed = "".join(f"DeviceAllow={node} rw\n" for node in nodes)
     return (
-        {"content": f"{HEADER}[Service]\nPrivateDevices=false\nDevicePolicy=closed\n{allowed}"}
+        {"content": f"# {MADE}\n[Service]\nPrivateDevices=false\nDevicePolicy=closed\n{allowed}"}
         if allowed
         else {"state": "absent"}
     )

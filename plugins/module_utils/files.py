@@ -46,6 +46,7 @@ class FilesError(Exception):
 
 
 OURS = b"Made by mlfleet"
+MADE = f"{OURS.decode()}; changes are undone by the next run."
 MASK = "link to /dev/null"  # it keeps systemd from starting a package's unit
 
 

@@ -12,7 +12,8 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from ansible_collections.mlfleet.stack.plugins.plugin_utils.dashboards import MADE, Groups, Panel, Row, of_groups
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import MADE
+from ansible_collections.mlfleet.stack.plugins.plugin_utils.dashboards import Groups, Panel, Row, of_groups
 
 RUNBOOKS = Path(__file__).parents[2] / "docs/runbooks.md"
 OTHERS = {"../alerts": "Alerts", "../targets": "Targets", "../graph": "Prometheus"}

@@ -17,7 +17,6 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils import services
 
 DIRECTORY = Path(__file__).parents[2] / "roles/topology/meta/dashboards"
 WATCHED = "exporters"
-MADE = "Made by mlfleet; changes are undone by the next run."
 Groups = Mapping[str, list[str]]
 
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import MADE
 from ansible_collections.mlfleet.stack.plugins.plugin_utils.dashboards import (
-    MADE,
     Dashboard,
     Groups,
     Panel,

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.mlfleet.stack.plugins.module_utils.files import MADE
+
 DEFAULT_PATH = "/dioptra/data"  # of Dioptra's workers and of containers beside them
 EXAMPLE_PATH = "/srv/data"
 NFS_PACKAGE = "nfs-common"
@@ -35,7 +37,7 @@ HIDDEN = ("/dev", "/home", "/proc", "/root", "/run/user", "/sys", "/tmp", "/var/
 TAKEN = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/run", "/sbin", "/usr", "/opt/mlfleet", "/var/cache", "/var/lib")
 
 UNIT_TEXT = """\
-# Made by mlfleet; changes are undone by the next run.
+# {made}
 [Unit]
 Description=Data at {path}
 StopWhenUnneeded=true
@@ -77,7 +79,7 @@ class Mount:
         """Return the mount unit, which names no program, so that those with the same data share it."""
         kind, options = ("nfs", self.options or NFS_OPTIONS) if self.is_nfs else ("none", ("bind", *self.options))
         options = (*options, "ro" if self.read_only else "rw")
-        return UNIT_TEXT.format(path=self.path, source=self.source, kind=kind, options=",".join(options))
+        return UNIT_TEXT.format(made=MADE, path=self.path, source=self.source, kind=kind, options=",".join(options))
 
     @property
     def described(self) -> str:
