@@ -129,6 +129,23 @@ def test_builds_are_files_and_not_what_a_killed_run_left(tmp_path: Path) -> None
     assert drift.builds(str(tmp_path)) == ["minio-1/minio"]
 
 
+@pytest.mark.parametrize(
+    ("role", "variable"),
+    [("grafana", "__grafana_package"), ("minio", "__minio_build"), ("restapi", "__restapi_packages")],
+)
+def test_builds_of_roles_are_where_it_looks(role: str, variable: str, tmp_path: Path) -> None:
+    declared = yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text())[variable]
+    values = {
+        "topology_controller_builds_dir": str(tmp_path),
+        "grafana_package_sha256": "0123456789abcdef" * 4,
+        "__minio_source": "1",
+    }
+    file = Path(Templar(DataLoader(), values).template(trust_as_template(declared)))
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert drift.builds(str(tmp_path)) == [str(file.relative_to(tmp_path))]
+
+
 def test_only_the_group_reads_it_and_the_inventory_is_not_shown(files: dict[str, dict]) -> None:
     assert {item["group"] for item in files.values()} == {"checker"}
     assert {item["mode"] for item in files.values()} == {"0640", "0750"}

@@ -14,6 +14,8 @@ from ansible_collections.mlfleet.stack.plugins.plugin_utils.preflight import che
 
 OPTIONS = {"url": "http://127.0.0.1:3000", "username": "admin", "password": "declared", "command": ["grafana", "cli"]}
 
+REPOSITORY = {"grafana_repository_url": "https://apt.grafana.com", "grafana_repository_key": ""}
+
 
 class Server:
     """A Grafana, with the scheme that it speaks and the password that it accepts."""
@@ -144,10 +146,15 @@ def test_secrets_are_named_by_their_files() -> None:
             {"grafana_package_url": "https://x/y.deb", "grafana_package_sha256": "0" * 64, "grafana_image": "x:1"},
             ["grafana_package_url: excludes"],
         ),
+        (REPOSITORY, ["grafana_repository_key: is not the text of a key; store it by curl -o INVENTORY/grafana.asc"]),
+        ({**REPOSITORY, "grafana_repository_key": "-----BEGIN PGP PUBLIC KEY BLOCK-----"}, []),
+        ({**REPOSITORY, "grafana_package_url": "https://x/y.deb", "grafana_package_sha256": "0" * 64}, []),
+        ({**REPOSITORY, "grafana_image": "x:1", "topology_grafana_runtime": "docker"}, []),
+        ({**REPOSITORY, "grafana_image": "x:1", "topology_grafana_runtime": "bare"}, ["grafana_repository_key: "]),
         ({"grafana_secret_settings": {"smtp": 1}}, ["grafana_secret_settings: smtp has no section"]),
     ],
 )
-def test_package_comes_from_one_place_with_its_checksum(values: dict[str, Any], lines: list[str]) -> None:
+def test_package_comes_from_one_place_with_its_checksum_or_key(values: dict[str, Any], lines: list[str]) -> None:
     assert [line[: len(begin)] for line, begin in zip(checks.grafana(values), lines, strict=True)] == lines
 
 

@@ -69,6 +69,7 @@ RESERVED_DOMAINS = ("arpa", "invalid", "local", "localhost", "onion", "test")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*([a-z0-9]|\+\+)")
 # Settings of services that the project decides, and the settings to use instead.
 NOBODYS = "is the deployment's own; leave it out"
+GRAFANA_KEY = "\"{{ lookup('ansible.builtin.file', inventory_dir ~ '/grafana.asc') }}\""
 GRAFANA = {
     "server\\.http_port": "topology_grafana_port",
     "server\\.http_addr": "grafana_listen_address",
@@ -211,8 +212,15 @@ def monitoring(values: Values) -> Iterator[str]:
 
 
 def grafana(values: Values) -> Iterator[str]:
-    """Check that Grafana's package comes from one place, with its checksum, and that its settings are in sections."""
+    """Check that Grafana's package comes from one place that is known, and that its settings are in sections."""
     url, checksum = values.get("grafana_package_url"), str(values.get("grafana_package_sha256"))
+    repository, key = values.get("grafana_repository_url"), str(values.get("grafana_repository_key"))
+    has_image = values.get("grafana_image") and values.get("topology_grafana_runtime") == "docker"
+    if repository and not url and not has_image and "BEGIN PGP PUBLIC KEY" not in key:
+        yield (
+            f"grafana_repository_key: is not the text of a key; store it by curl -o INVENTORY/grafana.asc "
+            f"{repository}/gpg.key, and set it to {GRAFANA_KEY}"
+        )
     if url and values.get("grafana_image"):
         yield "grafana_package_url: excludes grafana_image; keep one"
     if url and not SHA256.fullmatch(checksum):
