@@ -162,7 +162,7 @@ def test_queries_without_data_are_named() -> None:
     assert "mlfleet_drift_resources" not in question  # until the first check
     assert dashboards.panels_without_data([], groups) == []
     assert dashboards.panels_without_data([{"metric": {"query": "0"}}], groups) == [
-        'Fleet: Hosts that answer: count(max by (host) (up{job!="pages",host!=""}) == 1 '
+        'Fleet: Hosts that answer: count(max by (host) (up{job=~"node|mlfleet"}) == 1 '
         "and on (host) mlfleet_declared_unit) or 0 * count(up)"
     ]
 
