@@ -14,8 +14,8 @@ import requests
 from ..conftest import PLAIN_WORKER, Lab
 
 HOST, SECOND, OTHER = "watched", "second", "other"
-# One fires always, the other by the load of the machine that has the lab.
-OTHERS = {"Watchdog", "LoadHigh"}
+# One fires always, the others by what else runs on the machine that has the lab.
+OTHERS = {"Watchdog", "LoadHigh", "ProcessKilledForMemory"}
 RECEIVER_PORT, MESSAGES = 9099, "/var/tmp/messages"
 ON_THE_HOST = [
     *["postgres", "redis", "rabbitmq", "minio", "mlflow", "restapi", "worker_tensorflow_cpu"],
